@@ -1,0 +1,9 @@
+//! Sealed, signed, verifiable model weights.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod names;
+pub mod secret;
+
+pub use error::{Error, Result};
