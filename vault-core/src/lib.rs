@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod names;
+pub mod parts;
 pub mod secret;
 
 pub use error::{Error, Result};
