@@ -3,11 +3,14 @@
 #![deny(missing_docs)]
 
 pub mod aead;
+mod canonical;
 pub mod error;
 pub mod floe;
+pub mod manifest;
 pub mod names;
 pub mod parts;
 pub mod secret;
+pub mod stream;
 pub mod tree;
 
 pub use error::{Error, Result};

@@ -1,0 +1,251 @@
+//! The manifest: the public, canonical, immutable description of an artifact.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    canonical::{self, Hex},
+    error::{Error, Result},
+    floe::{HEADER_LEN, Header},
+    names::ArtifactDigest,
+    stream::{self, ArtifactId},
+    tree::{INDEX_STREAM, Layout, PartSize, SEGMENT},
+};
+
+/// The longest manifest that is read, in bytes.
+pub const MAX_MANIFEST: u64 = 32 << 20;
+/// The most streams an artifact has, the index not counted.
+pub const MAX_STREAMS: usize = 1_000_000;
+
+const DOCUMENT: &str = "manifest";
+const FORMAT: &str = "mvault/v1";
+const SUITE: &str = "FLOE-AES-256-GCM";
+
+/// What an artifact consists of. Public; fixes every byte of ciphertext and, through the FLOE headers, of plaintext.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The random id that ties the streams together.
+    pub artifact_id: ArtifactId,
+    /// The size of all parts but the last of each stream.
+    pub part_size: PartSize,
+    /// The encrypted index.
+    pub index: Stream,
+    /// The encrypted contents.
+    pub streams: Vec<Stream>,
+}
+
+/// One FLOE ciphertext.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// The FLOE header; its tag commits to the key.
+    pub header: Header,
+    /// Length of the body and its division.
+    pub layout: Layout,
+    /// The BLAKE3 hash of each part.
+    pub parts: Vec<blake3::Hash>,
+    /// The BLAKE3 hash of the tree object; none if the stream has one segment.
+    pub tree: Option<blake3::Hash>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireManifest {
+    artifact_id: Hex<32>,
+    format: String,
+    index: WireStream,
+    part_size: u64,
+    segment_size: u64,
+    streams: Vec<WireStream>,
+    suite: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireStream {
+    header: Hex<HEADER_LEN>,
+    length: u64,
+    parts: Vec<Hex<32>>,
+    tree: Option<Hex<32>>,
+}
+
+impl Manifest {
+    /// Reads a manifest and checks every rule of the format. It is not yet known to be anybody's.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is too long, not canonical, or breaks a rule.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() as u64 > MAX_MANIFEST {
+            return Err(Error::limit(DOCUMENT, "length", MAX_MANIFEST));
+        }
+        let wire: WireManifest = canonical::from_slice(DOCUMENT, bytes)?;
+        if wire.format != FORMAT || wire.suite != SUITE || wire.segment_size != SEGMENT as u64 {
+            return Err(Error::format(DOCUMENT, "is of another format, suite or segment size"));
+        }
+        if wire.streams.len() > MAX_STREAMS {
+            return Err(Error::limit(DOCUMENT, "number of streams", MAX_STREAMS as u64));
+        }
+        let part_size = PartSize::new(wire.part_size).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
+        let index = wire.index.check(part_size)?;
+        let streams = wire.streams.into_iter().map(|stream| stream.check(part_size)).collect::<Result<_>>()?;
+        Ok(Self { artifact_id: wire.artifact_id.0, part_size, index, streams })
+    }
+
+    /// The manifest's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is above a limit of the format: too many streams or parts.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        if self.streams.len() > MAX_STREAMS {
+            return Err(Error::limit(DOCUMENT, "number of streams", MAX_STREAMS as u64));
+        }
+        let wire = WireManifest {
+            artifact_id: Hex(self.artifact_id),
+            format: FORMAT.into(),
+            index: WireStream::of(&self.index),
+            part_size: self.part_size.get(),
+            segment_size: SEGMENT as u64,
+            streams: self.streams.iter().map(WireStream::of).collect(),
+            suite: SUITE.into(),
+        };
+        let bytes = canonical::to_vec(DOCUMENT, &wire)?;
+        if bytes.len() as u64 > MAX_MANIFEST {
+            return Err(Error::limit(DOCUMENT, "length", MAX_MANIFEST));
+        }
+        Ok(bytes)
+    }
+
+    /// The digest that names this artifact.
+    ///
+    /// # Errors
+    /// As [`Manifest::to_vec`].
+    pub fn digest(&self) -> Result<ArtifactDigest> {
+        self.to_vec().map(|bytes| ArtifactDigest::of(&bytes))
+    }
+
+    /// A stream by its number; [`INDEX_STREAM`] is the index.
+    pub fn stream(&self, number: u32) -> Option<&Stream> {
+        if number == INDEX_STREAM { Some(&self.index) } else { self.streams.get(number as usize) }
+    }
+
+    /// All streams with their numbers, the index last.
+    pub fn numbered_streams(&self) -> impl Iterator<Item = (u32, &Stream)> {
+        (0..).zip(&self.streams).chain([(INDEX_STREAM, &self.index)])
+    }
+
+    /// Length of all streams together, encrypted.
+    pub fn sealed_len(&self) -> u64 {
+        self.numbered_streams().map(|(_, stream)| stream.layout.length()).fold(0, u64::saturating_add)
+    }
+
+    /// Every object this manifest names: parts and trees.
+    pub fn objects(&self) -> impl Iterator<Item = (blake3::Hash, u64)> {
+        self.numbered_streams().flat_map(|(_, stream)| {
+            let parts = (0..).zip(&stream.parts).map(|(i, hash)| (*hash, stream.layout.part_len(i)));
+            parts.chain(stream.tree.map(|hash| (hash, stream.layout.tree_len())))
+        })
+    }
+}
+
+impl WireStream {
+    fn of(stream: &Stream) -> Self {
+        Self {
+            header: Hex(*stream.header.as_bytes()),
+            length: stream.layout.length(),
+            parts: stream.parts.iter().map(|hash| (*hash).into()).collect(),
+            tree: stream.tree.map(Into::into),
+        }
+    }
+
+    fn check(self, part_size: PartSize) -> Result<Stream> {
+        let layout = Layout::new(self.length, part_size)?;
+        let header = Header::from_bytes(self.header.0);
+        if !header.has_params(stream::params()) {
+            return Err(Error::format(DOCUMENT, "has a stream header of other FLOE parameters"));
+        }
+        if self.parts.len() as u64 != layout.parts() {
+            return Err(Error::format(DOCUMENT, "has a stream whose number of parts does not fit its length"));
+        }
+        if self.tree.is_some() != layout.has_tree() {
+            return Err(Error::format(
+                DOCUMENT,
+                "has a tree where there must be none, or none where there must be one",
+            ));
+        }
+        let parts = self.parts.into_iter().map(Into::into).collect();
+        Ok(Stream { header, layout, parts, tree: self.tree.map(Into::into) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(length: u64) -> Stream {
+        let layout = Layout::new(length, PartSize::DEFAULT).expect("legal");
+        let mut header = [7; HEADER_LEN];
+        header[..10].copy_from_slice(&[0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0x20]);
+        Stream {
+            header: Header::from_bytes(header),
+            layout,
+            parts: (0..layout.parts()).map(|i| blake3::hash(&i.to_be_bytes())).collect(),
+            tree: layout.has_tree().then(|| blake3::hash(b"tree")),
+        }
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            artifact_id: [1; 32],
+            part_size: PartSize::DEFAULT,
+            index: stream(100),
+            streams: vec![stream(32), stream(33 << 20)],
+        }
+    }
+
+    fn text() -> String {
+        String::from_utf8(manifest().to_vec().expect("written")).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_manifest_survives_writing_and_reading() {
+        let bytes = manifest().to_vec().expect("written");
+        assert_eq!(Manifest::parse(&bytes).expect("read"), manifest());
+        assert_eq!(manifest().digest().expect("digest"), ArtifactDigest::of(&bytes));
+        assert_eq!(manifest().objects().count(), 1 + 1 + 3 + 1);
+    }
+
+    #[test]
+    fn every_rule_of_the_format_is_checked() {
+        let good = text();
+        assert!(Manifest::parse(good.as_bytes()).is_ok());
+        for (from, to) in [
+            ("mvault/v1", "mvault/v2"),
+            ("FLOE-AES-256-GCM", "FLOE-AES-128-GCM"),
+            (r#""segment_size":1048576"#, r#""segment_size":2097152"#),
+            (r#""part_size":16777216"#, r#""part_size":16777217"#),
+            (r#""part_size":16777216"#, r#""part_size":8388608"#),
+            (r#""length":100"#, r#""length":31"#),
+            (r#""length":100"#, r#""length":0"#),
+            (r#""length":100"#, r#""length":9007199254740992"#),
+            (r#""length":100"#, r#""length":18446744073709551615"#),
+            (r#""length":100"#, r#""length":99999999999999999999999"#),
+            (r#""length":100"#, r#""length":-1"#),
+            (r#""length":34603008"#, r#""length":34603009"#),
+            (r#""length":34603008"#, r#""length":67108864"#),
+            (r#""tree":null"#, r#""tree":"""#),
+            ("00000010000000000020", "00000020000000000020"),
+            ("00000010000000000020", "01000010000000000020"),
+            (r#"{"artifact_id""#, r#"{"a":1,"artifact_id""#),
+            (r#""suite""#, r#""suite":"FLOE-AES-256-GCM","suite""#),
+            (r#"GCM"}"#, r#"GCM"} "#),
+            (r#"GCM"}"#, r#"GCM"}}"#),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{from} is not in the manifest");
+            assert!(Manifest::parse(bad.as_bytes()).is_err(), "{from} -> {to}");
+        }
+        let single = stream(32);
+        let tree = Manifest { streams: vec![Stream { tree: Some(blake3::hash(b"")), ..single }], ..manifest() };
+        assert!(Manifest::parse(&tree.to_vec().expect("written")).is_err(), "a tree for one segment");
+        let deep = "[".repeat(1 << 20);
+        assert!(Manifest::parse(deep.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! The data encryption key of an artifact, and the FLOE key and associated data of each of its streams.
+
+use hkdf::Hkdf;
+use sha2::Sha384;
+
+use crate::{
+    aead::Engine,
+    error::Result,
+    floe::{Decryptor, Encryptor, Header, Params},
+    secret::Secret,
+};
+
+/// The segment length of every stream: 1 MiB.
+const ENC_SEG_LEN: u32 = 1 << 20;
+
+/// The random name that ties every stream to its artifact; public.
+pub type ArtifactId = [u8; 32];
+
+/// The data encryption key of one artifact. Every stream's key derives from it.
+#[derive(Debug, Clone)]
+pub struct Dek(Secret<32>);
+
+impl Dek {
+    /// A new key.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) if the operating system has no randomness to give.
+    pub fn random() -> Result<Self> {
+        Secret::random().map(Self)
+    }
+
+    /// Lends the key, to be wrapped.
+    pub(crate) fn secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
+    /// A key that came out of a wrapping.
+    pub(crate) fn from_secret(secret: Secret<32>) -> Self {
+        Self(secret)
+    }
+
+    /// `HKDF-SHA-384(ikm = DEK, salt = artifact id, info = "mvault/v1 stream" || u32be(number))`.
+    fn stream_key(&self, artifact: &ArtifactId, number: u32) -> Secret<32> {
+        let mut key = Secret::new([0; 32]);
+        #[expect(clippy::expect_used, reason = "32 bytes are fewer than 255 blocks")]
+        Hkdf::<Sha384>::new(Some(artifact), self.0.expose())
+            .expand_multi_info(&[b"mvault/v1 stream", &number.to_be_bytes()], key.expose_mut())
+            .expect("HKDF gives 32 bytes");
+        key
+    }
+
+    /// Starts encrypting stream `number`.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) if the operating system has no randomness to give.
+    pub fn encryptor(&self, artifact: &ArtifactId, number: u32, engine: Engine) -> Result<Encryptor> {
+        let key = self.stream_key(artifact, number);
+        Encryptor::with_engine(key.expose(), &aad(artifact, number), params(), engine)
+    }
+
+    /// Starts decrypting stream `number`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the header does not commit to this key, artifact and stream.
+    pub fn decryptor(&self, artifact: &ArtifactId, number: u32, header: &Header, engine: Engine) -> Result<Decryptor> {
+        let key = self.stream_key(artifact, number);
+        Decryptor::with_engine(key.expose(), &aad(artifact, number), header, params(), engine)
+    }
+}
+
+/// The FLOE parameters of every stream.
+pub(crate) fn params() -> Params {
+    #[expect(clippy::expect_used, reason = "a constant")]
+    Params::new(ENC_SEG_LEN).expect("1 MiB is a legal segment length")
+}
+
+fn aad(artifact: &ArtifactId, number: u32) -> Vec<u8> {
+    [b"mvault/v1", &artifact[..], &number.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_fits_no_other_stream_and_no_other_artifact() {
+        let dek = Dek::random().expect("randomness");
+        let (one, other) = ([1; 32], [2; 32]);
+        let encryptor = dek.encryptor(&one, 0, Engine::Fast).expect("starts");
+        let segment = encryptor.encrypt_segment(0, true, b"weights").expect("encrypts");
+        let decryptor = dek.decryptor(&one, 0, encryptor.header(), Engine::Reference).expect("starts");
+        assert_eq!(decryptor.decrypt_segment(0, true, &segment).expect("decrypts"), b"weights");
+        assert!(dek.decryptor(&one, 1, encryptor.header(), Engine::Fast).is_err());
+        assert!(dek.decryptor(&other, 0, encryptor.header(), Engine::Fast).is_err());
+        let second = dek.encryptor(&one, 1, Engine::Fast).expect("starts");
+        let decryptor = dek.decryptor(&one, 1, second.header(), Engine::Fast).expect("starts");
+        assert!(decryptor.decrypt_segment(0, true, &segment).is_err());
+    }
+
+    #[test]
+    fn the_derivation_is_the_specified_one() {
+        // HKDF-SHA-384 written out with HMAC, from RFC 5869.
+        use hmac::{Hmac, KeyInit, Mac};
+        let hmac = |key: &[u8], message: &[u8]| -> Vec<u8> {
+            let mut mac = Hmac::<Sha384>::new_from_slice(key).expect("any length");
+            mac.update(message);
+            mac.finalize().into_bytes().to_vec()
+        };
+        let (dek, artifact) = ([9; 32], [4; 32]);
+        let prk = hmac(&artifact, &dek);
+        let block = hmac(&prk, b"mvault/v1 stream\x00\x00\x00\x07\x01");
+        let key = Dek::from_secret(Secret::new(dek)).stream_key(&artifact, 7);
+        assert_eq!(key.expose()[..], block[..32]);
+    }
+}
