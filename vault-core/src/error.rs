@@ -182,6 +182,14 @@ impl Error {
         move |source| Self::Storage { what: what.to_string(), source }
     }
 
+    /// The same fault at a place that the caller knows better.
+    pub(crate) fn at(self, place: Place) -> Self {
+        match self {
+            Self::Corrupt { place: Place::Document(_), fault } => Self::Corrupt { place, fault },
+            other => other,
+        }
+    }
+
     /// An [`Error::Corrupt`] for a document that breaks a rule of its format.
     pub(crate) fn format(document: &'static str, rule: impl Into<String>) -> Self {
         Self::Corrupt { place: Place::Document(document), fault: Fault::Format(rule.into()) }

@@ -13,6 +13,8 @@ use crate::{
 
 /// The longest manifest that is read, in bytes.
 pub const MAX_MANIFEST: u64 = 32 << 20;
+/// The longest index, in bytes of plaintext.
+pub const MAX_INDEX: u64 = 64 << 20;
 /// The most streams an artifact has, the index not counted.
 pub const MAX_STREAMS: usize = 1_000_000;
 
@@ -85,6 +87,9 @@ impl Manifest {
         }
         let part_size = PartSize::new(wire.part_size).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
         let index = wire.index.check(part_size)?;
+        if index.layout.plaintext_len() > MAX_INDEX {
+            return Err(Error::limit(DOCUMENT, "length of the index", MAX_INDEX));
+        }
         let streams = wire.streams.into_iter().map(|stream| stream.check(part_size)).collect::<Result<_>>()?;
         Ok(Self { artifact_id: wire.artifact_id.0, part_size, index, streams })
     }

@@ -4,9 +4,16 @@ use std::{fmt, str::FromStr};
 
 use crate::error::{Error, Result};
 
+mod path;
+
+pub use path::FilePath;
+pub(crate) use path::find_collision;
+
 const MAX_SEGMENTS: usize = 8;
 const MAX_SEGMENT: usize = 64;
 const MAX_VERSION: usize = 128;
+/// A model of this name could not be told from an artifact digest.
+const DIGEST_PREFIX: &str = "b3";
 /// Words the vault tree uses itself, so no segment of a model may be one.
 const RESERVED: [&str; 2] = ["versions", "channels"];
 
@@ -109,12 +116,14 @@ name_type!(
     ModelName,
     "model",
     is_model,
-    "one to eight segments joined by `/`, each of 1 to 64 characters a-z 0-9 . _ - starting with a letter or digit, none `versions` or `channels`"
+    "one to eight segments joined by `/`, each of 1 to 64 characters a-z 0-9 . _ - starting with a letter or digit, none `versions` or `channels`, and not `b3` alone"
 );
 name_type!(Version, "version", is_version, "1 to 128 characters A-Z a-z 0-9 . _ + - starting with a letter or digit");
 
 fn is_model(text: &str) -> bool {
-    text.split('/').count() <= MAX_SEGMENTS && text.split('/').all(|s| is_model_segment(s) && !RESERVED.contains(&s))
+    text != DIGEST_PREFIX
+        && text.split('/').count() <= MAX_SEGMENTS
+        && text.split('/').all(|s| is_model_segment(s) && !RESERVED.contains(&s))
 }
 
 fn is_model_segment(text: &str) -> bool {
@@ -169,9 +178,8 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // `b3:<64 hex>` is a digest, although `b3` could be the name of a model.
-        if let Some(digest) = text.strip_prefix("b3:").and_then(parse_hash) {
-            return Ok(Self::Digest(digest.into()));
+        if text.starts_with("b3:") {
+            return text.parse().map(Self::Digest);
         }
         if text.contains('@') {
             return Err(Error::Misuse(format!("{text:?}: channels are not supported yet; name a MODEL:VERSION")));
@@ -214,6 +222,7 @@ mod tests {
             "ä",
             "a:b",
             "a@b",
+            "b3",
             "versions",
             "a/channels",
             "a/b/c/d/e/f/g/h/i",
@@ -239,9 +248,8 @@ mod tests {
     fn references_are_told_apart() {
         let hex = blake3::hash(b"x").to_hex();
         assert!(matches!(format!("b3:{hex}").parse(), Ok(Reference::Digest(_))));
-        assert!(matches!("b3:1.0".parse(), Ok(Reference::Version(_))));
         assert!(matches!("m:1".parse(), Ok(Reference::Version(_))));
-        for bad in ["", "m", "m@production", "b3:", ":1", "m:", "m:1:2"] {
+        for bad in ["", "m", "m@production", "b3:", "b3:1.0", ":1", "m:", "m:1:2"] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }
         assert!(format!("b3:{}", hex.to_uppercase()).parse::<ArtifactDigest>().is_err());

@@ -9,7 +9,7 @@ use crate::error::{Error, Fault, Place, Result};
 
 mod layout;
 
-pub use layout::{INDEX_STREAM, Layout, MAX_PART_SIZE, PAYLOAD, PartSize, SEGMENT};
+pub use layout::{INDEX_STREAM, Layout, MAX_PART_SIZE, MAX_STREAM, PAYLOAD, PartSize, SEGMENT};
 
 /// Length of one entry of a tree object.
 pub const ENTRY: usize = blake3::OUT_LEN;
@@ -24,12 +24,19 @@ pub struct SegmentHasher {
 impl SegmentHasher {
     /// A hasher for segment number `position` of a stream.
     pub fn new(layout: &Layout, position: u64) -> Self {
+        if layout.is_alone(position) { Self::alone() } else { Self::at(layout.offset_in_part(position)) }
+    }
+
+    /// A hasher for a segment that is a part of its own.
+    pub(crate) fn alone() -> Self {
+        Self { hasher: blake3::Hasher::new(), alone: true }
+    }
+
+    /// A hasher for a segment at `offset` in its part.
+    pub(crate) fn at(offset: u64) -> Self {
         let mut hasher = blake3::Hasher::new();
-        let alone = layout.is_alone(position);
-        if !alone {
-            hasher.set_input_offset(layout.offset_in_part(position));
-        }
-        Self { hasher, alone }
+        hasher.set_input_offset(offset);
+        Self { hasher, alone: false }
     }
 
     /// Takes the next bytes of the segment.
@@ -116,10 +123,9 @@ impl Tree {
         fits.then_some(Self { values })
     }
 
-    /// Checks the value of one segment.
-    pub fn matches(&self, position: u64, value: &ChainingValue) -> bool {
-        let entry = usize::try_from(position).ok().and_then(|i| self.values.get(i));
-        entry.is_some_and(|entry| entry == value)
+    /// The value of one segment.
+    pub fn value(&self, position: u64) -> Option<&ChainingValue> {
+        usize::try_from(position).ok().and_then(|i| self.values.get(i))
     }
 }
 
@@ -139,7 +145,7 @@ mod tests {
     #[test]
     fn values_merge_to_the_plain_hash_of_every_part() {
         let part_size = PartSize::new(8 << 20).expect("legal");
-        for extra in [32, 1024, 1025, SEGMENT - 1, SEGMENT] {
+        for extra in [33, 1024, 1025, SEGMENT - 1, SEGMENT] {
             for full in [0, 1, 2, 3, 6, 7, 8, 9, 16] {
                 let body = bytes(full * SEGMENT + extra);
                 let layout = Layout::new(body.len() as u64, part_size).expect("legal");
@@ -147,8 +153,8 @@ mod tests {
                 let parts: Vec<_> = body.chunks(8 << 20).map(blake3::hash).collect();
                 let object = values.concat();
                 let tree = Tree::check(&object, &blake3::hash(&object), &layout, &parts).expect("consistent");
-                assert!(tree.matches(0, &values[0]));
-                assert!(!tree.matches(values.len() as u64, &values[0]));
+                assert_eq!(tree.value(0), Some(&values[0]));
+                assert_eq!(tree.value(values.len() as u64), None);
             }
         }
     }

@@ -13,8 +13,8 @@ pub const MAX_PART_SIZE: u64 = 64 << 20;
 
 /// Bytes of a segment that are not plaintext; `floe::OVERHEAD`, which this layer shares with it.
 const OVERHEAD: u64 = crate::floe::OVERHEAD as u64;
-/// The largest integer of canonical JSON, and so the longest stream.
-const MAX_LENGTH: u64 = (1 << 53) - 1;
+/// The longest stream, 2 TiB: its tree object is then 64 MiB, which a reader holds in memory.
+pub const MAX_STREAM: u64 = 1 << 41;
 
 /// The size of the parts of an artifact: 8, 16, 32 or 64 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +35,19 @@ impl PartSize {
         }
     }
 
-    /// In bytes.
+    /// In bytes; a power of two.
     pub fn get(self) -> u64 {
         self.0
     }
 
     fn segments(self) -> u64 {
         self.0 / SEGMENT as u64
+    }
+}
+
+impl Default for PartSize {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 
@@ -56,11 +62,12 @@ impl Layout {
     /// The layout of a stream of `length` encrypted bytes.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if no stream can be that long: its last segment would be shorter than 32 bytes, or `length`
-    /// is above 2^53 − 1.
+    /// [`Error::Corrupt`] if no stream can be that long: its last segment would be shorter than 32 bytes, or empty behind
+    /// others, or `length` is above 2 TiB.
     pub fn new(length: u64, part_size: PartSize) -> Result<Self> {
         let last = length.wrapping_sub(1) % SEGMENT as u64 + 1;
-        if length == 0 || length > MAX_LENGTH || last < OVERHEAD {
+        let least = if length > SEGMENT as u64 { OVERHEAD + 1 } else { OVERHEAD };
+        if length == 0 || length > MAX_STREAM || last < least {
             return Err(Error::format("manifest", format!("no stream has {length} bytes")));
         }
         Ok(Self { length, part_size })
@@ -69,7 +76,7 @@ impl Layout {
     /// The layout of a stream that carries `plaintext` bytes.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it would be longer than 2^53 − 1 bytes.
+    /// [`Error::Corrupt`] if it would be longer than 2 TiB.
     pub fn of_plaintext(plaintext: u64, part_size: PartSize) -> Result<Self> {
         let segments = plaintext.div_ceil(PAYLOAD as u64).max(1);
         Self::new(plaintext.saturating_add(segments * OVERHEAD), part_size)
@@ -172,7 +179,7 @@ mod tests {
 
     #[test]
     fn impossible_lengths_are_refused() {
-        for length in [0, 1, 31, (1 << 20) + 1, (1 << 20) + 31, 1 << 53, u64::MAX] {
+        for length in [0, 1, 31, (1 << 20) + 1, (1 << 20) + 32, MAX_STREAM + 33, 1 << 53, u64::MAX] {
             assert!(Layout::new(length, PartSize::DEFAULT).is_err(), "{length}");
         }
         assert!(Layout::of_plaintext(u64::MAX, PartSize::DEFAULT).is_err());
@@ -183,11 +190,11 @@ mod tests {
 
     #[test]
     fn segments_know_their_part() {
-        let layout = Layout::new((17 << 20) + 32, PartSize::new(8 << 20).expect("legal")).expect("legal");
+        let layout = Layout::new((17 << 20) + 33, PartSize::new(8 << 20).expect("legal")).expect("legal");
         assert_eq!((layout.segments(), layout.parts()), (18, 3));
         assert_eq!((layout.part_of(15), layout.offset_in_part(15)), (1, 7 << 20));
-        assert_eq!((layout.part_len(2), layout.part_segments(2)), ((1 << 20) + 32, 2));
-        assert_eq!((layout.segment_len(16), layout.segment_len(17)), (1 << 20, 32));
+        assert_eq!((layout.part_len(2), layout.part_segments(2)), ((1 << 20) + 33, 2));
+        assert_eq!((layout.segment_len(16), layout.segment_len(17)), (1 << 20, 33));
         assert!(layout.is_final(17) && !layout.is_final(16));
     }
 }

@@ -1,0 +1,110 @@
+//! Paths of files in an artifact: relative, portable, and never surprising where they are opened.
+
+use std::{collections::HashSet, fmt};
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+/// Longest path, in bytes of UTF-8.
+const MAX_PATH: usize = 4096;
+/// Longest segment of a path, in bytes of UTF-8.
+const MAX_SEGMENT: usize = 255;
+
+/// The path of one file in an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FilePath(String);
+
+impl FilePath {
+    /// Checks a path.
+    ///
+    /// # Errors
+    /// The rule it breaks: what follows "path `…`".
+    pub fn new(path: &str) -> Result<Self, &'static str> {
+        if path.is_empty() {
+            return Err("is empty");
+        }
+        if path.len() > MAX_PATH {
+            return Err("is longer than 4096 bytes");
+        }
+        if path.starts_with('/') {
+            return Err("is absolute");
+        }
+        if path.contains('\\') {
+            return Err("contains a backslash");
+        }
+        if path.chars().any(char::is_control) {
+            return Err("contains a control character");
+        }
+        if !is_nfc(path) {
+            return Err("is not in Unicode normalization form C");
+        }
+        for segment in path.split('/') {
+            match segment {
+                "" => return Err("has an empty segment"),
+                "." | ".." => return Err("has a segment `.` or `..`"),
+                _ if segment.len() > MAX_SEGMENT => return Err("has a segment longer than 255 bytes"),
+                _ => {}
+            }
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The path as text, `/` between segments.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path as a file system that ignores case or normalization could see it.
+    fn folded(&self) -> String {
+        caseless::default_case_fold_str(&self.0.nfd().collect::<String>()).nfc().collect()
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Finds two paths that could collide where they are opened: twins by case or normalization, or a file that is a folder
+/// of another.
+pub(crate) fn find_collision<'a>(paths: impl Iterator<Item = &'a FilePath> + Clone) -> Option<&'a FilePath> {
+    let mut files = HashSet::new();
+    for path in paths.clone() {
+        if !files.insert(path.folded()) {
+            return Some(path);
+        }
+    }
+    paths.into_iter().find(|path| {
+        let folded = path.folded();
+        folded.match_indices('/').any(|(at, _)| files.contains(&folded[..at]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_could_escape_or_surprise_are_refused() {
+        for good in ["a", "a/b.safetensors", "modèle/ß", ".gitattributes", "a b", "...", "a..b", "-rf"] {
+            assert!(FilePath::new(good).is_ok(), "{good}");
+        }
+        let (long, long_segment) = ("a/".repeat(2048) + "a", "a".repeat(256));
+        for bad in ["", "/", "/etc/passwd", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\0b", "a\nb", "a\\b",
+            "C:\\a", "a\u{7f}", "a\u{85}", "e\u{301}", &long, &long_segment] {
+            assert!(FilePath::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn twins_and_files_that_are_folders_collide() {
+        let collides = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|p| FilePath::new(p).expect(p)).collect();
+            find_collision(paths.iter()).is_some()
+        };
+        assert!(!collides(&["a", "b", "a.b", "ab/c", "c/a"]));
+        for twins in [["a", "a"], ["a", "A"], ["ß", "SS"], ["É", "é"], ["ſ", "s"], ["\u{212a}", "k"], ["a", "a/b"], ["A/b", "a"]] {
+            assert!(collides(&twins), "{twins:?}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Opening: from a verified manifest and its key to plaintext, every segment checked and authenticated first.
+//!
+//! Each segment is read into one private copy, hashed there against the manifest and decrypted from there. Nothing of it
+//! is used before both agreed.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use crate::{
+    aead::Engine,
+    body::{Body, OpenPart},
+    error::{Error, Place, Result},
+    floe::{Decryptor, OVERHEAD},
+    index::{File, Index},
+    manifest::Manifest,
+    parts::Fetch,
+    source::Buffer,
+    stream::Dek,
+    tree::{INDEX_STREAM, PAYLOAD, SEGMENT},
+    trust::Verified,
+    workers::{Progress, Threads},
+};
+
+mod plan;
+mod target;
+
+use plan::{Piece, Plan};
+pub use target::WriteAt;
+
+/// How to open.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// How many threads work.
+    pub threads: Threads,
+    /// Which AES-256-GCM.
+    pub engine: Engine,
+}
+
+/// An artifact that can be read: its manifest is verified, its key fits, its index is decrypted.
+pub struct Opened<'a> {
+    manifest: &'a Verified<Manifest>,
+    dek: Dek,
+    index: Index,
+    fetch: &'a dyn Fetch,
+    options: Options,
+}
+
+impl std::fmt::Debug for Opened<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("files", &self.index.files().len()).finish_non_exhaustive()
+    }
+}
+
+/// One stream, ready to be decrypted.
+struct Reader<'a> {
+    body: Body<'a>,
+    decryptor: Decryptor,
+    number: u32,
+}
+
+impl Reader<'_> {
+    /// The private copy of one segment, checked.
+    fn load<'b>(&self, position: u64, part: &mut OpenPart, buffer: &'b mut [u8]) -> Result<&'b mut [u8]> {
+        let segment = &mut buffer[..self.body.stream().layout.segment_len(position)];
+        self.body.read(position, part, segment)?;
+        Ok(segment)
+    }
+
+    /// Decrypts one segment where its private copy is.
+    fn decrypt<'b>(&self, position: u64, part: &mut OpenPart, buffer: &'b mut [u8]) -> Result<&'b [u8]> {
+        let is_final = self.body.stream().layout.is_final(position);
+        let segment = self.load(position, part, buffer)?;
+        self.decryptor.decrypt_in_place(position, is_final, segment).map_err(|e| e.at(self.body.place(position)))
+    }
+
+    /// Decrypts one whole segment into `out`.
+    fn decrypt_into(&self, position: u64, part: &mut OpenPart, buffer: &mut [u8], out: &mut [u8]) -> Result<()> {
+        let is_final = self.body.stream().layout.is_final(position);
+        let segment = self.load(position, part, buffer)?;
+        self.decryptor.decrypt_into(position, is_final, segment, out).map_err(|e| e.at(self.body.place(position)))
+    }
+}
+
+impl<'a> Opened<'a> {
+    /// Decrypts the index of an artifact.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if anything read differs from the manifest, or the key is not this artifact's.
+    pub fn new(manifest: &'a Verified<Manifest>, dek: Dek, fetch: &'a dyn Fetch, options: Options) -> Result<Self> {
+        let index = read_index(manifest, &dek, fetch, options)?;
+        Ok(Self { manifest, dek, index, fetch, options })
+    }
+
+    /// The files of the artifact.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Reads a whole file into memory.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if anything read differs from the manifest; [`Error::Storage`] if something cannot be read,
+    /// or there is not enough memory. No plaintext comes out then.
+    pub fn read(&self, file: &File, progress: &dyn Progress) -> Result<Buffer> {
+        let mut buffer = Buffer::zeroed(file.size)?;
+        let plan = Plan::new(self, file, 0..file.size)?;
+        target::into_memory(&plan, &mut buffer, self.options.threads, progress)?;
+        Ok(buffer)
+    }
+
+    /// Reads `range` of a file, from its first byte, into memory. Only the segments in the range and the tree of their
+    /// stream are fetched.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the range ends behind the file; otherwise as [`Opened::read`].
+    pub fn read_range(&self, file: &File, range: Range<u64>) -> Result<Buffer> {
+        let plan = Plan::new(self, file, range.clone())?;
+        let mut buffer = Buffer::zeroed(range.end - range.start)?;
+        target::into_memory(&plan, &mut buffer, self.options.threads, &())?;
+        Ok(buffer)
+    }
+
+    /// Reads a whole file into something that takes bytes at any position.
+    ///
+    /// # Errors
+    /// As [`Opened::read`], and what `out` returns. What `out` got before an error is authentic, but not all.
+    pub fn extract(&self, file: &File, out: &dyn WriteAt, progress: &dyn Progress) -> Result<()> {
+        let plan = Plan::new(self, file, 0..file.size)?;
+        target::at_positions(&plan, out, self.options.threads, progress)
+    }
+
+    /// Gives `range` of a file to `out` in order. Every piece authenticated before it was given.
+    ///
+    /// # Errors
+    /// As [`Opened::read_range`], and what `out` returns.
+    pub fn stream(
+        &self,
+        file: &File,
+        range: Range<u64>,
+        out: &mut dyn FnMut(&[u8]) -> Result<()>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let plan = Plan::new(self, file, range)?;
+        target::in_order(&plan, out, self.options.threads, progress)
+    }
+
+    fn reader(&self, number: u32) -> Result<Reader<'a>> {
+        reader(self.manifest, &self.dek, number, self.fetch, self.options.engine)
+    }
+}
+
+fn reader<'a>(
+    manifest: &'a Manifest,
+    dek: &Dek,
+    number: u32,
+    fetch: &'a dyn Fetch,
+    engine: Engine,
+) -> Result<Reader<'a>> {
+    let stream = manifest.stream(number).ok_or_else(|| Error::format("index", "names a stream that is not there"))?;
+    let place = Place::Header { stream: number };
+    let decryptor = dek.decryptor(&manifest.artifact_id, number, &stream.header, engine).map_err(|e| e.at(place))?;
+    Ok(Reader { body: Body::open(number, stream, fetch)?, decryptor, number })
+}
+
+fn read_index(manifest: &Manifest, dek: &Dek, fetch: &dyn Fetch, options: Options) -> Result<Index> {
+    let layout = manifest.index.layout;
+    let reader = reader(manifest, dek, INDEX_STREAM, fetch, options.engine)?;
+    let mut plaintext = Zeroizing::new(Vec::new());
+    let (mut part, mut buffer) = (OpenPart::default(), Zeroizing::new(vec![0; SEGMENT]));
+    for position in 0..layout.segments() {
+        // Room for all at once, so that no outgrown copy stays behind unwiped.
+        if position == 0 {
+            plaintext.reserve_exact(usize::try_from(layout.plaintext_len()).unwrap_or_default());
+        }
+        plaintext.extend_from_slice(reader.decrypt(position, &mut part, &mut buffer)?);
+    }
+    Index::parse(&plaintext, manifest)
+}
+
+const _: () = assert!(PAYLOAD + OVERHEAD == SEGMENT, "a full segment is 1 MiB");
+
+#[cfg(test)]
+mod tests;

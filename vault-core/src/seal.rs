@@ -1,0 +1,217 @@
+//! Sealing: inputs in, encrypted parts and trees out, and a manifest that commits to all of them.
+//!
+//! Threads share one queue of segments, in order of the files. Each segment is read once into a private buffer,
+//! encrypted there, hashed and written; whoever finishes the last segment of a part names and publishes the part.
+
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    aead::Engine,
+    error::{Error, Result},
+    floe::{OVERHEAD, PREFIX_LEN},
+    index::{Extent, File, Index},
+    manifest::{MAX_STREAMS, Manifest, Stream},
+    parts::Sink,
+    secret::fill_random,
+    source::{Data, Input},
+    stream::{ArtifactId, Dek},
+    tree::{INDEX_STREAM, PAYLOAD, PartSize, SEGMENT},
+    workers::{self, Progress, Stop, Threads},
+};
+
+mod feed;
+mod writer;
+
+use feed::{Feed, Next};
+use writer::StreamWriter;
+
+/// How to seal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The size of the parts.
+    pub part_size: PartSize,
+    /// How many threads work.
+    pub threads: Threads,
+    /// Which AES-256-GCM.
+    pub engine: Engine,
+    /// Whether to take the SHA-256 of every file in the same pass, into the encrypted index.
+    pub digests: Digests,
+}
+
+/// Which plaintext digests go into the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Digests {
+    /// None.
+    #[default]
+    None,
+    /// SHA-256, which runs at the speed of one core.
+    Sha256,
+}
+
+/// A sealed artifact: its parts and trees are in the sink, the rest is still to be stored.
+#[derive(Debug)]
+pub struct Sealed {
+    /// What to store and sign.
+    pub manifest: Manifest,
+    /// What to wrap.
+    pub dek: Dek,
+    /// What the encrypted index says.
+    pub index: Index,
+}
+
+/// Seals `inputs` under a new key.
+///
+/// # Errors
+/// [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or a
+/// file is none; [`Error::Storage`] if an input cannot be read or the sink cannot be written.
+pub fn seal(inputs: Vec<Input<'_>>, sink: &dyn Sink, options: Options, progress: &dyn Progress) -> Result<Sealed> {
+    let mut artifact_id: ArtifactId = [0; 32];
+    fill_random(&mut artifact_id)?;
+    let dek = Dek::random()?;
+    let job = Job { artifact_id, dek: &dek, sink, options, progress };
+
+    let mut inputs = inputs;
+    inputs.sort_by(|a, b| a.path.cmp(&b.path));
+    check_paths(&inputs)?;
+    let (streams, files) = job.seal_files(inputs)?;
+    let index = Index::new(files)?;
+    let index_bytes = Zeroizing::new(index.to_vec()?);
+    let index_stream = job.seal_index(&index_bytes)?;
+    let manifest = Manifest { artifact_id, part_size: options.part_size, index: index_stream, streams };
+    Ok(Sealed { manifest, dek, index })
+}
+
+/// Path rules are checked before the first byte is sealed, not after the last.
+fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
+    let file = |input: &Input<'_>| File {
+        path: input.path.clone(),
+        size: 0,
+        executable: false,
+        extents: Vec::new(),
+        sha256: None,
+    };
+    Index::new(inputs.iter().map(file).collect()).map(drop)
+}
+
+/// What all threads of one seal share.
+struct Job<'a> {
+    artifact_id: ArtifactId,
+    dek: &'a Dek,
+    sink: &'a dyn Sink,
+    options: Options,
+    progress: &'a dyn Progress,
+}
+
+/// One input on its way.
+struct Lane<'a> {
+    feed: Mutex<Feed<'a>>,
+    /// The stream it goes to; none until its first byte was seen, so empty files have none.
+    writer: OnceLock<(u32, StreamWriter)>,
+}
+
+impl Job<'_> {
+    fn seal_files(&self, inputs: Vec<Input<'_>>) -> Result<(Vec<Stream>, Vec<File>)> {
+        let with_digest = self.options.digests == Digests::Sha256;
+        let (descriptions, lanes): (Vec<_>, Vec<_>) = inputs
+            .into_iter()
+            .map(|input| {
+                let lane = Lane { feed: Mutex::new(Feed::new(input.data, with_digest)), writer: OnceLock::new() };
+                ((input.path, input.executable), lane)
+            })
+            .unzip();
+        let next_stream = AtomicUsize::new(0);
+        self.run(self.options.threads, &lanes, &|| {
+            let number = next_stream.fetch_add(1, Ordering::Relaxed);
+            match u32::try_from(number) {
+                Ok(number) if (number as usize) < MAX_STREAMS => Ok(number),
+                _ => Err(Error::limit("manifest", "number of streams", MAX_STREAMS as u64)),
+            }
+        })?;
+
+        let mut streams = Vec::new();
+        let mut files = Vec::with_capacity(lanes.len());
+        for ((path, executable), lane) in descriptions.into_iter().zip(lanes) {
+            let sha256 = lane.feed.into_inner().unwrap_or_else(PoisonError::into_inner).digest();
+            let mut file = File { path, size: 0, executable, extents: Vec::new(), sha256 };
+            if let Some((number, writer)) = lane.writer.into_inner() {
+                let stream = writer.finish(self.sink)?;
+                file.size = stream.layout.plaintext_len();
+                file.extents.push(Extent { length: file.size, offset: 0, stream: number });
+                streams.push((number, stream));
+            }
+            files.push(file);
+        }
+        streams.sort_by_key(|(number, _)| *number);
+        Ok((streams.into_iter().map(|(_, stream)| stream).collect(), files))
+    }
+
+    fn seal_index(&self, plaintext: &[u8]) -> Result<Stream> {
+        let feed = Mutex::new(Feed::new(Data::Bytes(plaintext), false));
+        let lanes = [Lane { feed, writer: OnceLock::new() }];
+        let silent = Job { progress: &(), ..*self };
+        silent.run(self.options.threads, &lanes, &|| Ok(INDEX_STREAM))?;
+        let [lane] = lanes;
+        let (_, writer) =
+            lane.writer.into_inner().ok_or_else(|| Error::format("index", "is empty"))?;
+        writer.finish(self.sink)
+    }
+
+    /// Seals all lanes. `number` names the stream of a lane when its first byte was seen.
+    fn run(&self, threads: Threads, lanes: &[Lane<'_>], number: &(dyn Fn() -> Result<u32> + Sync)) -> Result<()> {
+        let current = AtomicUsize::new(0);
+        workers::run(threads, self.progress, |stop| self.work(stop, lanes, &current, number))
+    }
+
+    fn work(
+        &self,
+        stop: &Stop<'_>,
+        lanes: &[Lane<'_>],
+        current: &AtomicUsize,
+        number: &(dyn Fn() -> Result<u32> + Sync),
+    ) -> Result<()> {
+        let mut buffer = Zeroizing::new(vec![0; SEGMENT]);
+        while !stop.requested()? {
+            let at = current.load(Ordering::Acquire);
+            let Some(lane) = lanes.get(at) else { return Ok(()) };
+            let mut feed = lane.feed.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(next) = feed.next(&mut buffer[PREFIX_LEN..PREFIX_LEN + PAYLOAD])? else {
+                drop(feed);
+                let _ = current.compare_exchange(at, at + 1, Ordering::AcqRel, Ordering::Acquire);
+                continue;
+            };
+            if lane.writer.get().is_none() {
+                let number = number()?;
+                let encryptor = self.dek.encryptor(&self.artifact_id, number, self.options.engine)?;
+                let _ = lane.writer.set((number, StreamWriter::new(encryptor, self.options.part_size)));
+            }
+            // Set by this thread or, under the same lock, by another.
+            let Some((_, writer)) = lane.writer.get() else { continue };
+            if next.is_final {
+                writer.ends_at(next.position);
+            }
+            drop(feed);
+            self.seal_segment(writer, &next, &mut buffer)?;
+        }
+        Ok(())
+    }
+
+    fn seal_segment(&self, writer: &StreamWriter, next: &Next<'_>, buffer: &mut [u8]) -> Result<()> {
+        let segment = &mut buffer[..next.len + OVERHEAD];
+        next.deferred.read(&mut segment[PREFIX_LEN..PREFIX_LEN + next.len])?;
+        let complete = writer.write(next.position, next.is_final, segment, self.sink)?;
+        if complete && let Some(file) = &next.file {
+            // Every segment was read by now, on whichever thread.
+            file.check_unchanged()?;
+        }
+        self.progress.advance(next.len as u64);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! The plaintext of one input, handed out segment by segment.
+
+use std::{io::Read, sync::Arc};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    error::{Error, Result},
+    source::{Data, SealedFile, read_full},
+    tree::PAYLOAD,
+};
+
+/// Hands out the segments of one input in order.
+///
+/// What can be read at any position is only *named* here and read by the thread that encrypts it. A reader, and whatever
+/// is digested on the way, is read here, one thread at a time.
+pub(super) struct Feed<'a> {
+    state: State<'a>,
+    position: u64,
+    sha256: Option<Sha256>,
+}
+
+enum State<'a> {
+    Unopened(Data<'a>),
+    File { file: Arc<SealedFile>, offset: u64 },
+    Bytes { rest: &'a [u8] },
+    Reader { reader: Box<dyn Read + Send + 'a>, lookahead: Option<u8> },
+    Done,
+}
+
+/// The next segment of a feed.
+pub(super) struct Next<'a> {
+    pub(super) position: u64,
+    pub(super) is_final: bool,
+    /// Length of its plaintext.
+    pub(super) len: usize,
+    /// Where the plaintext is still to be read from; if nowhere, it is in the buffer.
+    pub(super) deferred: Deferred<'a>,
+    /// The file it comes from, to be asked at the end whether it changed.
+    pub(super) file: Option<Arc<SealedFile>>,
+}
+
+pub(super) enum Deferred<'a> {
+    Nothing,
+    File { file: Arc<SealedFile>, offset: u64 },
+    Bytes(&'a [u8]),
+}
+
+impl Deferred<'_> {
+    /// Reads the plaintext now.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::File { file, offset } => file.read_exact_at(*offset, buffer),
+            Self::Bytes(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'a> Feed<'a> {
+    pub(super) fn new(data: Data<'a>, digest: bool) -> Self {
+        Self { state: State::Unopened(data), position: 0, sha256: digest.then(Sha256::new) }
+    }
+
+    /// The next segment, if there is one. `buffer` has room for a segment's plaintext.
+    pub(super) fn next(&mut self, buffer: &mut [u8]) -> Result<Option<Next<'a>>> {
+        self.open()?;
+        let Some(mut next) = self.advance(buffer)? else { return Ok(None) };
+        if let Some(sha256) = &mut self.sha256 {
+            let plaintext = &mut buffer[..next.len];
+            std::mem::replace(&mut next.deferred, Deferred::Nothing).read(plaintext)?;
+            sha256.update(plaintext);
+        }
+        if next.is_final {
+            self.state = State::Done;
+        }
+        self.position += 1;
+        Ok(Some(next))
+    }
+
+    /// The SHA-256 of all that was handed out, if it was asked for.
+    pub(super) fn digest(self) -> Option<[u8; 32]> {
+        self.sha256.map(|sha256| sha256.finalize().into())
+    }
+
+    fn open(&mut self) -> Result<()> {
+        let State::Unopened(_) = &self.state else { return Ok(()) };
+        let State::Unopened(data) = std::mem::replace(&mut self.state, State::Done) else { return Ok(()) };
+        self.state = match data {
+            Data::Path(path) => {
+                let file = SealedFile::open(&path)?;
+                if file.len() == 0 {
+                    file.check_unchanged()?;
+                    State::Done
+                } else {
+                    State::File { file, offset: 0 }
+                }
+            }
+            Data::Bytes([]) => State::Done,
+            Data::Bytes(bytes) => State::Bytes { rest: bytes },
+            Data::Reader(mut reader) => match read_byte(&mut reader)? {
+                None => State::Done,
+                lookahead => State::Reader { reader, lookahead },
+            },
+        };
+        Ok(())
+    }
+
+    fn advance(&mut self, buffer: &mut [u8]) -> Result<Option<Next<'a>>> {
+        let position = self.position;
+        let segment = |len, is_final, deferred, file| Ok(Some(Next { position, is_final, len, deferred, file }));
+        match &mut self.state {
+            State::Unopened(_) | State::Done => Ok(None),
+            State::File { file, offset } => {
+                let left = file.len() - *offset;
+                let len = usize::try_from(left).map_or(PAYLOAD, |left| left.min(PAYLOAD));
+                let deferred = Deferred::File { file: Arc::clone(file), offset: *offset };
+                *offset += len as u64;
+                segment(len, *offset == file.len(), deferred, Some(Arc::clone(file)))
+            }
+            State::Bytes { rest } => {
+                let (now, later) = rest.split_at(rest.len().min(PAYLOAD));
+                *rest = later;
+                segment(now.len(), later.is_empty(), Deferred::Bytes(now), None)
+            }
+            State::Reader { reader, lookahead } => {
+                let Some(first) = lookahead.take() else { return Ok(None) };
+                buffer[0] = first;
+                let len = 1 + read_full(reader, &mut buffer[1..PAYLOAD]).map_err(Error::storage("input"))?;
+                *lookahead = if len == PAYLOAD { read_byte(reader)? } else { None };
+                segment(len, lookahead.is_none(), Deferred::Nothing, None)
+            }
+        }
+    }
+}
+
+/// One byte, to know whether there is more: FLOE marks the last segment as final.
+fn read_byte(reader: &mut dyn Read) -> Result<Option<u8>> {
+    let mut byte = [0];
+    let read = read_full(reader, &mut byte).map_err(Error::storage("input"))?;
+    Ok((read == 1).then_some(byte[0]))
+}

@@ -1,0 +1,183 @@
+//! What is sealed: files, folders, buffers and readers.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::{
+    error::{Error, Result},
+    names::FilePath,
+};
+
+mod buffer;
+mod folder;
+
+pub use buffer::Buffer;
+pub use folder::{Symlinks, files_below};
+
+/// One file of an artifact to be.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// Its path in the artifact.
+    pub path: FilePath,
+    /// Whether it may be executed.
+    pub executable: bool,
+    /// Its contents.
+    pub data: Data<'a>,
+}
+
+/// The contents of an [`Input`].
+pub enum Data<'a> {
+    /// A file on disk, opened when its turn comes.
+    Path(PathBuf),
+    /// A buffer in memory.
+    Bytes(&'a [u8]),
+    /// Anything that can be read, of unknown length.
+    Reader(Box<dyn Read + Send + 'a>),
+}
+
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
+            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(&bytes.len()).finish(),
+            Self::Reader(_) => f.write_str("Reader"),
+        }
+    }
+}
+
+/// A file open for sealing. It must stay as it was when it was opened.
+#[derive(Debug)]
+pub(crate) struct SealedFile {
+    file: File,
+    name: String,
+    identity: Identity,
+}
+
+/// What changes when a file is written to.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl SealedFile {
+    /// Opens a regular file. The last component must not be a symbolic link.
+    pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
+        let name = path.display().to_string();
+        // Without NONBLOCK, opening a named pipe would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Error::storage(&name)(e.into()))?;
+        let file = File::from(file);
+        let identity = Identity::of(&file, &name)?;
+        let metadata = file.metadata().map_err(Error::storage(&name))?;
+        if !metadata.is_file() {
+            return Err(Error::Misuse(format!("{name} is not a regular file")));
+        }
+        Ok(Arc::new(Self { file, name, identity }))
+    }
+
+    /// Length when it was opened.
+    pub(crate) fn len(&self) -> u64 {
+        self.identity.size
+    }
+
+    /// Fills `buffer` from `offset`, within the length it had when it was opened.
+    pub(crate) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => self.changed("it shrank"),
+            _ => Error::storage(&self.name)(e),
+        })
+    }
+
+    /// Whether the file is still what was opened; to be asked after the last byte was read.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let now = Identity::of(&self.file, &self.name)?;
+        match now.size.cmp(&self.identity.size) {
+            std::cmp::Ordering::Less => Err(self.changed("it shrank")),
+            std::cmp::Ordering::Greater => Err(self.changed("it grew")),
+            std::cmp::Ordering::Equal if now != self.identity => Err(self.changed("it was written to")),
+            std::cmp::Ordering::Equal => Ok(()),
+        }
+    }
+
+    fn changed(&self, why: &'static str) -> Error {
+        Error::InputChanged { what: self.name.clone(), why }
+    }
+}
+
+impl Identity {
+    fn of(file: &File, name: &str) -> Result<Self> {
+        let metadata = file.metadata().map_err(Error::storage(name))?;
+        Ok(Self {
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// Reads until `buffer` is full or the input ends; returns how much it read.
+pub(crate) fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_shrinks_grows_or_changes_is_noticed() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("f");
+        let check = |change: &dyn Fn(&mut File)| {
+            fs::write(&path, b"weights").expect("written");
+            let sealed = SealedFile::open(&path).expect("opens");
+            let mut file = File::options().write(true).open(&path).expect("opens");
+            // Time stamps are as coarse as the kernel's tick.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            change(&mut file);
+            sealed.check_unchanged().map_err(|e| e.to_string())
+        };
+        assert_eq!(check(&|_| ()), Ok(()));
+        for (change, why) in [
+            (&(|f: &mut File| f.set_len(3).expect("cut")) as &dyn Fn(&mut File), "it shrank"),
+            (&|f: &mut File| f.set_len(30).expect("grown"), "it grew"),
+            (&|f: &mut File| f.write_all(b"W").expect("written"), "it was written to"),
+        ] {
+            let error = check(change).expect_err(why);
+            assert!(error.ends_with(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn links_pipes_and_folders_are_not_sealed() {
+        let dir = tempfile::tempdir().expect("folder");
+        assert!(SealedFile::open(dir.path()).is_err());
+        std::os::unix::fs::symlink("/etc/hostname", dir.path().join("link")).expect("link");
+        assert!(SealedFile::open(&dir.path().join("link")).is_err());
+        let pipe = dir.path().join("pipe");
+        let status = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(status.success());
+        assert!(SealedFile::open(&pipe).expect_err("a pipe").to_string().ends_with("is not a regular file"));
+    }
+}

@@ -1,0 +1,184 @@
+//! Whom to believe, and proof of having checked: [`Verified`] values are made here and nowhere else.
+
+use std::ops::Deref;
+
+use crate::{
+    error::{Error, Result},
+    keys::{KeyId, VerifyingKey},
+    manifest::Manifest,
+    names::{ArtifactDigest, VersionName},
+    provenance::{Envelope, Predicate, Statement, Subject, VersionRecord},
+};
+
+/// Whose signatures are accepted.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Policy {
+    /// Any one of these keys.
+    AnyOf(Vec<VerifyingKey>),
+    /// Nobody's is needed: whoever controls the store controls what is read. Contents are still checked against the
+    /// manifest, and a manifest against the digest it was asked for by.
+    InsecureSkipSignature,
+}
+
+/// A value that was checked against a [`Policy`]: a signature over it, or over something that fixes it, by an accepted
+/// key. Only this module makes one.
+#[derive(Debug, Clone)]
+pub struct Verified<T> {
+    value: T,
+    signers: Vec<KeyId>,
+}
+
+impl<T> Verified<T> {
+    /// The accepted keys that signed; none under [`Policy::InsecureSkipSignature`].
+    pub fn signers(&self) -> &[KeyId] {
+        &self.signers
+    }
+
+    /// Gives up the proof.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl Policy {
+    /// Accepts any one of `keys`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if there is none.
+    pub fn any_of(keys: Vec<VerifyingKey>) -> Result<Self> {
+        if keys.is_empty() {
+            return Err(Error::Misuse("no signer to believe".into()));
+        }
+        Ok(Self::AnyOf(keys))
+    }
+
+    /// Checks an envelope and reads the statement in it, in this order. `what` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the bytes are no envelope, or a signed statement breaks its format;
+    /// [`Error::Untrusted`] if nobody accepted signed it.
+    pub fn statement<P: Predicate>(&self, envelope: &[u8], what: &str) -> Result<Verified<Statement<P>>> {
+        let envelope = Envelope::parse(envelope)?;
+        let signers = self.signers(&envelope, what)?;
+        Ok(Verified { value: Statement::parse(envelope.payload())?, signers })
+    }
+
+    fn signers(&self, envelope: &Envelope, what: &str) -> Result<Vec<KeyId>> {
+        let keys = match self {
+            Self::InsecureSkipSignature => return Ok(Vec::new()),
+            Self::AnyOf(keys) => keys,
+        };
+        let untrusted = |why| Err(Error::Untrusted { what: what.to_owned(), why });
+        if envelope.signatures().is_empty() {
+            return untrusted("is not signed");
+        }
+        let mut signers: Vec<_> = envelope.signed_by(keys).into_iter().map(VerifyingKey::key_id).collect();
+        signers.dedup();
+        if signers.is_empty() {
+            return untrusted("has no valid signature by an accepted signer");
+        }
+        Ok(signers)
+    }
+
+    /// Checks a version record: signed, and for exactly this name.
+    ///
+    /// # Errors
+    /// As [`Policy::statement`], and [`Error::Untrusted`] if it is the record of another name.
+    pub fn version_record(&self, envelope: &[u8], name: &VersionName) -> Result<Verified<Statement<VersionRecord>>> {
+        let what = format!("version record of {name}");
+        let record = self.statement::<VersionRecord>(envelope, &what)?;
+        if !record.predicate.is_for(name) {
+            return Err(Error::Untrusted { what, why: "is signed for another name" });
+        }
+        Ok(record)
+    }
+
+    /// Reads a manifest by its digest without anybody's signature.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] unless the policy is [`Policy::InsecureSkipSignature`]; [`Error::Corrupt`] if the bytes are not
+    /// what the digest names.
+    pub fn unsigned_manifest(&self, digest: ArtifactDigest, bytes: &[u8]) -> Result<Verified<Manifest>> {
+        if !matches!(self, Self::InsecureSkipSignature) {
+            return Err(Error::Misuse("a manifest without a signature".into()));
+        }
+        check_digest(digest, bytes)?;
+        Ok(Verified { value: Manifest::parse(bytes)?, signers: Vec::new() })
+    }
+}
+
+impl<P: Predicate> Verified<Statement<P>> {
+    /// The manifest this statement is about.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the bytes are not those the statement names, or break the format.
+    pub fn manifest(&self, bytes: &[u8]) -> Result<Verified<Manifest>> {
+        check_digest(self.subject.blake3, bytes)?;
+        if Subject::of(bytes) != self.subject {
+            return Err(Error::format("manifest", "has another SHA-256 than the statement about it"));
+        }
+        Ok(Verified { value: Manifest::parse(bytes)?, signers: self.signers.clone() })
+    }
+}
+
+fn check_digest(expected: ArtifactDigest, bytes: &[u8]) -> Result<()> {
+    use crate::error::{Fault, Place};
+    let found = blake3::hash(bytes);
+    if found == expected.hash() {
+        return Ok(());
+    }
+    Err(Error::Corrupt { place: Place::Document("manifest"), fault: Fault::Digest { expected: expected.hash(), found } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::Kind, keys::SigningKey};
+
+    fn record(name: &str, key: &SigningKey) -> Vec<u8> {
+        let predicate = VersionRecord::new(&name.parse().expect("a name")).expect("randomness");
+        let statement = Statement { subject: Subject::of(b"manifest"), predicate };
+        Envelope::sign(statement.to_vec().expect("written"), key).to_vec().expect("written")
+    }
+
+    fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
+        result.expect_err("refused").kind()
+    }
+
+    #[test]
+    fn a_version_record_counts_for_its_signer_and_its_name_only() {
+        let (key, other) = (SigningKey::generate().expect("key"), SigningKey::generate().expect("key"));
+        let name = "m:1".parse().expect("a name");
+        let envelope = record("m:1", &key);
+        let both = Policy::any_of(vec![other.verifying_key(), key.verifying_key()]).expect("keys");
+        let verified = both.version_record(&envelope, &name).expect("signed");
+        assert_eq!(verified.signers(), [key.verifying_key().key_id()]);
+
+        let only_other = Policy::any_of(vec![other.verifying_key()]).expect("keys");
+        assert_eq!(kind(only_other.version_record(&envelope, &name)), Kind::Authenticity);
+        assert_eq!(kind(both.version_record(&envelope, &"m:2".parse().expect("a name"))), Kind::Authenticity);
+        assert_eq!(kind(both.version_record(b"{}", &name)), Kind::Integrity);
+        assert_eq!(kind(verified.manifest(b"another manifest")), Kind::Integrity);
+        assert_eq!(kind(Policy::any_of(Vec::new())), Kind::Usage);
+    }
+
+    #[test]
+    fn skipping_signatures_must_be_asked_for() {
+        let key = SigningKey::generate().expect("key");
+        let policy = Policy::any_of(vec![key.verifying_key()]).expect("keys");
+        assert_eq!(kind(policy.unsigned_manifest(ArtifactDigest::of(b""), b"")), Kind::Usage);
+        let skip = Policy::InsecureSkipSignature;
+        assert_eq!(kind(skip.unsigned_manifest(ArtifactDigest::of(b"a"), b"b")), Kind::Integrity);
+        let stranger = record("m:1", &key);
+        assert!(skip.version_record(&stranger, &"m:1".parse().expect("a name")).expect("skipped").signers().is_empty());
+    }
+}

@@ -1,0 +1,180 @@
+//! Opening to disk: files appear under their final names only when all of them are good.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::{
+    error::{Error, Result},
+    index,
+    open::Opened,
+    secret::fill_random,
+    workers::Progress,
+};
+
+/// Where opened files go.
+#[derive(Debug, Clone, Copy)]
+pub enum Destination<'a> {
+    /// Every file of the artifact, below this folder, which is made if it is not there.
+    Folder(&'a Path),
+    /// One file of the artifact, under this name.
+    File {
+        /// Its path in the artifact.
+        path: &'a str,
+        /// Its path on disk.
+        target: &'a Path,
+    },
+}
+
+/// Decrypts to disk. Files are readable by their owner only; nothing that exists is replaced; after an error nothing is
+/// left.
+///
+/// # Errors
+/// [`Error::Conflict`] if something is in the way, noticed before anything is decrypted; [`Error::Storage`] if it cannot
+/// be written; otherwise as [`Opened::read`].
+pub fn extract(opened: &Opened<'_>, destination: Destination<'_>, progress: &dyn Progress) -> Result<()> {
+    match destination {
+        Destination::File { path, target } => one_file(opened, opened.index().file(path)?, target, progress),
+        Destination::Folder(folder) if folder.symlink_metadata().is_ok() => into_folder(opened, folder, progress),
+        Destination::Folder(folder) => new_folder(opened, folder, progress),
+    }
+}
+
+/// A folder for files that are not good yet. Removed with all that is in it when dropped.
+struct Partial(PathBuf);
+
+impl Partial {
+    fn beside(parent: &Path, name: &str) -> Result<Self> {
+        let mut random = [0; 8];
+        fill_random(&mut random)?;
+        let path = parent.join(format!(".{name}.mvault-partial-{}", hex::encode(random)));
+        make_folder(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // If this fails nobody is left to tell; the name says what it is.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn one_file(opened: &Opened<'_>, file: &index::File, target: &Path, progress: &dyn Progress) -> Result<()> {
+    refuse_existing(target)?;
+    let (parent, name) = split(target)?;
+    let partial = Partial::beside(parent, name)?;
+    let made = partial.0.join("file");
+    write(opened, file, &made, progress)?;
+    publish(&made, target)
+}
+
+fn new_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> Result<()> {
+    let (parent, name) = split(folder)?;
+    let partial = Partial::beside(parent, name)?;
+    let made = partial.0.join("files");
+    make_folder(&made)?;
+    for file in opened.index().files() {
+        let path = made.join(file.path.as_str());
+        make_parents(&made, file)?;
+        write(opened, file, &path, progress)?;
+    }
+    publish(&made, folder)
+}
+
+fn into_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> Result<()> {
+    let files = opened.index().files();
+    for file in files {
+        refuse_existing(&folder.join(file.path.as_str()))?;
+    }
+    let partial = Partial::beside(folder, "open")?;
+    for (number, file) in files.iter().enumerate() {
+        write(opened, file, &partial.0.join(number.to_string()), progress)?;
+    }
+    let mut published = Published(Vec::new());
+    for (number, file) in files.iter().enumerate() {
+        let target = folder.join(file.path.as_str());
+        make_parents(folder, file)?;
+        publish(&partial.0.join(number.to_string()), &target)?;
+        published.0.push(target);
+    }
+    published.0.clear();
+    Ok(())
+}
+
+/// Files that have their final names although not all have; removed again when dropped.
+struct Published(Vec<PathBuf>);
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn write(opened: &Opened<'_>, file: &index::File, path: &Path, progress: &dyn Progress) -> Result<()> {
+    let mode = if file.executable { 0o700 } else { 0o600 };
+    let out = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let out: File = out.map_err(Error::storage(path.display()))?;
+    opened.extract(file, &out, progress).map_err(|e| match e {
+        Error::Storage { what, source } if what == "output" => Error::storage(file.path.as_str())(source),
+        other => other,
+    })
+}
+
+/// Makes the folders above a file, below `root`. A symbolic link on the way is refused: it could lead anywhere.
+fn make_parents(root: &Path, file: &index::File) -> Result<()> {
+    let mut path = root.to_path_buf();
+    let mut segments = file.path.as_str().split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if segments.peek().is_none() {
+            break;
+        }
+        path.push(segment);
+        match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(Error::Conflict { what: path.display().to_string() }),
+            Err(_) => make_folder(&path)?,
+        }
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).create(path).map_err(Error::storage(path.display()))
+}
+
+fn refuse_existing(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::storage(path.display())(e)),
+        Ok(_) => Err(Error::Conflict { what: path.display().to_string() }),
+    }
+}
+
+/// Gives what is made its final name, unless something took that name meanwhile.
+fn publish(made: &Path, target: &Path) -> Result<()> {
+    match renameat_with(CWD, made, CWD, target, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => Err(Error::Conflict { what: target.display().to_string() }),
+        // A file system that cannot refuse to replace: look, then rename.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            refuse_existing(target)?;
+            fs::rename(made, target).map_err(Error::storage(target.display()))
+        }
+        Err(e) => Err(Error::storage(target.display())(e.into())),
+    }
+}
+
+fn split(path: &Path) -> Result<(&Path, &str)> {
+    let unfit = || Error::Misuse(format!("{} cannot be made: it has no name of its own", path.display()));
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unfit)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((parent, name))
+}

@@ -1,0 +1,81 @@
+//! What a vault holds, as far as can be seen without a key.
+
+use super::{Vault, manifest_path, version_path};
+use crate::{
+    error::{Error, Result},
+    keys::KeyId,
+    manifest::{MAX_MANIFEST, Manifest},
+    names::{ArtifactDigest, VersionName},
+    provenance::MAX_ENVELOPE,
+    trust::Policy,
+};
+
+/// The versions of a vault, sorted by name, and records that are none.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Versions whose record counts.
+    pub versions: Vec<VersionEntry>,
+    /// Paths that do not count as version records, and why.
+    pub skipped: Vec<(String, Error)>,
+}
+
+/// One version.
+#[derive(Debug, Clone)]
+pub struct VersionEntry {
+    /// Its name.
+    pub name: VersionName,
+    /// The artifact it names.
+    pub digest: ArtifactDigest,
+    /// When the record claims to have been made.
+    pub created: String,
+    /// The accepted keys that signed it; none if the policy accepts anybody.
+    pub signers: Vec<KeyId>,
+    /// Number of streams, the index not counted, and encrypted length; none if the manifest is missing or damaged.
+    pub size: Option<(usize, u64)>,
+}
+
+impl Vault {
+    /// Lists the versions whose records `policy` accepts.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn list(&self, policy: &Policy) -> Result<Listing> {
+        let mut listing = Listing::default();
+        let mut names = Vec::new();
+        self.store.list("models", &mut |entry| {
+            match parse_version_path(&entry.path) {
+                Some(name) => names.push(name),
+                None => listing.skipped.push((entry.path, Error::format("path", "names no version"))),
+            }
+            Ok(())
+        })?;
+        names.sort();
+        for name in names {
+            match self.version_entry(&name, policy) {
+                Ok(entry) => listing.versions.push(entry),
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(error) => listing.skipped.push((version_path(&name), error)),
+            }
+        }
+        Ok(listing)
+    }
+
+    fn version_entry(&self, name: &VersionName, policy: &Policy) -> Result<VersionEntry> {
+        let envelope = self.demand(&version_path(name), MAX_ENVELOPE)?;
+        let record = policy.version_record(&envelope, name)?;
+        let digest = record.subject.blake3;
+        let manifest = self.store.read(&manifest_path(digest), MAX_MANIFEST).ok().flatten();
+        let manifest = manifest.filter(|bytes| ArtifactDigest::of(bytes) == digest);
+        let size = manifest
+            .and_then(|bytes| Manifest::parse(&bytes).ok())
+            .map(|manifest| (manifest.streams.len(), manifest.sealed_len()));
+        let (created, signers) = (record.predicate.created().to_owned(), record.signers().to_vec());
+        Ok(VersionEntry { name: name.clone(), digest, created, signers, size })
+    }
+}
+
+/// `models/<model>/versions/<version>.dsse.json`
+pub(super) fn parse_version_path(path: &str) -> Option<VersionName> {
+    let (model, version) = path.strip_prefix("models/")?.strip_suffix(".dsse.json")?.rsplit_once("/versions/")?;
+    Some(VersionName { model: model.parse().ok()?, version: version.parse().ok()? })
+}

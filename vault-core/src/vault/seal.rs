@@ -1,0 +1,134 @@
+//! Sealing into a vault, in the order that makes a crash harmless: parts, trees, manifest, recipients, attestations, and
+//! the version record last.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Vault, attestations_folder, manifest_path, recipients_path, stem, version_path, versions_folder,
+};
+use crate::{
+    error::{Error, Result},
+    keys::SigningKey,
+    names::{ArtifactDigest, VersionName},
+    provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord, now},
+    recipients::RecipientsRecord,
+    seal::{self, Options},
+    source::Input,
+    store::Created,
+    workers::Progress,
+    wrap::{self, Audience},
+};
+
+/// What to seal, as what, for whom and by whom.
+#[derive(Debug)]
+pub struct SealRequest<'a> {
+    /// The name to publish.
+    pub name: VersionName,
+    /// The files.
+    pub inputs: Vec<Input<'a>>,
+    /// Who is to be able to open it.
+    pub audience: Audience,
+    /// Whose signature it carries.
+    pub signer: &'a SigningKey,
+    /// How it came to be; what every seal knows by default.
+    pub provenance: Option<Provenance>,
+    /// How to seal.
+    pub options: Options,
+}
+
+/// What a seal published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The name.
+    pub name: VersionName,
+    /// The artifact's digest.
+    pub digest: ArtifactDigest,
+    /// Number of files.
+    pub files: usize,
+    /// Bytes of plaintext.
+    pub plaintext: u64,
+    /// Bytes of ciphertext, the index included.
+    pub sealed: u64,
+}
+
+impl Vault {
+    /// Seals an artifact and publishes it under its name.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the version exists, also if it differs only by case: noticed before anything is sealed,
+    /// and again at the commit. Otherwise as [`seal::seal`]. After an error nothing is published.
+    pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
+        let SealRequest { name, inputs, audience, signer, provenance, options } = request;
+        audience.check()?;
+        self.check_name_is_free(&name)?;
+
+        let sealed = seal::seal(inputs, &self.store, options, progress)?;
+        let manifest = sealed.manifest.to_vec()?;
+        let subject = Subject::of(&manifest);
+        let digest = subject.blake3;
+        // Parts and trees are durable before anything names them.
+        self.store.sync()?;
+        self.create_new(&manifest_path(digest), &manifest)?;
+
+        let stanzas = wrap::wrap(&sealed.dek, digest, &audience)?;
+        let recipients = RecipientsRecord::new(now(), 1, None, &stanzas)?;
+        self.create_new(&recipients_path(digest, 1), &sign(subject, recipients, signer)?)?;
+        let provenance = provenance.unwrap_or_else(|| Provenance::of_seal(&name));
+        self.attest(digest, &sign(subject, provenance, signer)?)?;
+        self.store.sync()?;
+
+        let record = sign(subject, VersionRecord::new(&name)?, signer)?;
+        self.commit_version(&name, &record)?;
+        Ok(Receipt {
+            digest,
+            files: sealed.index.files().len(),
+            plaintext: sealed.index.total_size(),
+            sealed: sealed.manifest.sealed_len(),
+            name,
+        })
+    }
+
+    fn check_name_is_free(&self, name: &VersionName) -> Result<()> {
+        let folder = versions_folder(name);
+        self.store.list(&folder, &mut |entry| match stem(&entry.path, &folder) {
+            Some(existing) if existing.eq_ignore_ascii_case(name.version.as_str()) => {
+                Err(Error::Conflict { what: format!("version {}:{existing}", name.model) })
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn commit_version(&self, name: &VersionName, record: &[u8]) -> Result<()> {
+        let path = version_path(name);
+        match self.store.create(&path, record)? {
+            Created::New => {}
+            // A store whose client repeats requests may say so about this very record; its nonce tells.
+            Created::Exists if self.demand(&path, record.len() as u64).is_ok_and(|there| there == record) => {}
+            Created::Exists => return Err(Error::Conflict { what: format!("version {name}") }),
+        }
+        self.store.sync()
+    }
+
+    /// Adds an attestation to an artifact, under the hash of its envelope.
+    pub(super) fn attest(&self, digest: ArtifactDigest, envelope: &[u8]) -> Result<()> {
+        let name = hex::encode(Sha256::digest(envelope));
+        // The same attestation twice is one.
+        let (Created::New | Created::Exists) =
+            self.store.create(&format!("{}/{name}.dsse.json", attestations_folder(digest)), envelope)?;
+        Ok(())
+    }
+
+    /// Creates an object that nobody else can have created: its content, or its name, is random.
+    pub(super) fn create_new(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        match self.store.create(path, bytes)? {
+            Created::New => Ok(()),
+            Created::Exists if self.demand(path, bytes.len() as u64).is_ok_and(|there| there == bytes) => Ok(()),
+            Created::Exists => Err(Error::Conflict { what: path.to_owned() }),
+        }
+    }
+}
+
+/// Signs a statement about an artifact.
+pub(super) fn sign<P: Predicate>(subject: Subject, predicate: P, signer: &SigningKey) -> Result<Vec<u8>> {
+    Envelope::sign(Statement { subject, predicate }.to_vec()?, signer).to_vec()
+}

@@ -1,0 +1,89 @@
+//! Sharing: a new signed generation of recipients. No weights are touched.
+
+use super::{Access, Artifact, Vault, recipients_path, seal::sign};
+use crate::{
+    error::{Error, Result},
+    keys::{KeyId, SigningKey},
+    provenance::now,
+    recipients::{RecipientsRecord, Stanza},
+    store::Created,
+    trust::Policy,
+    wrap::{self, Audience, Keyring},
+};
+
+/// How often a number that another writer took is tried again with the next.
+const MAX_TRIES: usize = 16;
+
+/// What is to change about the recipients.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Who is to be able to open it from now on, too.
+    pub add: Audience,
+    /// Whose stanzas are to go.
+    pub remove: Vec<KeyId>,
+    /// Whether passphrase stanzas are to go.
+    pub remove_passphrases: bool,
+}
+
+impl Vault {
+    /// Publishes a new generation of recipients and returns it. If nothing changes, there is no new generation.
+    ///
+    /// `ring` must open the artifact if somebody is added; to remove somebody, no key is needed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if somebody to remove is no recipient; [`Error::Misuse`] if nobody would be left;
+    /// [`Error::WrongKey`] if `ring` does not open it; [`Error::Conflict`] if other writers keep being faster.
+    pub fn share(
+        &self,
+        artifact: &Artifact,
+        policy: &Policy,
+        ring: &Keyring,
+        change: &Change,
+        signer: &SigningKey,
+    ) -> Result<Access> {
+        for _ in 0..MAX_TRIES {
+            let current = self.access(artifact, policy)?;
+            let stanzas = changed(artifact, &current, ring, change)?;
+            if stanzas == current.stanzas {
+                return Ok(current);
+            }
+            let generation = current.highest + 1;
+            let record = RecipientsRecord::new(now(), generation, Some(current.digest), &stanzas)?;
+            let envelope = sign(artifact.subject, record, signer)?;
+            let path = recipients_path(artifact.digest, generation);
+            match self.store.create(&path, &envelope)? {
+                Created::Exists if self.demand(&path, envelope.len() as u64).ok().as_ref() != Some(&envelope) => {}
+                Created::New | Created::Exists => {
+                    self.store.sync()?;
+                    return self.access(artifact, policy);
+                }
+            }
+        }
+        Err(Error::Conflict { what: format!("every next generation of recipients of {}", artifact.digest) })
+    }
+}
+
+fn changed(artifact: &Artifact, current: &Access, ring: &Keyring, change: &Change) -> Result<Vec<Stanza>> {
+    let held = |id: &KeyId| current.stanzas.iter().any(|stanza| stanza.key_id() == Some(*id));
+    if let Some(id) = change.remove.iter().find(|id| !held(id)) {
+        return Err(Error::NotFound { what: format!("recipient {id} of {}", artifact.digest) });
+    }
+    let goes = |stanza: &Stanza| match stanza.key_id() {
+        Some(id) => change.remove.contains(&id),
+        None => change.remove_passphrases,
+    };
+    let mut stanzas: Vec<_> = current.stanzas.iter().filter(|stanza| !goes(stanza)).cloned().collect();
+    let new = Audience {
+        recipients: change.add.recipients.iter().filter(|r| !held(&r.key_id())).cloned().collect(),
+        passphrases: change.add.passphrases.clone(),
+    };
+    if !(new.recipients.is_empty() && new.passphrases.is_empty()) {
+        new.check()?;
+        let dek = wrap::unwrap(&current.stanzas, artifact.digest, &artifact.manifest, ring)?;
+        stanzas.extend(wrap::wrap(&dek, artifact.digest, &new)?);
+    }
+    if stanzas.is_empty() {
+        return Err(Error::Misuse("no recipient would be left: nobody could open it".into()));
+    }
+    Ok(stanzas)
+}
