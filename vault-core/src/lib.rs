@@ -6,5 +6,6 @@ pub mod error;
 pub mod names;
 pub mod parts;
 pub mod secret;
+pub mod store;
 
 pub use error::{Error, Result};
