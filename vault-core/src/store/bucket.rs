@@ -244,3 +244,20 @@ fn present<T>(path: &str, answer: object_store::Result<T>) -> Result<Option<T>> 
 fn failed(path: &str, error: object_store::Error) -> Error {
     Error::storage(path)(io::Error::from(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_works_below_an_async_runtime_and_may_be_dropped_inside_it() {
+        let outer = Builder::new_current_thread().build().expect("runtime");
+        outer.block_on(async {
+            let bucket = Arc::new(Bucket::new(Arc::new(object_store::memory::InMemory::new())).expect("bucket"));
+            let worker = Arc::clone(&bucket);
+            let created = tokio::task::spawn_blocking(move || worker.create("a", b"1")).await.expect("no panic");
+            assert_eq!(created.expect("create"), Created::New);
+            drop(bucket);
+        });
+    }
+}

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
@@ -98,7 +99,7 @@ impl Flusher {
         self.queue.lock().closed = true;
         self.queue.changed.notify_all();
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // A panic of a thread is recorded by its `Ticket`.
+            // It catches the panics of its work.
             let _ = thread.join();
         }
     }
@@ -119,38 +120,21 @@ impl Queue {
             if let Some((number, (file, path))) = state.waiting.pop_front() {
                 drop(state);
                 self.changed.notify_all();
-                let ticket = Ticket { queue: self, number };
-                if let Err(error) = file.publish_content(&path) {
-                    self.lock().failure.get_or_insert(error);
-                }
-                drop(ticket);
+                // Whoever waits for this file would wait for ever if a panic ended this thread.
+                let panicked = |_| Err(Error::storage(&path)(io::Error::other("the flushing thread panicked")));
+                let published = catch_unwind(AssertUnwindSafe(|| file.publish_content(&path))).unwrap_or_else(panicked);
                 state = self.lock();
+                if let Err(error) = published {
+                    state.failure.get_or_insert(error);
+                }
+                state.unfinished.remove(&number);
+                self.changed.notify_all();
             } else if state.closed {
                 return;
             } else {
                 state = self.wait(state);
             }
         }
-    }
-}
-
-/// Marks a file as finished however its flushing ended.
-struct Ticket<'a> {
-    queue: &'a Queue,
-    number: u64,
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        let mut state = self.queue.lock();
-        if std::thread::panicking() {
-            let error = Error::storage("flushing thread")(io::Error::other("panicked"));
-            state.failure.get_or_insert(error);
-            // The thread ends here; the others, or whoever submits, go on.
-            state.closed = true;
-        }
-        state.unfinished.remove(&self.number);
-        self.queue.changed.notify_all();
     }
 }
 

@@ -16,6 +16,8 @@ mod bucket;
 #[cfg(test)]
 mod conformance;
 mod directory;
+#[cfg(test)]
+mod directory_tests;
 pub mod faults;
 mod flusher;
 mod path;

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, open, openat, statat},
-    io::Errno,
+    io::{Errno, retry_on_intr},
 };
 
 use super::{Durability, Entry, corrupt, path};
@@ -187,9 +187,7 @@ pub(super) fn make_root(location: &Path, durability: Durability) -> Result<()> {
     }
     for made in missing {
         let parent = made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent)
-            .and_then(|folder| Ok(sync_folder(folder.into())?))
-            .map_err(Error::storage(parent.display()))?;
+        File::open(parent).and_then(|folder| Ok(sync_folder(folder)?)).map_err(Error::storage(parent.display()))?;
     }
     Ok(())
 }
@@ -203,8 +201,8 @@ fn subfolder(folder: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd,
     openat(folder, name, flags, Mode::empty())
 }
 
-fn sync_folder(folder: OwnedFd) -> Result<(), Errno> {
-    match fsync(folder) {
+fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
+    match retry_on_intr(|| fsync(&folder)) {
         // File systems without anything to sync for a folder say so like this.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
         other => other,
