@@ -4,9 +4,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Result};
 
-/// The largest integer a document may hold: 2^53 − 1.
-pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
-
 /// Writes a document canonically.
 pub(crate) fn to_vec<T: Serialize>(document: &'static str, value: &T) -> Result<Vec<u8>> {
     serde_json_canonicalizer::to_vec(value).map_err(|e| Error::format(document, format!("cannot be written: {e}")))

@@ -148,7 +148,10 @@ impl WireFile {
             .map_err(|rule| Error::format(DOCUMENT, format!("path {:?} {rule}", self.path)))?;
         let sum = self.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.length));
         if sum != Some(self.size) || self.extents.iter().any(|extent| extent.length == 0) {
-            return Err(Error::format(DOCUMENT, format!("path {:?} has a size that is not that of its extents", self.path)));
+            return Err(Error::format(
+                DOCUMENT,
+                format!("path {:?} has a size that is not that of its extents", self.path),
+            ));
         }
         let sha256 = self.digests.sha256.map(|hex| hex.0);
         Ok(File { path, size: self.size, executable: self.executable, extents: self.extents, sha256 })
@@ -173,7 +176,8 @@ fn check_extents(files: &[File], manifest: &Manifest) -> Result<()> {
         }
     }
     extents.sort_by_key(|extent| (extent.stream, extent.offset));
-    let overlap = |pair: &[Extent]| pair[0].stream == pair[1].stream && pair[0].offset + pair[0].length > pair[1].offset;
+    let overlap =
+        |pair: &[Extent]| pair[0].stream == pair[1].stream && pair[0].offset + pair[0].length > pair[1].offset;
     if extents.windows(2).any(overlap) {
         return Err(Error::format(DOCUMENT, "has extents that overlap"));
     }

@@ -56,7 +56,6 @@ impl std::fmt::Debug for Opened<'_> {
 struct Reader<'a> {
     body: Body<'a>,
     decryptor: Decryptor,
-    number: u32,
 }
 
 impl Reader<'_> {
@@ -160,7 +159,7 @@ fn reader<'a>(
     let stream = manifest.stream(number).ok_or_else(|| Error::format("index", "names a stream that is not there"))?;
     let place = Place::Header { stream: number };
     let decryptor = dek.decryptor(&manifest.artifact_id, number, &stream.header, engine).map_err(|e| e.at(place))?;
-    Ok(Reader { body: Body::open(number, stream, fetch)?, decryptor, number })
+    Ok(Reader { body: Body::open(number, stream, fetch)?, decryptor })
 }
 
 fn read_index(manifest: &Manifest, dek: &Dek, fetch: &dyn Fetch, options: Options) -> Result<Index> {

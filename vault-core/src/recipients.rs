@@ -90,15 +90,9 @@ impl RecipientsRecord {
     ///
     /// # Errors
     /// [`Error::Misuse`] if there is no stanza, or more than the format allows.
-    pub fn new(
-        created: String,
-        generation: u64,
-        previous: Option<blake3::Hash>,
-        stanzas: &[Stanza],
-    ) -> Result<Self> {
+    pub fn new(created: String, generation: u64, previous: Option<blake3::Hash>, stanzas: &[Stanza]) -> Result<Self> {
         let recipients = stanzas.iter().map(WireStanza::of).collect::<Result<_>>()?;
-        let record =
-            Self { created, generation, previous: previous.map(Into::into), recipients, trust_root: None };
+        let record = Self { created, generation, previous: previous.map(Into::into), recipients, trust_root: None };
         record.check().map_err(|e| Error::Misuse(e.to_string()))?;
         Ok(record)
     }
@@ -235,8 +229,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_stanza_survives_writing_and_reading() {
-        let stanzas =
-            [hpke(RecipientKind::XWing, 1120), hpke(RecipientKind::X25519, 32), passphrase(Cost::DEFAULT)];
+        let stanzas = [hpke(RecipientKind::XWing, 1120), hpke(RecipientKind::X25519, 32), passphrase(Cost::DEFAULT)];
         let bytes = canonical::to_vec(DOCUMENT, &record(&stanzas).expect("legal")).expect("written");
         let read: RecipientsRecord = canonical::from_slice(DOCUMENT, &bytes).expect("read");
         assert_eq!(read.stanzas().expect("legal"), stanzas);

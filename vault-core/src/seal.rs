@@ -156,8 +156,7 @@ impl Job<'_> {
         let silent = Job { progress: &(), ..*self };
         silent.run(self.options.threads, &lanes, &|| Ok(INDEX_STREAM))?;
         let [lane] = lanes;
-        let (_, writer) =
-            lane.writer.into_inner().ok_or_else(|| Error::format("index", "is empty"))?;
+        let (_, writer) = lane.writer.into_inner().ok_or_else(|| Error::format("index", "is empty"))?;
         writer.finish(self.sink)
     }
 

@@ -136,7 +136,10 @@ fn check_digest(expected: ArtifactDigest, bytes: &[u8]) -> Result<()> {
     if found == expected.hash() {
         return Ok(());
     }
-    Err(Error::Corrupt { place: Place::Document("manifest"), fault: Fault::Digest { expected: expected.hash(), found } })
+    Err(Error::Corrupt {
+        place: Place::Document("manifest"),
+        fault: Fault::Digest { expected: expected.hash(), found },
+    })
 }
 
 #[cfg(test)]

@@ -77,7 +77,11 @@ impl Stop<'_> {
 ///
 /// # Errors
 /// The first error; [`Error::Storage`] if a thread cannot be started.
-pub(crate) fn run(threads: Threads, progress: &dyn Progress, work: impl Fn(&Stop<'_>) -> Result<()> + Sync) -> Result<()> {
+pub(crate) fn run(
+    threads: Threads,
+    progress: &dyn Progress,
+    work: impl Fn(&Stop<'_>) -> Result<()> + Sync,
+) -> Result<()> {
     let stop = Stop { failed: AtomicBool::new(false), progress };
     let first = Mutex::new(None);
     let guarded = || {

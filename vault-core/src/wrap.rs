@@ -129,7 +129,7 @@ fn from_passphrase(
         ciphertext: stanza.ciphertext.to_vec(),
     };
     for phrase in phrases {
-        match passphrase::open(phrase, &sealed, &Context::recipient(&digest)) {
+        match passphrase::open(phrase, &Context::recipient(&digest), &sealed) {
             Ok(plaintext) => {
                 let mut secret = Secret::new([0; 32]);
                 if plaintext.expose().len() == 32 {

@@ -31,7 +31,10 @@ impl<'a> Plan<'a> {
     pub(super) fn new(opened: &Opened<'a>, file: &File, range: Range<u64>) -> Result<Self> {
         if range.start > range.end || range.end > file.size {
             let (path, size) = (&file.path, file.size);
-            return Err(Error::Misuse(format!("range {}..{} of {path}, which has {size} bytes", range.start, range.end)));
+            return Err(Error::Misuse(format!(
+                "range {}..{} of {path}, which has {size} bytes",
+                range.start, range.end
+            )));
         }
         let (mut readers, mut extents, mut at) = (BTreeMap::new(), Vec::new(), 0);
         for extent in &file.extents {

@@ -74,9 +74,8 @@ impl Envelope {
             return Err(Error::limit(DOCUMENT, "number of signatures", MAX_SIGNATURES as u64));
         }
         let decode = |text: &str| decode_base64(text).ok_or_else(|| Error::format(DOCUMENT, "has invalid base64"));
-        let signature = |wire: WireSignature| {
-            Ok(Signature { keyid: wire.keyid.unwrap_or_default(), sig: decode(&wire.sig)? })
-        };
+        let signature =
+            |wire: WireSignature| Ok(Signature { keyid: wire.keyid.unwrap_or_default(), sig: decode(&wire.sig)? });
         Ok(Self {
             payload_type: wire.payload_type,
             payload: decode(&wire.payload)?,
@@ -89,8 +88,7 @@ impl Envelope {
     /// # Errors
     /// [`Error::Corrupt`] if it is longer than 4 MiB.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
-        let signature =
-            |s: &Signature| WireSignature { keyid: Some(s.keyid.clone()), sig: encode_base64(&s.sig) };
+        let signature = |s: &Signature| WireSignature { keyid: Some(s.keyid.clone()), sig: encode_base64(&s.sig) };
         let wire = WireEnvelope {
             payload: encode_base64(&self.payload),
             payload_type: self.payload_type.clone(),

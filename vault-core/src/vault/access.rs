@@ -5,11 +5,11 @@ use crate::{
     error::{Error, Result},
     keys::KeyId,
     open::{self, Opened},
+    provenance::Statement,
     provenance::{Envelope, MAX_ENVELOPE},
     recipients::{RecipientsRecord, Stanza},
     stream::Dek,
     trust::{Policy, Verified},
-    provenance::Statement,
     wrap::{self, Keyring},
 };
 
@@ -83,7 +83,8 @@ impl Vault {
         let folder = recipients_folder(artifact.digest);
         let mut numbers = Vec::new();
         self.store.list(&folder, &mut |entry| {
-            let number = stem(&entry.path, &folder).and_then(|stem| stem.parse::<u64>().ok().filter(|n| n.to_string() == stem));
+            let number =
+                stem(&entry.path, &folder).and_then(|stem| stem.parse::<u64>().ok().filter(|n| n.to_string() == stem));
             if let Some(number) = number.filter(|n| (1..=MAX_GENERATION).contains(n)) {
                 numbers.push(number);
                 // Only the highest matter; what a hostile store offers beyond that is let go.

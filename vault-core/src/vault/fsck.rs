@@ -161,9 +161,9 @@ impl Vault {
     ) -> Result<()> {
         match verify::contents(manifest, &self.store, threads, progress) {
             Ok(_) => Ok(()),
-            Err(Error::Corrupt { .. }) => verify::damage(manifest, &self.store, &(), &mut |error| {
-                report(Finding::Damaged { artifact, error })
-            }),
+            Err(Error::Corrupt { .. }) => {
+                verify::damage(manifest, &self.store, &(), &mut |error| report(Finding::Damaged { artifact, error }))
+            }
             Err(error) => Err(error),
         }
     }

@@ -3,9 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    Vault, attestations_folder, manifest_path, recipients_path, stem, version_path, versions_folder,
-};
+use super::{Vault, attestations_folder, manifest_path, recipients_path, stem, version_path, versions_folder};
 use crate::{
     error::{Error, Result},
     keys::SigningKey,

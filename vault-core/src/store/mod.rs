@@ -1,0 +1,299 @@
+//! The vault tree: immutable objects under relative paths, in a folder or in a bucket.
+//!
+//! A [`Backend`] needs four verbs, create-if-absent, read, open and list, and a way to stage large objects whose name
+//! is their hash. Nothing is ever overwritten. What a store gives is not to be trusted: callers hash or verify it.
+//!
+//! Everything here is synchronous; a caller on an async runtime uses its `spawn_blocking`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    error::{Error, Fault, Place, Result},
+    parts::{Fetch, ReadAt, Sink, Staged, object_path},
+};
+
+mod bucket;
+#[cfg(test)]
+mod conformance;
+mod directory;
+#[cfg(test)]
+mod directory_tests;
+pub mod faults;
+mod flusher;
+mod path;
+mod staging;
+mod tree;
+
+pub use bucket::Bucket;
+pub use directory::Directory;
+
+/// What a store must be able to do: four verbs on immutable objects, plus staging.
+///
+/// Paths are relative to the vault, segments of `A-Z a-z 0-9 . _ + -` joined by `/`; none is empty, `.` or `..`, and
+/// the first is not `staging`. Every verb answers [`Error::Misuse`] to another path.
+pub trait Backend: Send + Sync + std::fmt::Debug {
+    /// Stores `bytes` under `path` unless something has that name already.
+    ///
+    /// When this returns the object is durable, together with the folders that lead to it (except with
+    /// [`Durability::NoSync`]). Objects staged and committed before it are not: call [`sync`](Self::sync) first.
+    /// A bucket whose client repeats requests may answer [`Created::Exists`] about these very bytes: a caller that must
+    /// know reads them back and compares.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created>;
+
+    /// The bytes of a small object, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with [`Fault::Limit`] if it is larger than `cap` (nothing is allocated then), with
+    /// [`Fault::Format`] if it is not a regular file; [`Error::Storage`].
+    fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Opens a large object for positional reads, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with [`Fault::Format`] if it is not a regular file; [`Error::Storage`].
+    fn open(&self, path: &str) -> Result<Option<Box<dyn ReadAt>>>;
+
+    /// Calls `each` for every object below the folder `prefix`, the whole vault if that is empty, in no particular order.
+    ///
+    /// Memory does not grow with the number of objects. A folder that does not exist has no objects. What is not an
+    /// object (a symbolic link, a name outside the path alphabet) is listed too, and refused when it is read.
+    ///
+    /// # Errors
+    /// The first error of `each`; [`Error::Corrupt`] if folders nest too deep; [`Error::Storage`].
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()>;
+
+    /// Starts a content-addressed object of at most `capacity` bytes. See [`Staged`].
+    ///
+    /// A committed object can be read under its name when [`sync`](Self::sync) has returned, maybe earlier.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>>;
+
+    /// Waits until everything created or committed so far is durable, folders included.
+    ///
+    /// # Errors
+    /// The first error of a commit that was still going on when [`Staged::commit`] returned. It is final: later calls
+    /// repeat it, so that of several callers each learns of it.
+    fn sync(&self) -> Result<()>;
+
+    /// What this store is, for messages.
+    fn describe(&self) -> String;
+}
+
+/// What became of a [`Backend::create`].
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The bytes are stored under this name now.
+    New,
+    /// The name was taken; nothing was stored.
+    Exists,
+}
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path in the vault. Bytes that are not UTF-8 are replaced by U+FFFD.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// Whether a [`Directory`] waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// An object gets its name only after its bytes are on disk; [`Backend::sync`] covers the folders.
+    Synced,
+    /// Nothing is synced: a power cut may leave named objects with missing bytes. For scratch vaults and tests.
+    NoSync,
+}
+
+/// A store, whichever it is. Clones are cheap and share it.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<dyn Backend>);
+
+impl Store {
+    /// Wraps a backend.
+    pub fn new(backend: impl Backend + 'static) -> Self {
+        Self(Arc::new(backend))
+    }
+
+    /// Opens the store at a path or a `file://` URL.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such folder, [`Error::Misuse`] for other kinds of URL, [`Error::Storage`].
+    pub fn open_url(url: &str, durability: Durability) -> Result<Self> {
+        Directory::open(local_path(url)?, durability).map(Self::new)
+    }
+
+    /// Opens the store at a path or a `file://` URL, making the folder if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for other kinds of URL, [`Error::Storage`].
+    pub fn create_url(url: &str, durability: Durability) -> Result<Self> {
+        Directory::create(local_path(url)?, durability).map(Self::new)
+    }
+
+    /// See [`Backend::create`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create(&self, path: &str, bytes: &[u8]) -> Result<Created> {
+        self.0.create(path, bytes)
+    }
+
+    /// See [`Backend::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
+        self.0.read(path, cap)
+    }
+
+    /// See [`Backend::open`]. To open an object by its hash use [`Fetch::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(&self, path: &str) -> Result<Option<Box<dyn ReadAt>>> {
+        self.0.open(path)
+    }
+
+    /// See [`Backend::list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        self.0.list(prefix, each)
+    }
+
+    /// See [`Backend::stage`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>> {
+        self.0.stage(capacity)
+    }
+
+    /// See [`Backend::sync`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sync(&self) -> Result<()> {
+        self.0.sync()
+    }
+
+    /// See [`Backend::describe`].
+    pub fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+impl Sink for Store {
+    fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>> {
+        self.0.stage(capacity)
+    }
+}
+
+impl Fetch for Store {
+    fn open(&self, name: &blake3::Hash) -> Result<Box<dyn ReadAt>> {
+        let path = object_path(name);
+        self.0.open(&path)?.ok_or_else(|| corrupt(&path, Fault::Missing))
+    }
+}
+
+/// An [`Error::Corrupt`] about an object.
+fn corrupt(path: &str, fault: Fault) -> Error {
+    Error::Corrupt { place: Place::Object(path.to_owned()), fault }
+}
+
+/// Checks a write against the capacity its object was staged with; returns the end of the range.
+fn end_within(capacity: u64, offset: u64, bytes: &[u8]) -> Result<u64> {
+    let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= capacity);
+    end.ok_or_else(|| {
+        let length = bytes.len();
+        Error::Misuse(format!("{length} bytes at {offset} do not fit an object staged for {capacity} bytes"))
+    })
+}
+
+/// The folder a URL means.
+fn local_path(url: &str) -> Result<PathBuf> {
+    let unfit = |why: &str| Error::Misuse(format!("{url:?}: {why}"));
+    match url.split_once("://") {
+        _ if url.is_empty() => Err(unfit("a vault needs a path or a URL")),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => {
+            let local = rest.strip_prefix("localhost").unwrap_or(rest);
+            if !local.starts_with('/') {
+                return Err(unfit("a file URL is `file://` and an absolute path"));
+            }
+            percent_decoded(local).map(PathBuf::from).ok_or_else(|| unfit("has a bad percent escape"))
+        }
+        Some((scheme, _)) if is_scheme(scheme) => Err(unfit(&format!("{scheme}:// vaults are not supported yet"))),
+        _ => Ok(PathBuf::from(url)),
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
+/// RFC 3986 section 2.1.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.as_bytes().split_at_checked(2)?;
+        let mut byte = [0];
+        hex::decode_to_slice(digits, &mut byte).ok()?;
+        bytes.extend(byte);
+        bytes.extend(rest);
+    }
+    String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_local_folders_or_are_refused() {
+        for (url, path) in [
+            ("v", "v"),
+            ("/a/v", "/a/v"),
+            ("./a://b", "./a://b"),
+            ("file:///a/v", "/a/v"),
+            ("file://localhost/a%20b", "/a b"),
+            ("FILE:///%C3%A4", "/ä"),
+        ] {
+            assert_eq!(local_path(url).expect(url), PathBuf::from(path));
+        }
+        for bad in ["", "file://v", "file:///%zz", "file:///%2", "file:///%ff", "file:///%00", "file://host/v"] {
+            assert!(matches!(local_path(bad), Err(Error::Misuse(_))), "{bad}");
+        }
+        for later in ["s3://bucket/prefix", "https://registry"] {
+            let message = local_path(later).expect_err(later).to_string();
+            assert!(message.ends_with("vaults are not supported yet"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_store_gives_objects_by_hash_and_names_the_missing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let url = folder.path().join("new/vault").display().to_string();
+        assert!(matches!(Store::open_url(&url, Durability::Synced), Err(Error::NotFound { .. })));
+        let store = Store::create_url(&url, Durability::Synced).expect("create");
+        let name = blake3::hash(b"part");
+        let missing = Fetch::open(&store, &name).expect_err("not stored yet");
+        assert_eq!(missing.to_string(), format!("{}: is missing", object_path(&name)));
+        store.put(&name, b"part").expect("put");
+        store.clone().sync().expect("sync");
+        let object = Fetch::open(&store, &name).expect("stored");
+        let mut buffer = [0; 2];
+        object.read_exact_at(1, &mut buffer).expect("read");
+        assert_eq!(&buffer, b"ar");
+    }
+}

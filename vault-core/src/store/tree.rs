@@ -1,0 +1,240 @@
+//! A folder of the local file system as a tree of objects, every step of the way without following a symbolic link.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, open, openat, statat},
+    io::{Errno, retry_on_intr},
+};
+
+use super::{Durability, Entry, corrupt, path};
+use crate::{
+    error::{Error, Fault, Result},
+    parts::ReadAt,
+};
+
+/// The permissions of new folders and files, less the umask: what they hold is public.
+const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+/// Folders in folders that a listing enters; a vault has at most 12. Each level costs one descriptor.
+const MAX_DEPTH: usize = 64;
+
+/// An open vault folder.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: OwnedFd,
+    pub(super) location: PathBuf,
+    pub(super) durability: Durability,
+    /// Folders with new entries that may not be on disk yet.
+    unsynced: Mutex<BTreeSet<String>>,
+}
+
+impl Tree {
+    pub(super) fn open(location: &Path, durability: Durability) -> Result<Self> {
+        match open(location, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(root) => Ok(Self { root, location: location.to_owned(), durability, unsynced: Mutex::default() }),
+            Err(Errno::NOENT) => Err(Error::NotFound { what: location.display().to_string() }),
+            Err(errno) => Err(Error::storage(location.display())(errno.into())),
+        }
+    }
+
+    /// For `map_err`: an [`Error::Storage`] about a path of this vault.
+    pub(super) fn failed(&self, path: &str) -> impl FnOnce(Errno) -> Error + use<> {
+        let what = self.location.join(path);
+        move |errno| Error::storage(what.display())(errno.into())
+    }
+
+    /// The root opened anew: a duplicate of the descriptor would share its place in a listing.
+    fn open_root(&self) -> Result<OwnedFd, Errno> {
+        subfolder(&self.root, ".")
+    }
+
+    /// Opens a folder segment by segment, so that no symbolic link is followed on any system.
+    fn folder(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let mut folder = self.open_root()?;
+        for segment in segments(path) {
+            folder = subfolder(&folder, segment)?;
+        }
+        Ok(folder)
+    }
+
+    /// The same, making what is missing.
+    pub(super) fn make_folder(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let mut folder = self.open_root()?;
+        for segment in segments(path) {
+            folder = match subfolder(&folder, segment) {
+                Err(Errno::NOENT) => match mkdirat(&folder, segment, FOLDER_MODE) {
+                    Ok(()) | Err(Errno::EXIST) => subfolder(&folder, segment)?,
+                    Err(errno) => return Err(errno),
+                },
+                other => other?,
+            };
+        }
+        Ok(folder)
+    }
+
+    /// A folder for reading, or `None` if there is none.
+    pub(super) fn existing_folder(&self, path: &str) -> Result<Option<OwnedFd>> {
+        match self.folder(path) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK) => {
+                Err(corrupt(path, Fault::Format("is not reached through plain folders".into())))
+            }
+            Err(errno) => Err(self.failed(path)(errno)),
+        }
+    }
+
+    /// Opens an object, which must be a regular file.
+    pub(super) fn object(&self, path: &str) -> Result<Option<Object>> {
+        let irregular = || corrupt(path, Fault::Format("is not a regular file".into()));
+        let (parent, name) = path::split(path);
+        let Some(folder) = self.existing_folder(parent)? else { return Ok(None) };
+        // Without NONBLOCK the opening of a FIFO would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match openat(&folder, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            // A symbolic link, as three systems say it; a socket; a device without a driver.
+            Err(Errno::LOOP | Errno::MLINK | Errno::NXIO | Errno::NODEV | Errno::OPNOTSUPP) => return Err(irregular()),
+            Err(errno) => return Err(self.failed(path)(errno)),
+        };
+        let stat = fstat(&file).map_err(self.failed(path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(irregular());
+        }
+        Ok(Some(Object { path: path.to_owned(), file: file.into(), length: size(&stat) }))
+    }
+
+    /// Notes that this folder has a new entry, for [`sync_new_entries`](Self::sync_new_entries).
+    pub(super) fn note_new_entry(&self, folder: &str) {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+    }
+
+    /// Brings every entry noted so far to disk.
+    pub(super) fn sync_new_entries(&self) -> Result<()> {
+        let folders = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        if folders.is_empty() { Ok(()) } else { self.sync_folders(folders.iter().map(String::as_str)) }
+    }
+
+    /// Syncs these folders and all folders on the way to them. Others may have made those without syncing them.
+    pub(super) fn sync_folders<'a>(&self, folders: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let mut all = BTreeSet::from([""]);
+        for folder in folders {
+            let ends = folder.match_indices('/').map(|(end, _)| end).chain([folder.len()]);
+            all.extend(ends.map(|end| &folder[..end]));
+        }
+        for path in all {
+            let folder = self.folder(path).map_err(self.failed(path))?;
+            sync_folder(folder).map_err(self.failed(path))?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` for everything below `prefix` that is not a folder.
+    pub(super) fn walk(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        let Some(folder) = self.existing_folder(prefix)? else { return Ok(()) };
+        let mut levels = vec![(prefix.to_owned(), Dir::new(folder).map_err(self.failed(prefix))?)];
+        loop {
+            let depth = levels.len();
+            let Some((parent, dir)) = levels.last_mut() else { return Ok(()) };
+            let Some(entry) = dir.next() else {
+                levels.pop();
+                continue;
+            };
+            let entry = entry.map_err(self.failed(parent))?;
+            let name = entry.file_name().to_string_lossy();
+            if matches!(&*name, "." | "..") || (parent.is_empty() && name == path::STAGING) {
+                continue;
+            }
+            let path = if parent.is_empty() { name.into_owned() } else { format!("{parent}/{name}") };
+            let folder = dir.fd().map_err(self.failed(&path))?;
+            // Not the type that the folder may have told: not every file system does, and the size is needed anyway.
+            let stat = match statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(self.failed(&path)(errno)),
+            };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                each(Entry { path, size: size(&stat) })?;
+            } else if depth == MAX_DEPTH {
+                return Err(corrupt(&path, Fault::Limit { what: "depth of folders", limit: MAX_DEPTH as u64 }));
+            } else {
+                match subfolder(folder, entry.file_name()).and_then(Dir::new) {
+                    Ok(dir) => levels.push((path, dir)),
+                    Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(self.failed(&path)(errno)),
+                }
+            }
+        }
+    }
+}
+
+/// Makes a folder and its missing parents, and syncs the folders that got a new entry.
+pub(super) fn make_root(location: &Path, durability: Durability) -> Result<()> {
+    let missing: Vec<&Path> = location.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    std::fs::create_dir_all(location).map_err(Error::storage(location.display()))?;
+    if durability == Durability::NoSync {
+        return Ok(());
+    }
+    for made in missing {
+        let parent = made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent).and_then(|folder| Ok(sync_folder(folder)?)).map_err(Error::storage(parent.display()))?;
+    }
+    Ok(())
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+fn subfolder(folder: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(folder, name, flags, Mode::empty())
+}
+
+fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
+    match retry_on_intr(|| fsync(&folder)) {
+        // File systems without anything to sync for a folder say so like this.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        other => other,
+    }
+}
+
+fn size(stat: &rustix::fs::Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// An object of a directory, open for reading.
+#[derive(Debug)]
+pub(super) struct Object {
+    path: String,
+    pub(super) file: File,
+    length: u64,
+}
+
+impl ReadAt for Object {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buffer, offset).map_err(|error| {
+            let expected = offset.saturating_add(buffer.len() as u64);
+            match (error.kind(), self.file.metadata()) {
+                (std::io::ErrorKind::UnexpectedEof, Ok(now)) => {
+                    corrupt(&self.path, Fault::Length { expected, found: now.len() })
+                }
+                _ => Error::storage(&self.path)(error),
+            }
+        })
+    }
+}
