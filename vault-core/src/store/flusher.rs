@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// Enough to keep one disk busy; they sleep in `fsync`.
 const THREADS: usize = 3;
-/// Files that may wait, each with two open descriptors.
+/// Files that may wait, each with an open descriptor.
 const WAITING: usize = 64;
 
 /// A file and the path it shall get.

@@ -2,10 +2,7 @@
 
 use std::{
     fs::File,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::FileExt,
-    },
+    os::{fd::AsFd, unix::fs::FileExt},
     sync::Arc,
 };
 
@@ -29,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Staging {
     tree: Arc<Tree>,
-    folder: OwnedFd,
+    /// From the root of the vault. Dozens may wait to be flushed, so they hold no descriptor of their folder.
     name: String,
     file: File,
 }
@@ -42,12 +39,12 @@ impl Staging {
         let folder = tree.make_folder(STAGING).map_err(tree.failed(STAGING))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&folder, &name, flags, Mode::from_raw_mode(0o666)).map_err(tree.failed(STAGING))?;
-        Ok(Self { tree: Arc::clone(tree), folder, name, file: file.into() })
+        Ok(Self { tree: Arc::clone(tree), name: format!("{STAGING}/{name}"), file: file.into() })
     }
 
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let failed = |error| {
-            let what = self.tree.location.join(STAGING).join(&self.name);
+            let what = self.tree.location.join(&self.name);
             Error::storage(what.display())(error)
         };
         self.file.write_all_at(bytes, offset).map_err(failed)
@@ -64,7 +61,7 @@ impl Staging {
         }
         let (parent, name) = path::split(path);
         let folder = self.tree.make_folder(parent).map_err(self.tree.failed(path))?;
-        match give_name(&self.folder, &self.name, &folder, name) {
+        match give_name(&self.tree.root, &self.name, &folder, name) {
             Ok(()) => Ok(Created::New),
             Err(Errno::EXIST) if !synced => Ok(Created::Exists),
             Err(Errno::EXIST) => {
@@ -100,7 +97,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // The file has its name by now or is not wanted; if this fails, fsck finds it.
-        let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
+        let _ = unlinkat(&self.tree.root, &self.name, AtFlags::empty());
     }
 }
 

@@ -30,7 +30,7 @@ const MAX_DEPTH: usize = 64;
 /// An open vault folder.
 #[derive(Debug)]
 pub(super) struct Tree {
-    root: OwnedFd,
+    pub(super) root: OwnedFd,
     pub(super) location: PathBuf,
     pub(super) durability: Durability,
     /// Folders with new entries that may not be on disk yet.
