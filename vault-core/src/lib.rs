@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod keys;
 pub mod names;
 pub mod parts;
 pub mod secret;
