@@ -148,7 +148,9 @@ pub(super) fn parse_private_key(der: &[u8]) -> Result<ParsedPrivateKey<'_>> {
         None => None,
         Some(bits) => Some(bits.as_bytes().ok_or_else(|| Error::format(DOCUMENT, "the public key has stray bits"))?),
     };
-    Ok(ParsedPrivateKey { algorithm, secret: Secret::new(*key), claimed_public })
+    let mut secret = Secret::new([0; 32]);
+    secret.expose_mut().copy_from_slice(key);
+    Ok(ParsedPrivateKey { algorithm, secret, claimed_public })
 }
 
 #[cfg(test)]

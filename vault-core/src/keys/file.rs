@@ -89,11 +89,11 @@ pub fn read_public(path: &Path) -> Result<String> {
     String::from_utf8(bytes.expose().to_vec()).map_err(|_| Error::format(DOCUMENT, "is not UTF-8 text"))
 }
 
-fn create(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+fn create(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     // `create_new` is O_EXCL, which follows no link.
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|e| failed(path, e))?;
-    fill(&mut file).and_then(|()| file.sync_all()).and_then(|()| sync_folder(path)).map_err(|e| {
+    write(&mut file).and_then(|()| file.sync_all()).and_then(|()| sync_folder(path)).map_err(|e| {
         // The write is what failed; a leftover is the lesser news.
         let _ = fs::remove_file(path);
         failed(path, e)
@@ -108,8 +108,11 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn open_regular(path: &Path) -> Result<File> {
     // Without NONBLOCK, opening a FIFO would wait for a writer for ever.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| failed(path, e))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(|e| failed(path, e))?;
     if file.metadata().map_err(|e| failed(path, e))?.is_file() {
         Ok(file)
     } else {

@@ -269,6 +269,29 @@ mod tests {
     }
 
     #[test]
+    fn sealing_agrees_with_an_independent_implementation() {
+        // Computed from the text of the format with Python's `cryptography` 48.
+        let cost = Cost { memory_kib: 64, passes: 2, lanes: 2 };
+        let salt: [u8; SALT] = std::array::from_fn(|i| u8::try_from(i).expect("below 16"));
+        for (context, commitment, ciphertext) in [
+            (
+                Context::key_file(),
+                "13772246295a478063a1d1127a0f2ef8414339c7c991a15d8e16cb55fe4c268f",
+                "60ffbd7c401ab5f557d348487d078ce782c27310b432ec4c0a2af822e2213cde882273cd9b2bc1dcac28f940e60555a6",
+            ),
+            (
+                Context::recipient(&ArtifactDigest::of(b"")),
+                "c47b02d2d86bf174bfc09ff558c409cd0a49ff84fbe43c961f71ec18912b419a",
+                "b9431077586e1d07d3b12eb85789d2da9d06d65bad29b4f7208a4ca8f8aba20ccb6804b627f14c324e444d61fe7b9f20",
+            ),
+        ] {
+            let sealed = seal_with(salt, &secret("correct horse"), cost, &context, &[0x42; 32]).expect("seals");
+            assert_eq!(hex::encode(sealed.commitment), commitment);
+            assert_eq!(hex::encode(sealed.ciphertext), ciphertext);
+        }
+    }
+
+    #[test]
     fn the_key_file_header_is_as_the_format_has_it() {
         let header = key_file_header(Cost::DEFAULT, &[0xab; SALT]);
         assert_eq!(hex::encode(header), format!("01000100000000000300000004{}", "ab".repeat(SALT)));

@@ -47,10 +47,9 @@ pub(super) fn encode_public(der: &[u8]) -> String {
 pub(super) fn encode_private(label: &str, contents: &[u8]) -> Result<SecretVec> {
     let fail = |_| Error::format(DOCUMENT, "cannot be written as PEM");
     // Allocated once at full length: growing would leave copies behind.
-    let mut text = vec![0; pem::encoded_len(label, LineEnding::LF, contents).map_err(fail)?];
-    let written = pem::encode(label, LineEnding::LF, contents, &mut text).map(|t| t.len());
-    let mut text = Zeroizing::new(text);
-    text.truncate(written.map_err(fail)?);
+    let mut text = Zeroizing::new(vec![0; pem::encoded_len(label, LineEnding::LF, contents).map_err(fail)?]);
+    let written = pem::encode(label, LineEnding::LF, contents, &mut text).map_err(fail)?.len();
+    text.truncate(written);
     Ok(SecretVec::new(std::mem::take(&mut *text)))
 }
 

@@ -232,7 +232,9 @@ fn open<K: Kem>(secret: &Secret<32>, info: &[u8], enc: &[u8], ciphertext: &[u8])
     let plaintext =
         hpke::single_shot_open::<Aead, Kdf, K>(&OpModeR::Base, &private, &enc, info, ciphertext, b"").ok()?;
     let plaintext = Zeroizing::new(plaintext);
-    Some(Secret::new(*plaintext.first_chunk()?))
+    let mut secret = Secret::new([0; 32]);
+    secret.expose_mut().copy_from_slice(plaintext.get(..32)?);
+    Some(secret)
 }
 
 /// Random bytes drawn beforehand, so that a failing generator is an error and not a panic inside `hpke`.
