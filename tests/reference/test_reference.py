@@ -20,15 +20,25 @@ from commandline import run
 from cryptography.hazmat.primitives import serialization
 from mvault_reference import canonical, hpke
 from mvault_reference.blake3_tree import blake3_hash, merged, subtree_value
-from mvault_reference.envelope import ORDER, ORDER_8, dump_statement, encoding, seal, verify_signature
+from mvault_reference.envelope import (
+    ORDER,
+    ORDER_8,
+    PROVENANCE,
+    dump_statement,
+    encoding,
+    parse_envelope,
+    parse_statement,
+    seal,
+    verify_signature,
+)
 from mvault_reference.errors import IntegrityError, UsageError
 from mvault_reference.floe import Floe
-from mvault_reference.index import parse_index
+from mvault_reference.index import Extent, File, dump_index, parse_index
 from mvault_reference.keys import PrivateKey, PublicKey, expand_x_wing, load_private
 from mvault_reference.limits import MIB, PAYLOAD, SEGMENT
 from mvault_reference.manifest import Manifest, Stream, parse_manifest
 from mvault_reference.names import parse_reference
-from mvault_reference.recipients import key_stanza, unwrap_dek
+from mvault_reference.recipients import check_generation, key_stanza, passphrase_stanza, unwrap_dek
 from mvault_reference.sealing import generation, randomness
 
 HERE = Path(__file__).parent
@@ -209,6 +219,45 @@ class Documents(unittest.TestCase):
         ):
             with self.assertRaises(IntegrityError, msg=bad):
                 self._index(*bad)
+
+
+class HostileDocuments(unittest.TestCase):
+    """A value of any other kind in any place ends in an error of ours, never in one of Python's."""
+
+    JUNK = (None, True, 0, -1, 1, 2**53, 1.5, "", "a", "\ud800", "\u00e9", [], {}, [[]], {"a": 1}, "0" * 64, "A===")
+
+    def variants(self, value):
+        yield from self.JUNK
+        places = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        for place in places:
+            for junk in self.variants(value[place]):
+                changed = value.copy()
+                changed[place] = junk
+                yield changed
+
+    def check(self, data: bytes, parse):
+        parse(data)
+        for variant in self.variants(json.loads(data)):
+            text = json.dumps(variant, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            with contextlib.suppress(IntegrityError):
+                parse(text.encode("utf-8", "surrogatepass"))
+
+    def test_documents(self):
+        header = bytes.fromhex("00000010000000000020") + bytes(64)
+        streams = [Stream(header, 132, [bytes(32)], None), Stream(header, 9 * MIB, [bytes(32)] * 2, bytes(32))]
+        manifest = Manifest(bytes(32), streams[0], 8 * MIB, streams)
+        data = manifest.to_bytes()
+        self.check(data, lambda d: parse_manifest(d, blake3_hash(d)))
+        files = [File("a", 10, False, [Extent(10, 0, 0)], bytes(32)), File("b/c", 0, True, [], None)]
+        self.check(dump_index(files), lambda d: parse_index(d, manifest))
+        signer, alice = PrivateKey("signing", noise(32)), PrivateKey("x25519", noise(32))
+        stanzas = [key_stanza(alice.public(), bytes(32), bytes(32), randomness(b"", "test"))]
+        stanzas.append(passphrase_stanza(b"p", bytes(32), bytes(32), randomness(b"", "test")))
+        envelope = generation(data, 1, None, stanzas, signer, "2026-01-01T00:00:00Z")
+        self.check(envelope, parse_envelope)
+        self.check(parse_envelope(envelope)[0], lambda d: check_generation(d, data, 1, None))
+        provenance = dump_statement(data, PROVENANCE, {"buildDefinition": {}})
+        self.check(provenance, lambda d: parse_statement(d, PROVENANCE))
 
 
 class Vaults(unittest.TestCase):

@@ -55,7 +55,7 @@ def verify_signature(signer: PublicKey, signature: bytes, message: bytes) -> boo
 def authenticate(data: bytes, signers: list[PublicKey], what: str) -> bytes:
     """The payload of an envelope that an accepted signer signed."""
     try:
-        payload, signatures = _parse_envelope(data)
+        payload, signatures = parse_envelope(data)
     except IntegrityError as error:
         raise AuthenticityError(f"{what}: {error}") from None
     message = encoding(payload)
@@ -64,7 +64,7 @@ def authenticate(data: bytes, signers: list[PublicKey], what: str) -> bytes:
     return payload
 
 
-def _parse_envelope(data: bytes) -> tuple[bytes, list[bytes]]:
+def parse_envelope(data: bytes) -> tuple[bytes, list[bytes]]:
     require(len(data) <= MAX_ENVELOPE, "the envelope is too large")
     value = canonical.parse(data)
     require(type(value) is dict and value.get("payloadType") == PAYLOAD_TYPE, "not an envelope of an in-toto statement")

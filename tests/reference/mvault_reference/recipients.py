@@ -66,14 +66,14 @@ def _check_stanza(stanza):
         integer(memory_kib, 8 * lanes, 1_048_576, "memory_kib")
         require(argon2_allowed(memory_kib, passes, lanes), "recipient: Argon2id settings")
     else:
-        require(kind in hpke.ENC_LENGTH, "recipient: unknown type")
+        require(type(kind) is str and kind in hpke.ENC_LENGTH, "recipient: unknown type")
         ciphertext, enc, key_id, _ = members(stanza, "ciphertext enc key_id type", "recipient")
         b64(enc, hpke.ENC_LENGTH[kind], "enc")
         hexadecimal(key_id, 32, "key_id")
     b64(ciphertext, 48, "ciphertext")
 
 
-def _check_generation(payload: bytes, manifest: bytes, number: int, previous: str | None) -> list[dict]:
+def check_generation(payload: bytes, manifest: bytes, number: int, previous: str | None) -> list[dict]:
     about, predicate = parse_statement(payload, RECIPIENTS)
     require(about == subject(manifest), "the subject is another manifest")
     names = "created generation previous recipients trust_root"
@@ -95,7 +95,7 @@ def current_recipients(vault, digest: bytes, manifest: bytes, signers: list[Publ
         what = f"recipients generation {number}"
         try:
             payload = authenticate(vault.read_recipients(digest, number), signers, what)
-            stanzas = _check_generation(payload, manifest, number, previous)
+            stanzas = check_generation(payload, manifest, number, previous)
             previous = blake3_hash(payload).hex()
         except VaultError as error:
             skipped.append(f"skipped: {what}: {str(error).removeprefix(what + ': ')}")
