@@ -1,0 +1,98 @@
+"""FORMAT.md section 7: the index of files."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from . import canonical
+from .canonical import MAX_INTEGER, array, hexadecimal, integer, members, require, string
+from .limits import MAX_INDEX
+from .manifest import Manifest
+
+
+@dataclass
+class Extent:
+    length: int
+    offset: int
+    stream: int
+
+
+@dataclass
+class File:
+    path: str
+    size: int
+    executable: bool
+    extents: list[Extent]
+    sha256: bytes | None
+
+    def to_json(self) -> dict:
+        return {
+            "digests": {"sha256": self.sha256.hex()} if self.sha256 else {},
+            "executable": self.executable,
+            "extents": [vars(extent) for extent in self.extents],
+            "path": self.path,
+            "size": self.size,
+        }
+
+
+def dump_index(files: list[File]) -> bytes:
+    return canonical.dump({"files": [file.to_json() for file in files], "format": "mvault-index/v1"})
+
+
+def parse_index(data: bytes, manifest: Manifest) -> list[File]:
+    require(len(data) <= MAX_INDEX, "the index is too large")
+    values, form = members(canonical.load(data, "index"), "files format", "index")
+    require(form == "mvault-index/v1", "index: unknown format")
+    files = [_parse_file(value, manifest) for value in array(values, 0, MAX_INDEX, "files")]
+    check_paths([file.path for file in files])
+    _check_overlaps(files)
+    return files
+
+
+def _parse_file(value, manifest: Manifest) -> File:
+    digests, executable, extents, path, size = members(value, "digests executable extents path size", "file")
+    require(type(digests) is dict and set(digests) <= {"sha256"}, "digests: wants {} or sha256")
+    sha256 = hexadecimal(digests["sha256"], 32, "sha256") if digests else None
+    require(type(executable) is bool, "executable: wants a boolean")
+    ranges = [_parse_extent(extent, manifest) for extent in array(extents, 0, MAX_INDEX, "extents")]
+    integer(size, 0, MAX_INTEGER, "size")
+    require(size == sum(extent.length for extent in ranges), "size: is not the sum of the extents")
+    return File(string(path, "path"), size, executable, ranges, sha256)
+
+
+def _parse_extent(value, manifest: Manifest) -> Extent:
+    length, offset, stream = members(value, "length offset stream", "extent")
+    integer(stream, 0, len(manifest.streams) - 1, "extent: stream")
+    integer(length, 1, MAX_INTEGER, "extent: length")
+    integer(offset, 0, MAX_INTEGER, "extent: offset")
+    require(offset + length <= manifest.streams[stream].plaintext_length, "an extent reaches beyond its stream")
+    return Extent(length, offset, stream)
+
+
+def _check_overlaps(files: list[File]):
+    ends: dict[int, int] = {}
+    for extent in sorted((e for file in files for e in file.extents), key=lambda e: (e.stream, e.offset)):
+        require(extent.offset >= ends.get(extent.stream, 0), "two extents overlap")
+        ends[extent.stream] = extent.offset + extent.length
+
+
+def check_paths(paths: list[str]):
+    """Every path is allowed, they are sorted, and none is equal to another or a folder of it when folded."""
+    for path in paths:
+        _check_path(path)
+    require(all(a < b for a, b in zip(paths, paths[1:])), "the paths are not sorted")
+    folded = {unicodedata.normalize("NFC", path.casefold()) for path in paths}
+    require(len(folded) == len(paths), "two paths differ only by case")
+    for path in folded:
+        segments = path.split("/")
+        for count in range(1, len(segments)):
+            require("/".join(segments[:count]) not in folded, "a path is a folder of another")
+
+
+def _check_path(path: str):
+    encoded = path.encode("utf-8")
+    require(1 <= len(encoded) <= 4096, "a path is empty or too long")
+    require(unicodedata.is_normalized("NFC", path), "a path is not in NFC")
+    for segment in encoded.split(b"/"):
+        require(1 <= len(segment) <= 255 and segment not in (b".", b".."), "a path has a bad segment")
+    bad = any(ord(c) <= 0x1F or 0x7F <= ord(c) <= 0x9F or c == "\\" for c in path)
+    require(not bad, "a path has a control character or a backslash")

@@ -1,0 +1,103 @@
+"""FORMAT.md section 6: the manifest and its stream objects."""
+
+from dataclasses import dataclass
+
+from . import canonical
+from .blake3_tree import blake3_hash
+from .canonical import array, hexadecimal, integer, members, require
+from .floe import HEADER_LENGTH, param_encode
+from .limits import MAX_INDEX, MAX_MANIFEST, MAX_STREAMS, OVERHEAD, PART_SIZES, PAYLOAD, SEGMENT
+
+
+@dataclass
+class Stream:
+    header: bytes
+    length: int  # of the body
+    parts: list[bytes]
+    tree: bytes | None
+
+    @property
+    def segments(self) -> int:
+        return -(-self.length // SEGMENT)
+
+    @property
+    def plaintext_length(self) -> int:
+        return self.length - OVERHEAD * self.segments
+
+    def segment_length(self, number: int) -> int:
+        return min(SEGMENT, self.length - number * SEGMENT)
+
+    def part_length(self, number: int, part_size: int) -> int:
+        return min(part_size, self.length - number * part_size)
+
+    def to_json(self) -> dict:
+        return {
+            "header": self.header.hex(),
+            "length": self.length,
+            "parts": [part.hex() for part in self.parts],
+            "tree": self.tree.hex() if self.tree else None,
+        }
+
+
+@dataclass
+class Manifest:
+    artifact_id: bytes
+    index: Stream
+    part_size: int
+    streams: list[Stream]
+
+    def to_bytes(self) -> bytes:
+        return canonical.dump(
+            {
+                "artifact_id": self.artifact_id.hex(),
+                "format": "mvault/v1",
+                "index": self.index.to_json(),
+                "part_size": self.part_size,
+                "segment_size": SEGMENT,
+                "streams": [stream.to_json() for stream in self.streams],
+                "suite": "FLOE-AES-256-GCM",
+            }
+        )
+
+
+def parse_manifest(data: bytes, digest: bytes) -> Manifest:
+    """The manifest with this digest; every rule of section 6 holds for it."""
+    require(len(data) <= MAX_MANIFEST, "the manifest is too large")
+    require(blake3_hash(data) == digest, "the manifest's hash is not its name")
+    names = "artifact_id format index part_size segment_size streams suite"
+    artifact_id, form, index, part_size, segment_size, streams, suite = members(
+        canonical.load(data, "manifest"), names, "manifest"
+    )
+    require(form == "mvault/v1" and suite == "FLOE-AES-256-GCM", "manifest: unknown format or suite")
+    integer(segment_size, SEGMENT, SEGMENT, "segment_size")
+    integer(part_size, PART_SIZES[0], PART_SIZES[-1], "part_size")
+    require(part_size in PART_SIZES, "part_size: is none of 8, 16, 32 and 64 MiB")
+    array(streams, 0, MAX_STREAMS, "streams")
+    manifest = Manifest(
+        hexadecimal(artifact_id, 32, "artifact_id"),
+        _parse_stream(index, part_size, "index"),
+        part_size,
+        [_parse_stream(stream, part_size, f"stream {number}") for number, stream in enumerate(streams)],
+    )
+    require(manifest.index.plaintext_length <= MAX_INDEX, "the index is too large")
+    return manifest
+
+
+def _parse_stream(value, part_size: int, what: str) -> Stream:
+    header, length, parts, tree = members(value, "header length parts tree", what)
+    integer(length, OVERHEAD, canonical.MAX_INTEGER, f"{what}: length")
+    count = -(-length // part_size)
+    array(parts, count, count, f"{what}: parts")
+    stream = Stream(
+        hexadecimal(header, HEADER_LENGTH, f"{what}: header"),
+        length,
+        [hexadecimal(part, 32, f"{what}: part") for part in parts],
+        None if tree is None else hexadecimal(tree, 32, f"{what}: tree"),
+    )
+    require(stream.header[:10] == param_encode(), f"{what}: the header has other FLOE parameters")
+    require((stream.tree is None) == (stream.segments == 1), f"{what}: tree is null exactly if there is one segment")
+    # Section 5: n bytes of plaintext have max(1, ceil(n / PAYLOAD)) segments. Section 6 alone would let an empty
+    # segment follow a full one, a second ciphertext length for the same n.
+    require(stream.segment_length(stream.segments - 1) >= OVERHEAD, f"{what}: the last segment is too short")
+    require(stream.segments == max(1, -(-stream.plaintext_length // PAYLOAD)), f"{what}: the last segment is empty")
+    return stream
