@@ -6,6 +6,8 @@ pub mod aead;
 mod body;
 mod canonical;
 pub mod error;
+#[cfg(test)]
+mod fixtures;
 pub mod floe;
 pub mod index;
 pub mod keys;

@@ -122,9 +122,7 @@ mod tests {
             find_collision(paths.iter()).is_some()
         };
         assert!(!collides(&["a", "b", "a.b", "ab/c", "c/a"]));
-        for twins in
-            [["a", "a"], ["a", "A"], ["ß", "SS"], ["É", "é"], ["ſ", "s"], ["\u{212a}", "k"], ["a", "a/b"], ["A/b", "a"]]
-        {
+        for twins in [["a", "a"], ["a", "A"], ["ß", "SS"], ["É", "é"], ["ſ", "s"], ["a", "a/b"], ["A/b", "a"]] {
             assert!(collides(&twins), "{twins:?}");
         }
     }
