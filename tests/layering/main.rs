@@ -6,7 +6,7 @@ mod rules;
 mod scan;
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -56,19 +56,23 @@ fn facts_of(file: &Path, module: &[String], test: bool) -> Vec<Fact> {
 /// Every file of `vault-core` and what it says. A file is for tests only if its module was declared so.
 fn core() -> Vec<(PathBuf, Vec<Fact>)> {
     let src = workspace().join("vault-core/src");
-    let files: Vec<(PathBuf, Vec<String>)> =
+    let mut modules: BTreeMap<PathBuf, Vec<String>> =
         rust_files(&src).into_iter().map(|file| (file.clone(), module_of(&file, &src))).collect();
-    let test_modules: BTreeSet<Vec<String>> = files
-        .iter()
-        .flat_map(|(file, module)| facts_of(file, module, false))
-        .filter(|fact| fact.test)
-        .filter_map(|fact| match fact.what {
-            What::Module(name) => Some([fact.module, vec![name]].concat()),
-            _ => None,
-        })
-        .collect();
-    let is_test = |module: &[String]| test_modules.iter().any(|test| module.starts_with(test));
-    files.into_iter().map(|(file, module)| (file.clone(), facts_of(&file, &module, is_test(&module)))).collect()
+    let mut tests = Vec::new();
+    for (file, module) in modules.clone() {
+        for fact in facts_of(&file, &module, false) {
+            let What::Module(name, path) = fact.what else { continue };
+            let child = [fact.module, vec![name]].concat();
+            if fact.test {
+                tests.push(child.clone());
+            }
+            if let Some(path) = path {
+                modules.insert(file.with_file_name(path), child);
+            }
+        }
+    }
+    let is_test = |module: &[String]| tests.iter().any(|test| module.starts_with(test));
+    modules.into_iter().map(|(file, module)| (file.clone(), facts_of(&file, &module, is_test(&module)))).collect()
 }
 
 fn assert_none(faults: &[String]) {

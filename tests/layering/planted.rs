@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::{module_of, rules, scan::scan};
+use crate::{
+    module_of, rules,
+    scan::{What, scan},
+};
 
 fn module(path: &str) -> Vec<String> {
     path.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -143,6 +146,23 @@ fn tests_may_print_and_other_code_is_not_mistaken_for_it() {
     ] {
         assert_eq!(side_effects(source), Vec::<String>::new(), "{source}");
     }
+}
+
+#[test]
+fn modules_in_other_files_are_found_with_what_was_said_of_them() {
+    let source = "mod a; #[cfg(test)] #[path = \"b_tests.rs\"] mod b; mod c { #[cfg(test)] mod d; }";
+    let found: Vec<_> = scan(source, &module("floe"), false)
+        .expect("it parses")
+        .into_iter()
+        .map(|fact| (fact.module.join("::"), fact.test, fact.what))
+        .collect();
+    let file = |name: &str, path: Option<&str>| What::Module(name.to_owned(), path.map(str::to_owned));
+    let expected = [
+        ("floe".to_owned(), false, file("a", None)),
+        ("floe".to_owned(), true, file("b", Some("b_tests.rs"))),
+        ("floe::c".to_owned(), true, file("d", None)),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The rules, each a function from what a file says to what is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::scan::{Fact, What};
 
@@ -59,16 +59,19 @@ pub(crate) fn re_exports(root: &[Fact]) -> BTreeMap<String, String> {
     found
 }
 
-/// Imports that point up or sideways, and modules that have no place in the list.
+/// Imports that point up or sideways, and modules that have no place in the list; each once in a file.
 pub(crate) fn layering(facts: &[Fact], re_exports: &BTreeMap<String, String>) -> Vec<String> {
-    facts.iter().filter_map(|fact| layering_fault(fact, re_exports).map(|fault| at(fact, &fault))).collect()
+    let mut seen = BTreeSet::new();
+    let fault = |fact| layering_fault(fact, re_exports).map(|fault| (fact, fault));
+    let first = |(_, fault): &(&Fact, String)| seen.insert(fault.clone());
+    facts.iter().filter_map(fault).filter(first).map(|(fact, fault)| at(fact, &fault)).collect()
 }
 
 fn layering_fault(fact: &Fact, re_exports: &BTreeMap<String, String>) -> Option<String> {
     let Some(from) = fact.module.first() else {
         // The crate root declares modules and re-exports; it is below nothing and above everything.
         return match &fact.what {
-            What::Module(name) if layer(name).is_none() => Some(unplaced(name)),
+            What::Module(name, _) if layer(name).is_none() => Some(unplaced(name)),
             _ => None,
         };
     };

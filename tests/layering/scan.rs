@@ -21,8 +21,8 @@ pub(crate) enum What {
     Other(Vec<String>),
     /// A macro call, by name.
     Macro(String),
-    /// A module that is in another file.
-    Module(String),
+    /// A module that is in another file, and which one if `#[path]` says so.
+    Module(String, Option<String>),
     /// The keyword.
     Unsafe,
 }
@@ -30,7 +30,7 @@ pub(crate) enum What {
 /// Reads a source file that is the module `module`, the crate root being `[]`.
 pub(crate) fn scan(source: &str, module: &[String], test: bool) -> Result<Vec<Fact>, String> {
     let tokens: TokenStream = source.parse().map_err(|e| format!("it does not parse: {e}"))?;
-    let mut scanner = Scanner { module: module.to_vec(), test, facts: Vec::new() };
+    let mut scanner = Scanner { module: module.to_vec(), test, file: None, facts: Vec::new() };
     scanner.walk(tokens);
     Ok(scanner.facts)
 }
@@ -38,6 +38,8 @@ pub(crate) fn scan(source: &str, module: &[String], test: bool) -> Result<Vec<Fa
 struct Scanner {
     module: Vec<String>,
     test: bool,
+    /// What the last `#[path = "…"]` said.
+    file: Option<String>,
     facts: Vec<Fact>,
 }
 
@@ -56,6 +58,8 @@ impl Scanner {
                 TokenTree::Group(group) => {
                     if i > 0 && is_punct(&tokens[i - 1], '#') && is_test_attribute(group) {
                         self.test = true;
+                    } else if let Some(file) = path_attribute(group) {
+                        self.file = Some(file);
                     } else {
                         self.walk(group.stream());
                     }
@@ -93,7 +97,8 @@ impl Scanner {
                 i + 3
             }
             ("mod", Some(TokenTree::Ident(child)), Some(_)) => {
-                self.add(&tokens[i], What::Module(name_of(child)));
+                let file = self.file.take();
+                self.add(&tokens[i], What::Module(name_of(child), file));
                 i + 2
             }
             // `pub(crate)`, `pub(super)`: a path only if `in` stands before it.
@@ -208,4 +213,15 @@ fn is_separator(tokens: &[TokenTree], i: usize) -> bool {
 fn is_test_attribute(group: &Group) -> bool {
     let text: String = group.stream().to_string().split_whitespace().collect();
     text == "test" || text == "cfg(test)"
+}
+
+/// The file named by `[path = "…"]`.
+fn path_attribute(group: &Group) -> Option<String> {
+    let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
+    match tokens.as_slice() {
+        [name, _, TokenTree::Literal(file)] if is_ident(name, "path") => {
+            Some(file.to_string().trim_matches('"').to_owned())
+        }
+        _ => None,
+    }
 }
