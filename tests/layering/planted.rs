@@ -37,7 +37,7 @@ fn imports_from_below_are_allowed() {
         ("floe", "// crate::vault::Vault\n/* crate::vault /* nested */ crate::store */ const C: u8 = 0;"),
         (
             "floe",
-            r####"const A: &str = "crate::vault"; const B: &str = r#""crate::vault::X"#; const C: &[u8] = b"super::vault";"####,
+            r##"const A: &str = "crate::vault"; const B: &str = r#""crate::vault::X"#; const C: &[u8] = b"super::vault";"##,
         ),
         ("floe", "fn f<'a>(x: &'a str) -> char { 'c' } use crate::aead;"),
         ("seal", "use crate::{oms, manifest::Manifest};"),
