@@ -67,7 +67,7 @@ impl Policy {
     /// [`Error::Corrupt`] if the bytes are no envelope, or a signed statement breaks its format;
     /// [`Error::Untrusted`] if nobody accepted signed it.
     pub fn statement<P: Predicate>(&self, envelope: &[u8], what: &str) -> Result<Verified<Statement<P>>> {
-        let envelope = Envelope::parse(envelope)?;
+        let envelope = Envelope::parse_record(envelope)?;
         let signers = self.signers(&envelope, what)?;
         Ok(Verified { value: Statement::parse(envelope.payload())?, signers })
     }
@@ -81,8 +81,18 @@ impl Policy {
         if envelope.signatures().is_empty() {
             return untrusted("is not signed");
         }
-        let mut signers: Vec<_> = envelope.signed_by(keys).into_iter().map(VerifyingKey::key_id).collect();
-        signers.dedup();
+        let mut signers = Vec::new();
+        for key in keys {
+            let (id, signature) = (key.key_id(), envelope.signature_by(key));
+            match signature {
+                // The signature alone decides; but a vault says whose it is, and says so correctly.
+                Some(signature) if signature.keyid != id.to_hex() => {
+                    return Err(Error::format("envelope", "has a signature under the id of another key"));
+                }
+                Some(_) if !signers.contains(&id) => signers.push(id),
+                _ => {}
+            }
+        }
         if signers.is_empty() {
             return untrusted("has no valid signature by an accepted signer");
         }

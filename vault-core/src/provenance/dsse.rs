@@ -58,7 +58,20 @@ impl Envelope {
         Self { payload_type: PAYLOAD_TYPE.into(), payload, signatures: vec![Signature { keyid, sig }] }
     }
 
-    /// Reads an envelope.
+    /// Reads an envelope of a vault, which is stricter than DSSE: canonical JSON, nothing unrecognized, so that no byte
+    /// of it can change unnoticed.
+    ///
+    /// # Errors
+    /// As [`Envelope::parse`], and [`Error::Corrupt`] if it is not canonical.
+    pub fn parse_record(bytes: &[u8]) -> Result<Self> {
+        let envelope = Self::parse(bytes)?;
+        if envelope.to_vec()? != bytes {
+            return Err(Error::format(DOCUMENT, "is not canonical JSON (RFC 8785)"));
+        }
+        Ok(envelope)
+    }
+
+    /// Reads any DSSE envelope.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if it is too long, no envelope, of another payload type, or has more than 64 signatures.
@@ -113,8 +126,13 @@ impl Envelope {
 
     /// Which of these keys signed the payload: each at most once, in the order of `keys`.
     pub fn signed_by<'a>(&self, keys: &'a [VerifyingKey]) -> Vec<&'a VerifyingKey> {
+        keys.iter().filter(|key| self.signature_by(key).is_some()).collect()
+    }
+
+    /// The first valid signature by this key.
+    pub fn signature_by(&self, key: &VerifyingKey) -> Option<&Signature> {
         let message = pae(&self.payload_type, &self.payload);
-        keys.iter().filter(|key| self.signatures.iter().any(|s| key.verify(&message, &s.sig))).collect()
+        self.signatures.iter().find(|signature| key.verify(&message, &signature.sig))
     }
 }
 

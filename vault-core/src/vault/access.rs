@@ -116,7 +116,7 @@ impl Vault {
             return Err(Error::Untrusted { what, why: "are signed as another generation" });
         }
         record.predicate.stanzas()?;
-        let digest = blake3::hash(Envelope::parse(&envelope)?.payload());
+        let digest = blake3::hash(Envelope::parse_record(&envelope)?.payload());
         Ok((record, digest))
     }
 

@@ -139,7 +139,7 @@ impl Vault {
 
     /// The artifact a version record names, if its manifest is there.
     fn named_artifact(&self, name: &VersionName) -> Result<ArtifactDigest> {
-        let envelope = Envelope::parse(&self.demand(&version_path(name), MAX_ENVELOPE)?)?;
+        let envelope = Envelope::parse_record(&self.demand(&version_path(name), MAX_ENVELOPE)?)?;
         let digest = Statement::<VersionRecord>::parse(envelope.payload())?.subject.blake3;
         self.demand(&manifest_path(digest), MAX_MANIFEST)?;
         Ok(digest)

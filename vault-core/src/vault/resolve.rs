@@ -1,5 +1,7 @@
 //! From a reference to a verified manifest.
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Vault, attestations_folder, manifest_path, stem, version_path};
 use crate::{
     error::{Error, Result},
@@ -101,7 +103,7 @@ impl Vault {
         Ok(paths)
     }
 
-    /// The attestations beside an artifact, and who signed them.
+    /// The attestations beside an artifact, and who signed them. One whose name is not its SHA-256 is signed by nobody.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -117,7 +119,7 @@ impl Vault {
             let signers = policy
                 .statement::<Provenance>(&envelope, "attestation")
                 .ok()
-                .filter(|statement| statement.subject == artifact.subject)
+                .filter(|statement| statement.subject == artifact.subject && is_named_by_hash(&path, &envelope))
                 .map(|statement| statement.signers().to_vec());
             found.push(Attestation { path, predicate_type, signers: signers.unwrap_or_default() });
         }
@@ -131,6 +133,11 @@ impl Vault {
     pub fn verify(&self, artifact: &Artifact, threads: Threads, progress: &dyn Progress) -> Result<Checked> {
         verify::contents(&artifact.manifest, &self.store, threads, progress)
     }
+}
+
+/// Whether the file name of an attestation is the SHA-256 of its bytes.
+fn is_named_by_hash(path: &str, envelope: &[u8]) -> bool {
+    path.strip_suffix(".dsse.json").is_some_and(|stem| stem.ends_with(&hex::encode(Sha256::digest(envelope))))
 }
 
 /// The predicate type an envelope claims to hold, for lists; nothing relies on it.
