@@ -53,7 +53,7 @@ pub struct Args {
     path: PathBuf,
     /// The name to publish
     #[arg(value_name = "MODEL:VERSION")]
-    version: VersionName,
+    publish_as: VersionName,
     /// Who is to be able to open it; repeat for several
     #[arg(long, value_name = "FILE.pub")]
     to: Vec<PathBuf>,
@@ -108,7 +108,7 @@ pub fn run(args: Args, session: &Session) -> Result {
     let (inputs, total) = inputs(&args, session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         let mut new = Passphrases::from_file(args.to_passphrase_file.as_ref());
-        audience.passphrases.push(new.fresh(&args.version.to_string())?);
+        audience.passphrases.push(new.fresh(&args.publish_as.to_string())?);
     }
     audience.check().map_err(|e| Failure::from(e).hint("name recipients: --to FILE.pub, or --to-passphrase"))?;
     let signer = load_signing(&args.sign_with, &mut Passphrases::new(&args.passphrase))?;
@@ -119,7 +119,7 @@ pub fn run(args: Args, session: &Session) -> Result {
         engine: session.global.engine.into(),
         digests: args.digest.map_or(Digests::None, |Digest::Sha256| Digests::Sha256),
     };
-    let name = args.version;
+    let name = args.publish_as;
     let request = SealRequest { name, inputs, audience: audience.clone(), signer: &signer, provenance, options };
     let bar = session.start("sealing", total)?;
     let receipt = vault.seal(request, &bar)?;
