@@ -52,6 +52,12 @@ impl Ui {
         Self { style, out, err, real: true }
     }
 
+    /// Everything to standard output, in the order it happened.
+    pub fn transcript(style: Style) -> Self {
+        let (out, err) = (RefCell::new(Box::new(io::stdout()) as _), RefCell::new(Box::new(io::stdout()) as _));
+        Self { style, out, err, real: true }
+    }
+
     /// Output to anything else.
     pub fn captured(style: Style, out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
         Self { style, out: RefCell::new(out), err: RefCell::new(err), real: false }

@@ -2,13 +2,21 @@
 
 use serde_json::{Value, json};
 use vault_core::{
+    Error,
+    error::Place,
     keys::KeyId,
+    manifest::Manifest,
+    parts::object_path,
     recipients::Stanza,
     trust::Policy,
     vault::{Access, Artifact, Attestation, Vault},
 };
 
-use crate::{failure::Result, secrets::Signers, ui::count};
+use crate::{
+    failure::{Failure, Result},
+    secrets::Signers,
+    ui::count,
+};
 
 /// What stands beside an artifact: who may open it, and who said what about it.
 pub struct Beside {
@@ -19,7 +27,7 @@ pub struct Beside {
 impl Beside {
     pub fn read(vault: &Vault, artifact: &Artifact, policy: &Policy) -> Result<Self> {
         let access = match vault.access(artifact, policy) {
-            Err(error @ vault_core::Error::Storage { .. }) => return Err(error.into()),
+            Err(error @ Error::Storage { .. }) => return Err(error.into()),
             other => other.map_err(Into::into),
         };
         Ok(Self { access, attestations: vault.attestations(artifact, policy)? })
@@ -80,4 +88,20 @@ pub const NOBODY: &str = "nobody accepted";
 
 pub fn ids(ids: &[KeyId]) -> Value {
     ids.iter().map(|id| json!(id.to_hex())).collect()
+}
+
+/// The object of the vault that a damaged segment is in.
+pub fn damaged_object(manifest: &Manifest, error: &Error) -> Option<String> {
+    let Error::Corrupt { place: Place::Segment { stream, position }, .. } = error else { return None };
+    let stream = manifest.stream(*stream)?;
+    let part = usize::try_from(stream.layout.part_of(*position)).ok()?;
+    stream.parts.get(part).map(object_path)
+}
+
+/// The failure of reading an artifact, with the object to replace if it is known.
+pub fn while_reading(manifest: &Manifest) -> impl FnOnce(Error) -> Failure {
+    |error| match damaged_object(manifest, &error) {
+        Some(object) => Failure::from(error).hint(format!("the damage is in {object}; restore it from another copy")),
+        None => error.into(),
+    }
 }

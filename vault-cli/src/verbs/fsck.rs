@@ -1,8 +1,15 @@
 //! `mvault fsck`
 
 use serde_json::{Value, json};
-use vault_core::{error::Kind, vault::Finding};
+use vault_core::{
+    Error,
+    error::Kind,
+    names::{ArtifactDigest, Reference},
+    trust::Policy,
+    vault::{Finding, Vault},
+};
 
+use super::describe::damaged_object;
 use crate::{
     failure::{Failure, Result},
     session::Session,
@@ -14,7 +21,7 @@ use crate::{
 /// Damage ends with exit code 3; the report comes first. What an interrupted seal left behind is reported and harmless.
 /// Signatures are not checked: that is what `mvault verify --all` is for.
 ///
-/// JSON: {"versions", "artifacts", "objects", "bytes", "damage": [{"kind", "artifact", "version", "message"}],
+/// JSON: {"versions", "artifacts", "objects", "bytes", "damage": [{"kind", "artifact", "version", "object", "message"}],
 /// "unpublished": […], "orphans": [{"path", "bytes"}], "foreign": […], "leftovers": [{"path", "bytes"}]}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -31,12 +38,16 @@ struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, finding: &Finding) {
+    fn add(&mut self, vault: &Vault, finding: &Finding) {
         match finding {
             Finding::Damaged { artifact, error } => {
-                self.lines.push(format!("damaged: {artifact}: {error}"));
-                let artifact = artifact.to_string();
-                self.damage.push(json!({ "kind": "damaged", "artifact": artifact, "message": error.to_string() }));
+                let object = object(vault, *artifact, error);
+                let place = object.as_ref().map(|object| format!(" (in {object})")).unwrap_or_default();
+                self.lines.push(format!("damaged: {artifact}: {error}{place}"));
+                let (artifact, message) = (artifact.to_string(), error.to_string());
+                self.damage.push(
+                    json!({ "kind": "damaged", "artifact": artifact, "message": message, "object": object }),
+                );
             }
             Finding::BrokenVersion { name, error } => {
                 self.lines.push(format!("broken version: {name}: {error}"));
@@ -60,12 +71,18 @@ impl Findings {
     }
 }
 
+/// The object that a damaged segment is in.
+fn object(vault: &Vault, artifact: ArtifactDigest, error: &Error) -> Option<String> {
+    let artifact = vault.resolve(&Reference::Digest(artifact), &Policy::InsecureSkipSignature).ok()?;
+    damaged_object(&artifact.manifest, error)
+}
+
 pub fn run(_: &Args, session: &Session) -> Result {
     let vault = session.vault()?;
     let mut findings = Findings::default();
     let bar = session.start("checking", None)?;
     let report = vault.fsck(session.threads(), &bar, &mut |finding| {
-        findings.add(&finding);
+        findings.add(&vault, &finding);
         Ok(())
     })?;
     drop(bar);
@@ -92,7 +109,7 @@ pub fn run(_: &Args, session: &Session) -> Result {
     session.ui.result(&findings.lines.join("\n"), &object)?;
     if damaged > 0 {
         let message = format!("the vault is damaged in {}", count(damaged as u64, "place"));
-        return Err(Failure::new(Kind::Integrity, message).hint("restore the objects named above from another copy"));
+        return Err(Failure::new(Kind::Integrity, message).hint("restore what is named above from another copy"));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use vault_core::{
     Error,
     index::File,
+    manifest::Manifest,
     names::Reference,
     open::Opened,
     trust::Policy,
@@ -13,6 +14,7 @@ use vault_core::{
     wrap::Keyring,
 };
 
+use super::describe::while_reading;
 use crate::{
     failure::{Failure, Result},
     secrets::{PassphraseArgs, Passphrases, Signers, load_identities},
@@ -104,9 +106,9 @@ pub fn run(args: &Args, session: &Session) -> Result {
         session.ui.warn("no signature was checked: these bytes may be from anybody");
     }
     if args.dest == Path::new(STDOUT) {
-        return to_stdout(args, &opened, session);
+        return to_stdout(args, &opened, &artifact.manifest, session);
     }
-    let (files, length) = to_disk(args, &opened, session)?;
+    let (files, length) = to_disk(args, &opened, &artifact.manifest, session)?;
     let dest = args.dest.display().to_string();
     let signed = signers.names(artifact.manifest.signers(), "nobody");
     let text = format!("opened {}, signed by {signed}\n  {} of {} in {dest}", args.reference, count(files, "file"), bytes(length));
@@ -147,7 +149,7 @@ fn no_key(failure: Failure) -> Failure {
     }
 }
 
-fn to_disk(args: &Args, opened: &Opened<'_>, session: &Session) -> Result<(u64, u64)> {
+fn to_disk(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Session) -> Result<(u64, u64)> {
     let (target, index) = (&args.dest, opened.index());
     let (destination, files, length) = if args.file.is_none() && args.range.is_none() {
         (Destination::Folder(target), index.files().len() as u64, index.total_size())
@@ -163,7 +165,7 @@ fn to_disk(args: &Args, opened: &Opened<'_>, session: &Session) -> Result<(u64, 
         }
     };
     let bar = session.start("opening", Some(length))?;
-    extract(opened, destination, &bar)?;
+    extract(opened, destination, &bar).map_err(while_reading(manifest))?;
     Ok((files, length))
 }
 
@@ -177,13 +179,13 @@ fn single<'a>(args: &Args, opened: &'a Opened<'_>) -> Result<&'a File> {
     }
 }
 
-fn to_stdout(args: &Args, opened: &Opened<'_>, session: &Session) -> Result {
+fn to_stdout(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Session) -> Result {
     let file = single(args, opened)?;
     let range = args.range.map_or(0..file.size, |range| range.within(file));
     let bar = session.start("opening", Some(range.end.saturating_sub(range.start)))?;
     let mut write =
         |bytes: &[u8]| session.ui.write_bytes(bytes).map_err(Error::storage("standard output"));
-    Ok(opened.stream(file, range, &mut write, &bar)?)
+    opened.stream(file, range, &mut write, &bar).map_err(while_reading(manifest))
 }
 
 #[cfg(test)]

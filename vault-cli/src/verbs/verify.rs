@@ -12,7 +12,7 @@ use vault_core::{
     verify::Checked,
 };
 
-use super::describe::{Beside, NOBODY, ids};
+use super::describe::{Beside, NOBODY, ids, while_reading};
 use crate::{
     failure::{Failure, Result},
     secrets::Signers,
@@ -67,7 +67,7 @@ struct Proof {
 fn prove(vault: &Vault, reference: &Reference, policy: &Policy, session: &Session) -> Result<Proof> {
     let artifact = vault.resolve(reference, policy)?;
     let bar = session.start("verifying", Some(artifact.manifest.sealed_len()))?;
-    let checked = vault.verify(&artifact, session.threads(), &bar)?;
+    let checked = vault.verify(&artifact, session.threads(), &bar).map_err(while_reading(&artifact.manifest))?;
     drop(bar);
     let beside = Beside::read(vault, &artifact, policy)?;
     Ok(Proof { artifact, checked, beside })

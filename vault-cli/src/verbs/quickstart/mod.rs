@@ -186,7 +186,7 @@ impl Demo<'_> {
         let captured = Captured::default();
         let ui = match self.session.ui.style() {
             Style::Json => Ui::captured(Style::Text, Box::new(captured.clone()), Box::new(captured.clone())),
-            style => Ui::terminal(style),
+            style => Ui::transcript(style),
         };
         let inner = Session::new(global, ui, self.session.interrupt.clone());
         let result = verbs::run(parsed.verb, &inner);
