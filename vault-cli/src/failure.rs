@@ -169,7 +169,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Corrupt { .. } => {
             "the stored bytes are not what was signed; run `mvault fsck` and restore the object from another copy"
         }
-        Error::Untrusted { .. } => "check that --signer is the public key of whoever sealed it; do not open it otherwise",
+        Error::Untrusted { .. } => {
+            "check that --signer is the public key of whoever sealed it; do not open it otherwise"
+        }
         Error::WrongKey { .. } => {
             "`mvault inspect` lists the recipients; ask one of them to `mvault share` it with your key"
         }

@@ -154,7 +154,8 @@ fn sharing_adds_and_removes_recipients_and_touches_no_weights() {
     let objects = desk.files("vault/objects");
     let open_new = ["open", "demo:1", "-", "--file", "config.json", "--identity", "new.key"];
     desk.signed(&open_new).fails(6);
-    let share = ["share", "demo:1", "--to", "new.pub", "--identity", "node.key", "--sign-with", "release.key", "--json"];
+    let share =
+        ["share", "demo:1", "--to", "new.pub", "--identity", "node.key", "--sign-with", "release.key", "--json"];
     let shared = desk.run(&share).json();
     assert_eq!((&shared["shared"][0]["generation"], &shared["shared"][0]["changed"]), (&2.into(), &true.into()));
     assert_eq!(desk.signed(&open_new).ok(), "{}");

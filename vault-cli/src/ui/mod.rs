@@ -17,7 +17,7 @@ mod bar;
 mod figures;
 
 pub use bar::Bar;
-pub use figures::{bytes, count, short, shell_quoted, table};
+pub use figures::{bytes, count, shell_quoted, short, table};
 
 /// How output is to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,13 @@ impl Ui {
     }
 
     /// A progress bar; nothing is drawn unless standard error is a terminal and `wanted`.
-    pub fn bar(&self, doing: &'static str, total: Option<u64>, wanted: bool, interrupt: crate::interrupt::Interrupt) -> Bar {
+    pub fn bar(
+        &self,
+        doing: &'static str,
+        total: Option<u64>,
+        wanted: bool,
+        interrupt: crate::interrupt::Interrupt,
+    ) -> Bar {
         Bar::new(doing, total, wanted && self.real && self.style == Style::Text, interrupt)
     }
 
@@ -140,7 +146,8 @@ impl Ui {
 
 /// `text` without control characters: neither names in a vault nor errors about them may steer a terminal.
 fn printable(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers =
+        |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if !text.contains(steers) {
         return text.to_owned();
     }

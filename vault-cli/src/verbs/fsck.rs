@@ -45,9 +45,8 @@ impl Findings {
                 let place = object.as_ref().map(|object| format!(" (in {object})")).unwrap_or_default();
                 self.lines.push(format!("damaged: {artifact}: {error}{place}"));
                 let (artifact, message) = (artifact.to_string(), error.to_string());
-                self.damage.push(
-                    json!({ "kind": "damaged", "artifact": artifact, "message": message, "object": object }),
-                );
+                self.damage
+                    .push(json!({ "kind": "damaged", "artifact": artifact, "message": message, "object": object }));
             }
             Finding::BrokenVersion { name, error } => {
                 self.lines.push(format!("broken version: {name}: {error}"));

@@ -210,9 +210,8 @@ impl Content<'_> {
             "executable": self.file.executable,
             "sha256": self.file.sha256.map(|digest| hex(&digest)),
         });
-        let tensor = |t: &Tensor| {
-            json!({ "name": t.name, "dtype": t.dtype.as_str(), "shape": t.shape, "bytes": t.length })
-        };
+        let tensor =
+            |t: &Tensor| json!({ "name": t.name, "dtype": t.dtype.as_str(), "shape": t.shape, "bytes": t.length });
         match &self.tensors {
             None => {}
             Some(Ok(tensors)) => object["tensors"] = tensors.iter().map(tensor).collect(),

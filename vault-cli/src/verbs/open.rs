@@ -111,7 +111,12 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let (files, length) = to_disk(args, &opened, &artifact.manifest, session)?;
     let dest = args.dest.display().to_string();
     let signed = signers.names(artifact.manifest.signers(), "nobody");
-    let text = format!("opened {}, signed by {signed}\n  {} of {} in {dest}", args.reference, count(files, "file"), bytes(length));
+    let text = format!(
+        "opened {}, signed by {signed}\n  {} of {} in {dest}",
+        args.reference,
+        count(files, "file"),
+        bytes(length)
+    );
     let object = json!({
         "name": artifact.name.as_ref().map(ToString::to_string),
         "digest": artifact.digest.to_string(),
@@ -183,8 +188,7 @@ fn to_stdout(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Se
     let file = single(args, opened)?;
     let range = args.range.map_or(0..file.size, |range| range.within(file));
     let bar = session.start("opening", Some(range.end.saturating_sub(range.start)))?;
-    let mut write =
-        |bytes: &[u8]| session.ui.write_bytes(bytes).map_err(Error::storage("standard output"));
+    let mut write = |bytes: &[u8]| session.ui.write_bytes(bytes).map_err(Error::storage("standard output"));
     opened.stream(file, range, &mut write, &bar).map_err(while_reading(manifest))
 }
 

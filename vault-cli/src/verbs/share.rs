@@ -116,7 +116,9 @@ fn key_id(text: &str) -> Result<KeyId> {
     }
     match load_public(text.as_ref())? {
         PublicKey::Recipient(key) => Ok(key.key_id()),
-        PublicKey::Signing(_) => Err(Failure::usage(format!("{text} is a signing key where a recipient key is expected"))),
+        PublicKey::Signing(_) => {
+            Err(Failure::usage(format!("{text} is a signing key where a recipient key is expected")))
+        }
     }
 }
 
@@ -160,11 +162,8 @@ impl Job {
             let held = |id: &&KeyId| access.stanzas.iter().any(|stanza| stanza.key_id().as_ref() == Some(*id));
             let remove: Vec<_> = self.change.remove.iter().filter(held).copied().collect();
             removed.extend(remove.clone());
-            let change = Change {
-                add: self.change.add.clone(),
-                remove,
-                remove_passphrases: self.change.remove_passphrases,
-            };
+            let change =
+                Change { add: self.change.add.clone(), remove, remove_passphrases: self.change.remove_passphrases };
             shared.push(self.share(reference, &change, session).map_err(|f| f.prefixed(&format!("{reference}: ")))?);
         }
         match self.change.remove.iter().find(|id| !removed.contains(id)) {

@@ -1,5 +1,9 @@
 //! A folder to work in, with keys and a vault, and the real binary.
-#![allow(dead_code, clippy::unwrap_used, reason = "every test file uses a part of this, and a failed step is a failed test")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test file uses a part of this, and a failed step is a failed test"
+)]
 
 use std::{
     fs,
@@ -106,8 +110,7 @@ impl Desk {
 
     pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(args);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         let writer = std::thread::spawn(move || stdin.write_all(&input));

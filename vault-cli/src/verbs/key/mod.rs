@@ -102,9 +102,7 @@ impl Protection<'_> {
     fn pem(self, key: &PrivateKey, path: &Path) -> Result<vault_core::secret::SecretVec> {
         Ok(match self {
             Self::None => key.to_pem_plain()?,
-            Self::Passphrase(passphrases) => {
-                key.to_pem_encrypted(&passphrases.fresh(&path.display().to_string())?)?
-            }
+            Self::Passphrase(passphrases) => key.to_pem_encrypted(&passphrases.fresh(&path.display().to_string())?)?,
         })
     }
 }

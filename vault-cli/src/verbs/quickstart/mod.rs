@@ -114,10 +114,7 @@ impl Demo<'_> {
         self.say(&format!("Compared byte by byte with what was sealed: all {files} files are the same."))?;
 
         self.say("What is in it, and what is in the vault.")?;
-        self.mvault(
-            &["inspect", VERSION, "--identity", &node_key, "--signer", &signer_pub, "--vault", &vault],
-            0,
-        )?;
+        self.mvault(&["inspect", VERSION, "--identity", &node_key, "--signer", &signer_pub, "--vault", &vault], 0)?;
         self.mvault(&["ls", "--signer", &signer_pub, "--vault", &vault], 0)?;
         Ok(files)
     }
@@ -132,7 +129,11 @@ impl Demo<'_> {
     /// Flips one byte in the vault, shows that `verify` says where, and puts it back.
     fn tamper(&mut self, verify: &[&str]) -> Result {
         let victim = tamper::Victim::choose(Path::new(&self.at("vault")), VERSION, &Policy::InsecureSkipSignature)?;
-        self.say(&format!("Now somebody flips one bit of the vault: byte {} of\n{}.", victim.offset, victim.path.display()))?;
+        self.say(&format!(
+            "Now somebody flips one bit of the vault: byte {} of\n{}.",
+            victim.offset,
+            victim.path.display()
+        ))?;
         let flipped = victim.flip()?;
         self.mvault(verify, INTEGRITY)?;
         flipped.restore()?;
