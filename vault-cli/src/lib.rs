@@ -1,6 +1,7 @@
 //! The `mvault` command line: one file per verb in [`verbs`], one place for output in [`ui`], for keys and passphrases in
 //! [`secrets`], for failures in [`failure`].
 #![forbid(unsafe_code)]
+#![allow(clippy::doc_markdown, reason = "comments on arguments are help texts, not documentation")]
 
 mod cli;
 mod failure;
@@ -17,9 +18,9 @@ use interrupt::Interrupt;
 use ui::Ui;
 
 /// Runs one command line, the program's name first, and says how it went.
-pub fn run(args: Vec<OsString>) -> ExitCode {
-    let as_json = cli::wants_json(&args);
-    match cli::parse(&args) {
+pub fn run(args: &[OsString]) -> ExitCode {
+    let as_json = cli::wants_json(args);
+    match cli::parse(args) {
         Ok(command) => execute(command),
         Err(error) if !error.use_stderr() => match error.print() {
             Ok(()) => ExitCode::SUCCESS,

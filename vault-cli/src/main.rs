@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vault_cli::run(std::env::args_os().collect())
+    vault_cli::run(&std::env::args_os().collect::<Vec<_>>())
 }

@@ -155,7 +155,7 @@ pub fn parse(header: &[u8], data_len: u64) -> Result<Vec<Tensor>> {
     let mut end = 0;
     for tensor in &tensors {
         if tensor.offset != end {
-            return Err(broken(&tensor.name, format!("begins at {} instead of {end}", tensor.offset)));
+            return Err(broken(&tensor.name, &format!("begins at {} instead of {end}", tensor.offset)));
         }
         end += tensor.length;
     }
@@ -169,20 +169,20 @@ impl WireTensor {
     fn check(self, name: String) -> Result<Tensor> {
         let (start, end) = self.data_offsets;
         let Some(length) = end.checked_sub(start) else {
-            return Err(broken(&name, format!("ends at {end}, before it begins at {start}")));
+            return Err(broken(&name, &format!("ends at {end}, before it begins at {start}")));
         };
         let bits = self.shape.iter().try_fold(self.dtype.bits(), |bits, dimension| bits.checked_mul(*dimension));
         let expected = bits.filter(|bits| bits % 8 == 0).map(|bits| bits / 8);
         if expected != Some(length) {
             let (dtype, shape) = (self.dtype.as_str(), &self.shape);
-            return Err(broken(&name, format!("has {length} bytes, which is not the length of {dtype} {shape:?}")));
+            return Err(broken(&name, &format!("has {length} bytes, which is not the length of {dtype} {shape:?}")));
         }
         Ok(Tensor { name, dtype: self.dtype, shape: self.shape, offset: start, length })
     }
 }
 
 /// Names may be as long as the header; errors are not.
-fn broken(name: &str, rule: String) -> Error {
+fn broken(name: &str, rule: &str) -> Error {
     let name: String = name.chars().take(100).collect();
     Error::format(DOCUMENT, format!("tensor {name:?} {rule}"))
 }
@@ -253,7 +253,9 @@ mod tests {
     #[test]
     fn no_length_makes_a_reader_allocate_more_than_the_limit() {
         assert_eq!(header_len(&5u64.to_le_bytes(), 13).expect("fits"), 5);
-        assert!(header_len(&6u64.to_le_bytes(), 13).expect_err("too long").to_string().contains("longer than the file"));
+        assert!(
+            header_len(&6u64.to_le_bytes(), 13).expect_err("too long").to_string().contains("longer than the file")
+        );
         let huge = header_len(&u64::MAX.to_le_bytes(), u64::MAX).expect_err("huge").to_string();
         assert_eq!(huge, "safetensors header: length exceeds the limit of 100000000");
         assert!(header_len(&[0; 7], 7).is_err());

@@ -45,26 +45,25 @@ impl Beside {
         }
     }
 
-    /// One line for each attestation and one for the recipients, each with `indent` before it.
-    pub fn lines(&self, signers: &Signers, nobody: &str, indent: &str) -> String {
-        let mut text = String::new();
-        for attestation in &self.attestations {
+    /// One line for each attestation and one for the recipients.
+    pub fn lines(&self, signers: &Signers, nobody: &str) -> Vec<String> {
+        let attestation = |attestation: &Attestation| {
             let who = if attestation.signers.is_empty() && nobody == NOBODY {
                 "not signed by an accepted signer".to_owned()
             } else {
                 format!("signed by {}", signers.names(&attestation.signers, nobody))
             };
-            text.push_str(&format!("{indent}attestation: {}, {who}\n", attestation.predicate_type));
-        }
-        if let Ok(access) = &self.access {
-            text.push_str(&format!(
-                "{indent}recipients:  {}, generation {}, signed by {}\n",
+            format!("  attestation: {}, {who}", attestation.predicate_type)
+        };
+        let recipients = self.access.iter().map(|access| {
+            format!(
+                "  recipients:  {}, generation {}, signed by {}",
                 count(access.stanzas.len() as u64, "recipient"),
                 access.generation,
                 signers.names(&access.signers, nobody)
-            ));
-        }
-        text
+            )
+        });
+        self.attestations.iter().map(attestation).chain(recipients).collect()
     }
 
     pub fn attestations_json(&self) -> Value {

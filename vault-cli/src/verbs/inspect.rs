@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use vault_core::{
     index::File,
-    keys::RecipientKind,
-    manifest::Stream,
+    manifest::{SUITE, Stream},
     names::Reference,
     open::Opened,
     recipients::Stanza,
     safetensors::{self, Tensor},
+    tree::INDEX_STREAM,
     vault::Artifact,
 };
 
@@ -58,56 +58,57 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let artifact = vault.resolve(&args.reference, &policy)?;
     let beside = Beside::read(&vault, &artifact, &policy)?;
 
-    let mut text = outside(&artifact, &beside, &signers, args);
+    let mut lines = outside(&artifact, &beside, &signers, args);
     let mut object = outside_json(&artifact, &beside, args);
     let mut passphrases = Passphrases::new(&args.passphrase);
     if !args.identity.is_empty() || passphrases.is_given() {
         let ring = keyring(&args.identity, &mut passphrases, &args.reference.to_string())?;
         let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
         let contents = contents(&opened)?;
-        text.push_str(&inside(&contents));
+        lines.extend(inside(&contents));
         object["files"] = contents.iter().map(Content::object).collect();
     }
-    session.ui.result(&text, &object)?;
+    session.ui.result(&lines.join("\n"), &object)?;
     for warning in beside.warnings() {
         session.ui.warn(&warning);
     }
     Ok(())
 }
 
-fn outside(artifact: &Artifact, beside: &Beside, signers: &Signers, args: &Args) -> String {
+fn outside(artifact: &Artifact, beside: &Beside, signers: &Signers, args: &Args) -> Vec<String> {
     let manifest = &artifact.manifest;
-    let signed = if args.signer.is_empty() {
-        "signature not checked; give --signer to check it".to_owned()
-    } else {
+    let checked = !args.signer.is_empty();
+    let signed = if checked {
         format!("signed by {}", signers.names(manifest.signers(), NOBODY))
+    } else {
+        "signature not checked; give --signer to check it".to_owned()
     };
-    let mut rows = vec![["stream", "sealed", "plaintext", "parts"].map(str::to_owned).to_vec()];
+    let (sealed, streams) = (bytes(manifest.sealed_len()), count(manifest.streams.len() as u64, "stream"));
+    let mut lines = vec![
+        args.reference.to_string(),
+        signed,
+        format!("  digest:      {}", artifact.digest),
+        format!("  artifact id: {}", hex::encode(manifest.artifact_id)),
+        format!("  suite:       {SUITE}, parts of {}", bytes(manifest.part_size.get())),
+        format!("  sealed:      {sealed} in {streams} and the index"),
+    ];
+    lines.extend(beside.lines(signers, if checked { NOBODY } else { "a key that was not checked" }));
+    lines.extend(stanzas(beside));
+    let mut rows = vec![["  stream", "sealed", "plaintext", "parts"].map(str::to_owned).to_vec()];
     rows.extend(manifest.numbered_streams().map(|(number, stream)| {
-        let layout = stream.layout;
-        let parts = stream.parts.len().to_string();
-        vec![stream_name(number), bytes(layout.length()), bytes(layout.plaintext_len()), parts]
+        let (layout, parts) = (stream.layout, stream.parts.len().to_string());
+        let name = if number == INDEX_STREAM { "  index".into() } else { format!("  {number}") };
+        vec![name, bytes(layout.length()), bytes(layout.plaintext_len()), parts]
     }));
-    let nobody = if args.signer.is_empty() { "a key that was not checked" } else { NOBODY };
-    format!(
-        "{}\n{signed}\n  digest:      {}\n  artifact id: {}\n  suite:       {SUITE}, parts of {}\n  sealed:      {} in {}\n{}{}{}",
-        args.reference,
-        artifact.digest,
-        hex(&manifest.artifact_id),
-        bytes(manifest.part_size.get()),
-        bytes(manifest.sealed_len()),
-        count(manifest.streams.len() as u64, "stream"),
-        beside.lines(signers, nobody, "  "),
-        stanzas(beside),
-        indented(&table(&rows)),
-    )
+    lines.extend(table(&rows).lines().map(str::to_owned));
+    lines
 }
 
 fn outside_json(artifact: &Artifact, beside: &Beside, args: &Args) -> Value {
     let manifest = &artifact.manifest;
     let stream = |(number, stream): (u32, &Stream)| {
         json!({
-            "number": if number == u32::MAX { json!("index") } else { json!(number) },
+            "number": if number == INDEX_STREAM { json!("index") } else { json!(number) },
             "sealed_bytes": stream.layout.length(),
             "plaintext_bytes": stream.layout.plaintext_len(),
             "parts": stream.parts.len(),
@@ -118,7 +119,7 @@ fn outside_json(artifact: &Artifact, beside: &Beside, args: &Args) -> Value {
         "digest": artifact.digest.to_string(),
         "signature_checked": !args.signer.is_empty(),
         "signers": ids(manifest.signers()),
-        "artifact_id": hex(&manifest.artifact_id),
+        "artifact_id": hex::encode(manifest.artifact_id),
         "suite": SUITE,
         "part_size": manifest.part_size.get(),
         "sealed_bytes": manifest.sealed_len(),
@@ -129,29 +130,12 @@ fn outside_json(artifact: &Artifact, beside: &Beside, args: &Args) -> Value {
     })
 }
 
-/// The only suite there is; the manifest's parser refuses others.
-const SUITE: &str = vault_core::manifest::SUITE;
-
-fn stream_name(number: u32) -> String {
-    if number == u32::MAX { "index".into() } else { number.to_string() }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
-}
-
-fn stanzas(beside: &Beside) -> String {
-    let Ok(access) = &beside.access else { return String::new() };
-    let line = |stanza: &Stanza| match stanza {
-        Stanza::Hpke(s) if s.kind == RecipientKind::X25519 => format!("    x25519 {}\n", s.key_id),
-        Stanza::Hpke(s) => format!("    x-wing {}\n", s.key_id),
-        _ => "    passphrase\n".to_owned(),
+fn stanzas(beside: &Beside) -> Vec<String> {
+    let line = |stanza: &Stanza| match stanza.key_id() {
+        Some(id) => format!("    {} {id}", stanza.type_str()),
+        None => "    passphrase".to_owned(),
     };
-    access.stanzas.iter().map(line).collect()
+    beside.access.iter().flat_map(|access| access.stanzas.iter().map(line)).collect()
 }
 
 /// One file, and its tensors if it has any.
@@ -181,25 +165,26 @@ fn is_about_header(error: &vault_core::Error) -> bool {
     matches!(error, Error::Corrupt { place: Place::Document(safetensors::DOCUMENT), .. })
 }
 
-fn inside(contents: &[Content<'_>]) -> String {
-    let mut text = String::from("files:\n");
+fn inside(contents: &[Content<'_>]) -> Vec<String> {
+    let mut lines = vec!["files:".to_owned()];
     for content in contents {
         let file = content.file;
         let executable = if file.executable { ", executable" } else { "" };
-        let sha256 = file.sha256.map(|digest| format!(", sha256 {}", hex(&digest))).unwrap_or_default();
-        text.push_str(&format!("  {}  {}{executable}{sha256}\n", file.path, bytes(file.size)));
+        let sha256 = file.sha256.map(|digest| format!(", sha256 {}", hex::encode(digest))).unwrap_or_default();
+        lines.push(format!("  {}  {}{executable}{sha256}", file.path, bytes(file.size)));
         match &content.tensors {
             None => {}
-            Some(Err(fault)) => text.push_str(&format!("    {fault}\n")),
+            Some(Err(fault)) => lines.push(format!("    {fault}")),
             Some(Ok(tensors)) => {
                 let row = |t: &Tensor| {
                     vec![format!("    {}", t.name), t.dtype.as_str().into(), format!("{:?}", t.shape), bytes(t.length)]
                 };
-                text.push_str(&table(&tensors.iter().map(row).collect::<Vec<_>>()));
+                let rows = table(&tensors.iter().map(row).collect::<Vec<_>>());
+                lines.extend(rows.lines().map(str::to_owned));
             }
         }
     }
-    text
+    lines
 }
 
 impl Content<'_> {
@@ -208,7 +193,7 @@ impl Content<'_> {
             "path": self.file.path.as_str(),
             "bytes": self.file.size,
             "executable": self.file.executable,
-            "sha256": self.file.sha256.map(|digest| hex(&digest)),
+            "sha256": self.file.sha256.map(hex::encode),
         });
         let tensor =
             |t: &Tensor| json!({ "name": t.name, "dtype": t.dtype.as_str(), "shape": t.shape, "bytes": t.length });

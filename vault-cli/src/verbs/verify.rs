@@ -86,7 +86,7 @@ impl Proof {
              whether they decrypt or are safe\n  digest:      {}\n{}",
             count(parts, "part"),
             self.artifact.digest,
-            self.beside.lines(signers, NOBODY, "  "),
+            self.beside.lines(signers, NOBODY).join("\n"),
         )
     }
 

@@ -41,7 +41,8 @@ fn same(a: &Path, b: &Path) -> Result<bool> {
         }
         let (mut left, mut right) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
         loop {
-            (left.clear(), right.clear());
+            left.clear();
+            right.clear();
             (&mut a_file).take(CHUNK as u64).read_to_end(&mut left)?;
             (&mut b_file).take(CHUNK as u64).read_to_end(&mut right)?;
             if left != right {

@@ -82,7 +82,7 @@ fn safetensors(tensors: &[Shape]) -> Result<Vec<u8>> {
     }
     let mut header = Value::Object(header).to_string();
     // Tensors begin at a multiple of eight, as the format recommends.
-    while header.len() % 8 != 0 {
+    while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
