@@ -12,7 +12,7 @@ use crate::{ui::Style, verbs::Verb};
 /// A vault is an append-only folder of sealed artifacts: encrypted to the recipients you name, signed by you, and
 /// verifiable by anybody without a key. Versions are never replaced. Start with `mvault quickstart`.
 #[derive(Debug, Parser)]
-#[command(name = "mvault", version, max_term_width = 100, after_help = EXITS)]
+#[command(name = "mvault", version, max_term_width = 120, after_help = EXITS)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -148,6 +148,22 @@ fn a_passphrase_protects_keys_and_opens_artifacts() {
 }
 
 #[test]
+fn provenance_that_somebody_wrote_is_signed_with_the_artifact() {
+    let desk = Desk::new();
+    desk.write("weights.bin", b"weights");
+    let provenance = br#"{"buildDefinition":{"buildType":"https://example.com/train","externalParameters":{}},
+        "runDetails":{"builder":{"id":"https://example.com/cluster"}}}"#;
+    desk.write("provenance.json", provenance);
+    let seal = ["seal", "weights.bin", "demo:1", "--to", "node.pub", "--sign-with", "release.key"];
+    desk.run(&[&seal[..], &["--provenance", "provenance.json"]].concat()).ok();
+    let attestations = desk.signed(&["verify", "demo:1", "--json"]).json()["attestations"].clone();
+    assert_eq!(attestations[0]["signers"].as_array().map(Vec::len), Some(1), "{attestations}");
+    desk.write("provenance.json", b"{}");
+    let refused = desk.run(&[&seal[..5], &["--sign-with", "release.key", "--provenance", "provenance.json"]].concat());
+    assert!(refused.fails(2).contains("provenance.json: "), "{}", refused.err);
+}
+
+#[test]
 fn sharing_adds_and_removes_recipients_and_touches_no_weights() {
     let desk = Desk::sealed();
     desk.run(&["key", "generate", "--kind", "recipient", "--kem", "x25519", "-o", "new", "--no-passphrase"]).ok();
