@@ -203,6 +203,17 @@ fn verifying_all_reports_what_nobody_accepted_signed_and_what_has_no_place() {
 }
 
 #[test]
+fn names_in_a_hostile_vault_can_neither_steer_a_terminal_nor_forge_a_line() {
+    let desk = Desk::sealed();
+    desk.write("vault/models/x\n\u{1b}[2Jverified: all is well", b"hello");
+    for ran in [desk.run(&["ls"]), desk.signed(&["verify", "--all"]), desk.run(&["fsck"])] {
+        let text = ran.ok() + &ran.err;
+        assert!(text.contains(r"x\u{a}\u{1b}[2Jverified: all is well"), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("verified: all")), "{text}");
+    }
+}
+
+#[test]
 fn a_generation_that_does_not_count_is_warned_about() {
     let desk = Desk::sealed();
     let generation = desk.files("vault/artifacts").into_iter().find(|p| p.ends_with("recipients/1.dsse.json")).unwrap();

@@ -119,7 +119,7 @@ impl Ui {
     }
 
     fn write_err(&self, text: &str) {
-        let _ = writeln!(self.err.borrow_mut(), "{}", printable(text));
+        let _ = writeln!(self.err.borrow_mut(), "{}", one_line(text));
     }
 
     /// A progress bar; nothing is drawn unless standard error is a terminal and `wanted`.
@@ -146,8 +146,17 @@ impl Ui {
 
 /// `text` without control characters: neither names in a vault nor errors about them may steer a terminal.
 fn printable(text: &str) -> String {
-    let steers =
-        |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    escaped(text, |c| c != '\n')
+}
+
+/// The same on one line: a name must not look like a line of ours either.
+pub fn one_line(text: &str) -> String {
+    escaped(text, |_| true)
+}
+
+fn escaped(text: &str, applies: fn(char) -> bool) -> String {
+    let bidi = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| (c.is_control() || bidi(c)) && applies(c);
     if !text.contains(steers) {
         return text.to_owned();
     }
@@ -161,6 +170,7 @@ mod tests {
     #[test]
     fn names_from_a_vault_cannot_steer_the_terminal() {
         assert_eq!(printable("modèle\nß"), "modèle\nß");
+        assert_eq!(one_line("a\nverified: b"), r"a\u{a}verified: b");
         assert_eq!(printable("a\u{1b}[2Jb\r\u{9b}c\u{202e}d"), r"a\u{1b}[2Jb\u{d}\u{9b}c\u{202e}d");
     }
 }

@@ -13,7 +13,7 @@ use super::describe::damaged_object;
 use crate::{
     failure::{Failure, Result},
     session::Session,
-    ui::{bytes, count},
+    ui::{bytes, count, one_line},
 };
 
 /// Check every stored byte of a vault and report what is damaged or belongs to nothing
@@ -105,7 +105,8 @@ pub fn run(_: &Args, session: &Session) -> Result {
         "damage": findings.damage, "unpublished": findings.unpublished, "orphans": findings.orphans,
         "foreign": findings.foreign, "leftovers": leftovers.collect::<Value>(),
     });
-    session.ui.result(&findings.lines.join("\n"), &object)?;
+    let lines: Vec<_> = findings.lines.iter().map(|line| one_line(line)).collect();
+    session.ui.result(&lines.join("\n"), &object)?;
     if damaged > 0 {
         let message = format!("the vault is damaged in {}", count(damaged as u64, "place"));
         return Err(Failure::new(Kind::Integrity, message).hint("restore what is named above from another copy"));

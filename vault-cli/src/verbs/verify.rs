@@ -17,7 +17,7 @@ use crate::{
     failure::{Failure, Result},
     secrets::Signers,
     session::Session,
-    ui::count,
+    ui::{count, one_line},
 };
 
 /// Prove that stored bytes are what a signer signed; needs no key to open them
@@ -160,7 +160,7 @@ struct Tally {
 
 impl Tally {
     fn fail(&mut self, name: &str, failure: Failure, session: &Session) -> Result {
-        session.ui.line(&format!("FAILED {name}: {}", failure.message()))?;
+        session.ui.line(&one_line(&format!("FAILED {name}: {}", failure.message())))?;
         let error = failure.to_json()["error"].take();
         self.versions.push(json!({ "name": name, "verified": false, "error": error }));
         self.failed += 1;
