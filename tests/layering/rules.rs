@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["oms"],
     &["body"],
     &["seal", "open", "verify"],
+    &["safetensors"],
     &["store"],
     &["vault"],
     &["log"],
