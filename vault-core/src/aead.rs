@@ -25,7 +25,7 @@ pub enum Engine {
     /// AWS-LC through `aws-lc-rs`: assembly for every current processor.
     #[default]
     Fast,
-    /// RustCrypto `aes-gcm`: portable, pure Rust, easy to read.
+    /// The `aes-gcm` crate: portable, pure Rust, easy to read.
     Reference,
 }
 

@@ -171,7 +171,7 @@ fn check_extents(files: &[File], manifest: &Manifest) -> Result<()> {
     for extent in &extents {
         let stream = manifest.streams.get(extent.stream as usize);
         let end = extent.offset.checked_add(extent.length);
-        if !stream.zip(end).is_some_and(|(stream, end)| end <= stream.layout.plaintext_len()) {
+        if stream.zip(end).is_none_or(|(stream, end)| end > stream.layout.plaintext_len()) {
             return Err(Error::format(DOCUMENT, "has an extent outside its stream"));
         }
     }

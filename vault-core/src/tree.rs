@@ -70,13 +70,11 @@ pub fn part_hash(values: &[ChainingValue]) -> blake3::Hash {
 }
 
 fn subtree(values: &[ChainingValue]) -> ChainingValue {
-    match values {
-        [value] => *value,
-        _ => {
-            let (left, right) = values.split_at(left_len(values.len()));
-            merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
-        }
+    if let [value] = values {
+        return *value;
     }
+    let (left, right) = values.split_at(left_len(values.len()));
+    merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
 }
 
 /// BLAKE3 trees are left-balanced: the left side is the largest power of two that leaves something to the right.

@@ -1,6 +1,9 @@
 //! Which pieces of which segments make up a range of a file.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Range,
+};
 
 use super::{Opened, Reader};
 use crate::{
@@ -41,8 +44,8 @@ impl<'a> Plan<'a> {
             let (from, to) = (range.start.max(at), range.end.min(at + extent.length));
             if from < to {
                 extents.push((extent.stream, extent.offset + (from - at)..extent.offset + (to - at)));
-                if !readers.contains_key(&extent.stream) {
-                    readers.insert(extent.stream, opened.reader(extent.stream)?);
+                if let Entry::Vacant(slot) = readers.entry(extent.stream) {
+                    slot.insert(opened.reader(extent.stream)?);
                 }
             }
             at += extent.length;

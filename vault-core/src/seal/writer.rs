@@ -36,9 +36,12 @@ struct State {
     segments: Option<u64>,
 }
 
+/// A part that several threads write to, until one of them publishes it.
+type SharedStaged = Arc<RwLock<Option<Box<dyn Staged>>>>;
+
 struct OpenPart {
     /// Taken out when the part is published.
-    staged: Arc<RwLock<Option<Box<dyn Staged>>>>,
+    staged: SharedStaged,
     stored: u64,
 }
 
@@ -92,7 +95,7 @@ impl StreamWriter {
         Ok(state.segments.is_some_and(|all| all == state.values.len() as u64) && state.open.is_empty())
     }
 
-    fn open_part(&self, part: u64, sink: &dyn Sink) -> Result<Arc<RwLock<Option<Box<dyn Staged>>>>> {
+    fn open_part(&self, part: u64, sink: &dyn Sink) -> Result<SharedStaged> {
         let mut state = self.state();
         if let Some(open) = state.open.get(&part) {
             return Ok(Arc::clone(&open.staged));

@@ -43,9 +43,9 @@ pub fn files_below(path: &Path, symlinks: Symlinks) -> Result<Vec<Input<'static>
         inputs.sort_by(|a, b| a.path.cmp(&b.path));
         return Ok(inputs);
     }
-    let file_name = path.file_name().or(root.file_name()).unwrap_or_default();
+    let file_name = path.file_name().or(root.file_name()).unwrap_or_default().to_owned();
     let file_name = file_name.to_str().ok_or_else(|| Error::Misuse(format!("{name} is not UTF-8")))?;
-    Ok(vec![input(file_name.to_owned(), root, &metadata)?])
+    Ok(vec![input(file_name, root, &metadata)?])
 }
 
 struct Walk<'a> {
@@ -78,7 +78,7 @@ impl Walk<'_> {
                 self.folder(&real, &format!("{relative}/"))?;
                 self.ancestors.pop();
             } else {
-                self.inputs.push(input(relative, real, &metadata)?);
+                self.inputs.push(input(&relative, real, &metadata)?);
             }
         }
         Ok(())
@@ -97,11 +97,11 @@ impl Walk<'_> {
     }
 }
 
-fn input(relative: String, real: PathBuf, metadata: &fs::Metadata) -> Result<Input<'static>> {
+fn input(relative: &str, real: PathBuf, metadata: &fs::Metadata) -> Result<Input<'static>> {
     if !metadata.is_file() {
         return Err(Error::Misuse(format!("{} is neither file nor folder", real.display())));
     }
-    let path = FilePath::new(&relative).map_err(|rule| Error::Misuse(format!("path {relative:?} {rule}")))?;
+    let path = FilePath::new(relative).map_err(|rule| Error::Misuse(format!("path {relative:?} {rule}")))?;
     let executable = metadata.permissions().mode() & 0o100 != 0;
     Ok(Input { path, executable, data: Data::Path(real) })
 }

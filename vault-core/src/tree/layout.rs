@@ -1,18 +1,21 @@
 //! How the bytes of a stream divide into segments and parts.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    floe,
+};
 
 /// Encrypted length of a full segment: 1 MiB.
 pub const SEGMENT: usize = 1 << 20;
 /// Plaintext length of a full segment.
-pub const PAYLOAD: usize = SEGMENT - OVERHEAD as usize;
+pub const PAYLOAD: usize = SEGMENT - floe::OVERHEAD;
 /// The number of the index among the streams.
 pub const INDEX_STREAM: u32 = u32::MAX;
 /// The largest part size, in bytes.
 pub const MAX_PART_SIZE: u64 = 64 << 20;
 
 /// Bytes of a segment that are not plaintext; `floe::OVERHEAD`, which this layer shares with it.
-const OVERHEAD: u64 = crate::floe::OVERHEAD as u64;
+const OVERHEAD: u64 = floe::OVERHEAD as u64;
 /// The longest stream, 2 TiB: its tree object is then 64 MiB, which a reader holds in memory.
 pub const MAX_STREAM: u64 = 1 << 41;
 
@@ -66,8 +69,8 @@ impl Layout {
     /// others, or `length` is above 2 TiB.
     pub fn new(length: u64, part_size: PartSize) -> Result<Self> {
         let last = length.wrapping_sub(1) % SEGMENT as u64 + 1;
-        let least = if length > SEGMENT as u64 { OVERHEAD + 1 } else { OVERHEAD };
-        if length == 0 || length > MAX_STREAM || last < least {
+        let minimum = if length > SEGMENT as u64 { OVERHEAD + 1 } else { OVERHEAD };
+        if length == 0 || length > MAX_STREAM || last < minimum {
             return Err(Error::format("manifest", format!("no stream has {length} bytes")));
         }
         Ok(Self { length, part_size })

@@ -578,7 +578,11 @@ mod tampering {
         assert!(buffer[..] == data[..]);
         assert_eq!(kind(opened.read(file, &())), Kind::Integrity);
         let mut given = Vec::new();
-        let streamed = opened.stream(file, 0..file.size, &mut |piece| Ok(given.extend_from_slice(piece)), &());
+        let mut take = |piece: &[u8]| {
+            given.extend_from_slice(piece);
+            Ok(())
+        };
+        let streamed = opened.stream(file, 0..file.size, &mut take, &());
         assert!(streamed.is_err() && given.is_empty(), "nothing unauthenticated comes out");
     }
 
