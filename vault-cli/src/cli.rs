@@ -5,7 +5,7 @@ use std::{ffi::OsString, num::NonZeroUsize};
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use vault_core::aead;
 
-use crate::{ui::Style, verbs::Verb};
+use crate::{secrets::Examples, ui::Style, verbs::Verb};
 
 /// Seal, sign, verify and open model weights.
 ///
@@ -43,6 +43,9 @@ pub struct Global {
     /// Draw no progress bar; without a terminal there is none anyway
     #[arg(long, global = true)]
     pub no_progress: bool,
+    /// Accept the example keys of the documentation, whose private halves everybody has
+    #[arg(long, global = true, hide_short_help = true)]
+    pub allow_example_keys: bool,
     /// Number of worker threads [default: one for every processor]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -68,6 +71,11 @@ impl From<Engine> for aead::Engine {
 }
 
 impl Global {
+    /// Whether example keys may be used.
+    pub fn examples(&self) -> Examples {
+        if self.allow_example_keys { Examples::Allowed } else { Examples::Refused }
+    }
+
     /// How output is to look.
     pub fn style(&self) -> Style {
         match (self.json, self.quiet) {

@@ -305,3 +305,24 @@ fn no_progress_is_drawn_into_a_pipe_and_quiet_prints_results_only() {
     verified.ok();
     assert_eq!(verified.err, "");
 }
+
+#[test]
+fn example_keys_are_refused_unless_they_are_asked_for() {
+    let desk = Desk::sealed();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../keys-example");
+    for name in ["trainer.key", "trainer.pub", "node.key", "node.pub"] {
+        let copy = format!("example/{name}");
+        desk.write(&copy, &fs::read(examples.join(name)).unwrap());
+        fs::set_permissions(desk.path(&copy), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let seal = |to, key| ["seal", "model", "demo:2", "--to", to, "--sign-with", key];
+    for args in [
+        &seal("example/node.pub", "release.key")[..],
+        &seal("node.pub", "example/trainer.key"),
+        &["verify", "demo:1", "--signer", "example/trainer.pub"],
+        &["open", "demo:1", "out", "--identity", "example/node.key", "--signer", "release.pub"],
+    ] {
+        refused(&desk, args, 2, "usage", "is an example key");
+    }
+    desk.run(&[&seal("example/node.pub", "example/trainer.key")[..], &["--allow-example-keys"]].concat()).ok();
+}

@@ -335,12 +335,15 @@ impl Decryptor {
     /// authenticate at this position.
     pub fn decrypt_segment(&self, position: u64, is_final: bool, segment: &[u8]) -> Result<Vec<u8>> {
         let mut plaintext = vec![0; segment.len().saturating_sub(OVERHEAD)];
-        self.decrypt_into(position, is_final, segment, &mut plaintext)?;
+        self.decrypt_segment_into(position, is_final, segment, &mut plaintext)?;
         Ok(plaintext)
     }
 
-    /// Decrypts one segment into `out`, which has exactly the plaintext's length.
-    pub(crate) fn decrypt_into(&self, position: u64, is_final: bool, segment: &[u8], out: &mut [u8]) -> Result<()> {
+    /// Decrypts one segment into `out`, which is [`OVERHEAD`] bytes shorter than the segment.
+    ///
+    /// # Errors
+    /// As [`Decryptor::decrypt_segment`]; [`Fault::Tag`] too if `out` has another length. `out` holds no plaintext then.
+    pub fn decrypt_segment_into(&self, position: u64, is_final: bool, segment: &[u8], out: &mut [u8]) -> Result<()> {
         self.check(position, is_final, segment)?;
         let (iv, sealed) = split(segment);
         let aad = segment_aad(position, is_final);

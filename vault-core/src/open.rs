@@ -77,7 +77,9 @@ impl Reader<'_> {
     fn decrypt_into(&self, position: u64, part: &mut OpenPart, buffer: &mut [u8], out: &mut [u8]) -> Result<()> {
         let is_final = self.body.stream().layout.is_final(position);
         let segment = self.load(position, part, buffer)?;
-        self.decryptor.decrypt_into(position, is_final, segment, out).map_err(|e| e.at(self.body.place(position)))
+        self.decryptor
+            .decrypt_segment_into(position, is_final, segment, out)
+            .map_err(|e| e.at(self.body.place(position)))
     }
 }
 

@@ -12,7 +12,7 @@ use vault_core::{
     trust::Policy,
 };
 
-use super::Passphrases;
+use super::{Examples, Passphrases};
 use crate::failure::{Failure, Result};
 
 /// More than any key file has before its first PEM line ends.
@@ -40,17 +40,23 @@ pub fn load_private(path: &Path, passphrases: &mut Passphrases) -> Result<Privat
 }
 
 /// Reads a key that signs.
-pub fn load_signing(path: &Path, passphrases: &mut Passphrases) -> Result<SigningKey> {
+pub fn load_signing(path: &Path, passphrases: &mut Passphrases, examples: Examples) -> Result<SigningKey> {
     match load_private(path, passphrases)? {
-        PrivateKey::Signing(key) => Ok(key),
+        PrivateKey::Signing(key) => {
+            examples.check(path, key.verifying_key().key_id())?;
+            Ok(key)
+        }
         PrivateKey::Identity(_) => Err(wrong_kind(path, "a recipient key", "a signing key")),
     }
 }
 
 /// Reads keys that open artifacts.
-pub fn load_identities(paths: &[PathBuf], passphrases: &mut Passphrases) -> Result<Vec<Identity>> {
+pub fn load_identities(paths: &[PathBuf], passphrases: &mut Passphrases, examples: Examples) -> Result<Vec<Identity>> {
     let load = |path: &PathBuf| match load_private(path, passphrases)? {
-        PrivateKey::Identity(key) => Ok(key),
+        PrivateKey::Identity(key) => {
+            examples.check(path, key.key_id())?;
+            Ok(key)
+        }
         PrivateKey::Signing(_) => Err(wrong_kind(path, "a signing key", "a recipient key")),
     };
     paths.iter().map(load).collect()
@@ -62,9 +68,12 @@ pub fn load_public(path: &Path) -> Result<PublicKey> {
 }
 
 /// Reads public keys to wrap to.
-pub fn load_recipients(paths: &[PathBuf]) -> Result<Vec<Recipient>> {
+pub fn load_recipients(paths: &[PathBuf], examples: Examples) -> Result<Vec<Recipient>> {
     let load = |path: &PathBuf| match load_public(path)? {
-        PublicKey::Recipient(key) => Ok(key),
+        PublicKey::Recipient(key) => {
+            examples.check(path, key.key_id())?;
+            Ok(key)
+        }
         PublicKey::Signing(_) => Err(wrong_kind(path, "a signing key", "a recipient key")),
     };
     paths.iter().map(load).collect()
@@ -102,9 +111,12 @@ pub struct Signers(Vec<(String, VerifyingKey)>);
 
 impl Signers {
     /// Reads public signing keys.
-    pub fn load(paths: &[PathBuf]) -> Result<Self> {
+    pub fn load(paths: &[PathBuf], examples: Examples) -> Result<Self> {
         let load = |path: &PathBuf| match load_public(path)? {
-            PublicKey::Signing(key) => Ok((file_name(path), key)),
+            PublicKey::Signing(key) => {
+                examples.check(path, key.key_id())?;
+                Ok((file_name(path), key))
+            }
             PublicKey::Recipient(_) => Err(wrong_kind(path, "a recipient key", "a signing key")),
         };
         paths.iter().map(load).collect::<Result<_>>().map(Self)

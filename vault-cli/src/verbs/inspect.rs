@@ -52,7 +52,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer)?;
+    let signers = Signers::load(&args.signer, session.global.examples())?;
     let policy = signers.or_anybody()?;
     let vault = session.vault()?;
     let artifact = vault.resolve(&args.reference, &policy)?;
@@ -62,7 +62,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let mut object = outside_json(&artifact, &beside, args);
     let mut passphrases = Passphrases::new(&args.passphrase);
     if !args.identity.is_empty() || passphrases.is_given() {
-        let ring = keyring(&args.identity, &mut passphrases, &args.reference.to_string())?;
+        let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
         let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
         let contents = contents(&opened)?;
         lines.extend(inside(&contents));

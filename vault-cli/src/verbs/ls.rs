@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer)?;
+    let signers = Signers::load(&args.signer, session.global.examples())?;
     let listing = session.vault()?.list(&signers.or_anybody()?)?;
     let head = ["VERSION", "DIGEST", "STREAMS", "SEALED", "CREATED", "SIGNER"].map(str::to_owned).to_vec();
     let rows = listing.versions.iter().map(|entry| row(entry, &signers));

@@ -95,12 +95,12 @@ impl ByteRange {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer)?;
+    let signers = Signers::load(&args.signer, session.global.examples())?;
     let policy = policy(args, &signers)?;
     let vault = session.vault()?;
     let artifact = vault.resolve(&args.reference, &policy)?;
     let mut passphrases = Passphrases::new(&args.passphrase);
-    let ring = keyring(&args.identity, &mut passphrases, &args.reference.to_string())?;
+    let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
     let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
     if args.insecure_skip_signature {
         session.ui.warn("no signature was checked: these bytes may be from anybody");
@@ -136,8 +136,13 @@ fn policy(args: &Args, signers: &Signers) -> Result<Policy> {
 }
 
 /// The keys to open with. Without a private key, a passphrase is all there can be.
-pub fn keyring(identities: &[PathBuf], passphrases: &mut Passphrases, what: &str) -> Result<Keyring> {
-    let identities = load_identities(identities, passphrases)?;
+pub fn keyring(
+    session: &Session,
+    identities: &[PathBuf],
+    passphrases: &mut Passphrases,
+    what: &str,
+) -> Result<Keyring> {
+    let identities = load_identities(identities, passphrases, session.global.examples())?;
     let mut ring = Keyring { identities, passphrases: Vec::new() };
     if ring.identities.is_empty() || passphrases.is_given() {
         let asked = passphrases.existing(what);

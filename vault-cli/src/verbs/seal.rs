@@ -103,7 +103,8 @@ fn part_size() -> impl TypedValueParser<Value = PartSize> {
 pub fn run(args: Args, session: &Session) -> Result {
     let durability = if args.no_sync { Durability::NoSync } else { Durability::Synced };
     let vault = session.vault_with(durability)?;
-    let mut audience = Audience { recipients: load_recipients(&args.to)?, passphrases: Vec::new() };
+    let mut audience =
+        Audience { recipients: load_recipients(&args.to, session.global.examples())?, passphrases: Vec::new() };
     let provenance = args.provenance.as_deref().map(read_provenance).transpose()?;
     let (inputs, total) = inputs(&args, session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
@@ -111,7 +112,7 @@ pub fn run(args: Args, session: &Session) -> Result {
         audience.passphrases.push(new.fresh(&args.publish_as.to_string())?);
     }
     audience.check().map_err(|e| Failure::from(e).hint("name recipients: --to FILE.pub, or --to-passphrase"))?;
-    let signer = load_signing(&args.sign_with, &mut Passphrases::new(&args.passphrase))?;
+    let signer = load_signing(&args.sign_with, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
 
     let options = Options {
         part_size: args.part_size,

@@ -91,7 +91,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
 }
 
 fn prepare(args: &Args, session: &Session) -> Result<Job> {
-    let recipients = load_recipients(&args.to)?;
+    let recipients = load_recipients(&args.to, session.global.examples())?;
     let remove = args.remove.iter().map(|text| key_id(text)).collect::<Result<Vec<_>>>()?;
     let adds = !recipients.is_empty() || args.to_passphrase || args.to_passphrase_file.is_some();
     if !adds && remove.is_empty() && !args.remove_passphrases {
@@ -99,9 +99,10 @@ fn prepare(args: &Args, session: &Session) -> Result<Job> {
     }
     let vault = session.vault()?;
     let mut passphrases = Passphrases::new(&args.passphrase);
-    let signer = load_signing(&args.sign_with, &mut passphrases)?;
-    let signers = Signers::load(&args.signer)?.and(&args.sign_with, signer.verifying_key());
-    let ring = if adds { keyring(&args.identity, &mut passphrases, "the artifact")? } else { Keyring::default() };
+    let signer = load_signing(&args.sign_with, &mut passphrases, session.global.examples())?;
+    let signers = Signers::load(&args.signer, session.global.examples())?.and(&args.sign_with, signer.verifying_key());
+    let ring =
+        if adds { keyring(session, &args.identity, &mut passphrases, "the artifact")? } else { Keyring::default() };
     let mut add = Audience { recipients, passphrases: Vec::new() };
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         add.passphrases.push(Passphrases::from_file(args.to_passphrase_file.as_ref()).fresh("the artifact")?);

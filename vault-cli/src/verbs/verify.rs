@@ -48,7 +48,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer)?;
+    let signers = Signers::load(&args.signer, session.global.examples())?;
     let policy = signers.demand()?;
     let vault = session.vault()?;
     match &args.reference {

@@ -1,0 +1,30 @@
+//! The example keys, whose private halves everybody has, are refused unless they are asked for.
+
+use std::path::Path;
+
+use vault_core::keys::{KeyId, PublicKey};
+
+use crate::failure::{Failure, Result};
+
+/// The public halves of all keys in `keys-example/`.
+const PUBLIC: [&str; 2] =
+    [include_str!("../../../keys-example/trainer.pub"), include_str!("../../../keys-example/node.pub")];
+
+/// What to do about example keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Examples {
+    Refused,
+    Allowed,
+}
+
+impl Examples {
+    /// Refuses the key of this file if it is an example key.
+    pub fn check(self, path: &Path, id: KeyId) -> Result<()> {
+        let is_example = |pem: &&str| PublicKey::from_pem(pem).is_ok_and(|key| key.key_id() == id);
+        if self == Self::Allowed || !PUBLIC.iter().any(|pem| is_example(&pem)) {
+            return Ok(());
+        }
+        let what = format!("{} is an example key, whose private half everybody has", path.display());
+        Err(Failure::usage(what).hint("make a key of your own, or try things out with --allow-example-keys"))
+    }
+}
