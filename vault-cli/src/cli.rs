@@ -30,6 +30,7 @@ const EXITS: &str = "EXIT CODES:
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Global {
     /// The vault: a path or a file:// URL
     #[arg(long, global = true, value_name = "URL", env = "MVAULT_VAULT")]
