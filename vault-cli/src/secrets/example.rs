@@ -21,7 +21,7 @@ impl Examples {
     /// Refuses the key of this file if it is an example key.
     pub fn check(self, path: &Path, id: KeyId) -> Result<()> {
         let is_example = |pem: &&str| PublicKey::from_pem(pem).is_ok_and(|key| key.key_id() == id);
-        if self == Self::Allowed || !PUBLIC.iter().any(|pem| is_example(pem)) {
+        if self == Self::Allowed || !PUBLIC.iter().any(is_example) {
             return Ok(());
         }
         let what = format!("{} is an example key, whose private half everybody has", path.display());
