@@ -17,6 +17,7 @@ pub mod open;
 pub mod parts;
 pub mod provenance;
 pub mod recipients;
+pub mod safetensors;
 pub mod seal;
 pub mod secret;
 pub mod source;

@@ -20,7 +20,8 @@ pub const MAX_STREAMS: usize = 1_000_000;
 
 const DOCUMENT: &str = "manifest";
 const FORMAT: &str = "mvault/v1";
-const SUITE: &str = "FLOE-AES-256-GCM";
+/// The cipher suite of every artifact of this format.
+pub const SUITE: &str = "FLOE-AES-256-GCM";
 
 /// What an artifact consists of. Public; fixes every byte of ciphertext and, through the FLOE headers, of plaintext.
 #[derive(Debug, Clone, PartialEq, Eq)]

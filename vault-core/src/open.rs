@@ -125,7 +125,21 @@ impl<'a> Opened<'a> {
     /// # Errors
     /// As [`Opened::read`], and what `out` returns. What `out` got before an error is authentic, but not all.
     pub fn extract(&self, file: &File, out: &dyn WriteAt, progress: &dyn Progress) -> Result<()> {
-        let plan = Plan::new(self, file, 0..file.size)?;
+        self.extract_range(file, 0..file.size, out, progress)
+    }
+
+    /// Reads `range` of a file into something that takes bytes at any position; the first byte of the range goes to 0.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the range ends behind the file; otherwise as [`Opened::extract`].
+    pub fn extract_range(
+        &self,
+        file: &File,
+        range: Range<u64>,
+        out: &dyn WriteAt,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let plan = Plan::new(self, file, range)?;
         target::at_positions(&plan, out, self.options.threads, progress)
     }
 

@@ -51,19 +51,6 @@ impl Directory {
         let tree = Arc::new(Tree::open(path.as_ref(), durability)?);
         Ok(Self(Arc::new(Shared { tree, flusher: Flusher::default(), syncing: Mutex::default() })))
     }
-
-    /// The files in `staging/`: of writers at work, or left by writers that were killed.
-    ///
-    /// # Errors
-    /// [`Error::Storage`](crate::Error::Storage).
-    pub fn leftovers(&self) -> Result<Vec<Entry>> {
-        let mut found = Vec::new();
-        self.0.tree.walk(path::STAGING, &mut |entry| {
-            found.push(entry);
-            Ok(())
-        })?;
-        Ok(found)
-    }
 }
 
 impl Drop for Directory {
@@ -119,6 +106,15 @@ impl Backend for Directory {
 
     fn describe(&self) -> String {
         self.0.tree.location.display().to_string()
+    }
+
+    fn leftovers(&self) -> Result<Vec<Entry>> {
+        let mut found = Vec::new();
+        self.0.tree.walk(path::STAGING, &mut |entry| {
+            found.push(entry);
+            Ok(())
+        })?;
+        Ok(found)
     }
 }
 

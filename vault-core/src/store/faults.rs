@@ -115,6 +115,10 @@ impl Backend for Faulty {
     fn describe(&self) -> String {
         self.inner.describe()
     }
+
+    fn leftovers(&self) -> Result<Vec<Entry>> {
+        self.inner.leftovers()
+    }
 }
 
 struct FaultyStaged {

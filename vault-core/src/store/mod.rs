@@ -82,6 +82,15 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// What this store is, for messages.
     fn describe(&self) -> String;
+
+    /// Objects being staged, by writers at work or left by writers that were killed. None where such objects are out of
+    /// sight.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn leftovers(&self) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What became of a [`Backend::create`].
@@ -189,6 +198,14 @@ impl Store {
     /// See [`Backend::describe`].
     pub fn describe(&self) -> String {
         self.0.describe()
+    }
+
+    /// See [`Backend::leftovers`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn leftovers(&self) -> Result<Vec<Entry>> {
+        self.0.leftovers()
     }
 }
 

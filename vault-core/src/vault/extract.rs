@@ -3,6 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
+    ops::Range,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Where opened files go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Destination<'a> {
     /// Every file of the artifact, below this folder, which is made if it is not there.
     Folder(&'a Path),
@@ -26,6 +27,15 @@ pub enum Destination<'a> {
     File {
         /// Its path in the artifact.
         path: &'a str,
+        /// Its path on disk.
+        target: &'a Path,
+    },
+    /// A range of one file of the artifact, under this name.
+    Range {
+        /// Its path in the artifact.
+        path: &'a str,
+        /// Which bytes of it.
+        range: Range<u64>,
         /// Its path on disk.
         target: &'a Path,
     },
@@ -39,7 +49,13 @@ pub enum Destination<'a> {
 /// be written; otherwise as [`Opened::read`].
 pub fn extract(opened: &Opened<'_>, destination: Destination<'_>, progress: &dyn Progress) -> Result<()> {
     match destination {
-        Destination::File { path, target } => one_file(opened, opened.index().file(path)?, target, progress),
+        Destination::File { path, target } => {
+            let file = opened.index().file(path)?;
+            one_file(opened, file, 0..file.size, target, progress)
+        }
+        Destination::Range { path, range, target } => {
+            one_file(opened, opened.index().file(path)?, range, target, progress)
+        }
         Destination::Folder(folder) if folder.symlink_metadata().is_ok() => into_folder(opened, folder, progress),
         Destination::Folder(folder) => new_folder(opened, folder, progress),
     }
@@ -65,12 +81,18 @@ impl Drop for Partial {
     }
 }
 
-fn one_file(opened: &Opened<'_>, file: &index::File, target: &Path, progress: &dyn Progress) -> Result<()> {
+fn one_file(
+    opened: &Opened<'_>,
+    file: &index::File,
+    range: Range<u64>,
+    target: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
     refuse_existing(target)?;
     let (parent, name) = split(target)?;
     let partial = Partial::beside(parent, name)?;
     let made = partial.0.join("file");
-    write(opened, file, &made, progress)?;
+    write(opened, file, range, &made, progress)?;
     publish(&made, target)
 }
 
@@ -82,7 +104,7 @@ fn new_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> Re
     for file in opened.index().files() {
         let path = made.join(file.path.as_str());
         make_parents(&made, file)?;
-        write(opened, file, &path, progress)?;
+        write(opened, file, 0..file.size, &path, progress)?;
     }
     publish(&made, folder)
 }
@@ -94,7 +116,7 @@ fn into_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> R
     }
     let partial = Partial::beside(folder, "open")?;
     for (number, file) in files.iter().enumerate() {
-        write(opened, file, &partial.0.join(number.to_string()), progress)?;
+        write(opened, file, 0..file.size, &partial.0.join(number.to_string()), progress)?;
     }
     let mut published = Published(Vec::new());
     for (number, file) in files.iter().enumerate() {
@@ -118,11 +140,17 @@ impl Drop for Published {
     }
 }
 
-fn write(opened: &Opened<'_>, file: &index::File, path: &Path, progress: &dyn Progress) -> Result<()> {
+fn write(
+    opened: &Opened<'_>,
+    file: &index::File,
+    range: Range<u64>,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
     let mode = if file.executable { 0o700 } else { 0o600 };
     let out = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let out: File = out.map_err(Error::storage(path.display()))?;
-    opened.extract(file, &out, progress).map_err(|e| match e {
+    opened.extract_range(file, range, &out, progress).map_err(|e| match e {
         Error::Storage { what, source } if what == "output" => Error::storage(file.path.as_str())(source),
         other => other,
     })

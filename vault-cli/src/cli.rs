@@ -1,0 +1,139 @@
+//! The command line as a whole: global options and the list of verbs.
+
+use std::{ffi::OsString, num::NonZeroUsize};
+
+use clap::{Args, CommandFactory, Parser, ValueEnum};
+use vault_core::aead;
+
+use crate::{ui::Style, verbs::Verb};
+
+/// Seal, sign, verify and open model weights.
+///
+/// A vault is an append-only folder of sealed artifacts: encrypted to the recipients you name, signed by you, and
+/// verifiable by anybody without a key. Versions are never replaced. Start with `mvault quickstart`.
+#[derive(Debug, Parser)]
+#[command(name = "mvault", version, max_term_width = 100, after_help = EXITS)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXITS: &str = "EXIT CODES:
+  0 done, everything checked       5 stale: expired or rolled back
+  1 the system or network failed   6 no key: nothing given opens it
+  2 usage                          7 conflict: exists already
+  3 integrity: bytes differ        8 not found
+  4 authenticity: signer           130, 143 interrupted, terminated";
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The vault: a path or a file:// URL
+    #[arg(long, global = true, value_name = "URL", env = "MVAULT_VAULT")]
+    pub vault: Option<String>,
+    /// Print one JSON object instead of text; on failure {"error":{…}} on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results and warnings only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Draw no progress bar; without a terminal there is none anyway
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Number of worker threads [default: one for every processor]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Which AES-256-GCM does the work; both write and read the same bytes
+    #[arg(long, global = true, value_name = "NAME", default_value = "fast", hide_possible_values = true)]
+    pub engine: Engine,
+}
+
+/// Which AES-256-GCM does the work.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Engine {
+    Fast,
+    Reference,
+}
+
+impl From<Engine> for aead::Engine {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Fast => Self::Fast,
+            Engine::Reference => Self::Reference,
+        }
+    }
+}
+
+impl Global {
+    /// How output is to look.
+    pub fn style(&self) -> Style {
+        match (self.json, self.quiet) {
+            (true, _) => Style::Json,
+            (false, true) => Style::Quiet,
+            (false, false) => Style::Text,
+        }
+    }
+}
+
+/// Reads a command line.
+pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(args)
+}
+
+/// The whole command, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Whether JSON is asked for, even if the rest of the command line makes no sense.
+pub fn wants_json(args: &[OsString]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")
+}
+
+/// What a usage error says, without usage and tips.
+pub fn first_paragraph(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_verb_has_help_and_an_example() {
+        command().debug_assert();
+        let mut commands: Vec<_> = command().get_subcommands().cloned().collect();
+        while let Some(command) = commands.pop() {
+            let name = command.get_name().to_owned();
+            assert!(command.get_about().is_some(), "{name}");
+            if command.has_subcommands() {
+                commands.extend(command.get_subcommands().cloned());
+                continue;
+            }
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.starts_with("EXAMPLE"), "{name}: {examples}");
+            for line in examples.lines().filter_map(|line| line.trim().strip_prefix("mvault ")) {
+                let line = line.split(" | ").next().unwrap_or_default().split(" < ").next().unwrap_or_default();
+                let line = line.split(" > ").next().unwrap_or_default();
+                let args = ["mvault"].into_iter().chain(line.split_whitespace());
+                let args: Vec<OsString> = args.map(|arg| arg.trim_matches('\'').into()).collect();
+                assert!(parse(&args).is_ok(), "the example of {name} does not parse: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        let args: Vec<OsString> = ["mvault", "--json", "seal"].map(Into::into).to_vec();
+        assert!(wants_json(&args));
+        let text = first_paragraph(&parse(&args).expect_err("incomplete"));
+        assert!(text.starts_with("the following required arguments were not provided"), "{text}");
+        assert!(!wants_json(&["mvault".into(), "--".into(), "--json".into()]));
+    }
+}

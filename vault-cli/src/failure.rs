@@ -1,0 +1,229 @@
+//! Why a command did not do what it was asked: message, advice, exit code and JSON.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use vault_core::{Error, error::Kind};
+
+/// The exit code for a command line that cannot be.
+pub const USAGE: u8 = 2;
+
+/// The result of every verb.
+pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
+/// A failed command.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    class: Class,
+    message: String,
+    hint: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Core(Kind),
+    /// Stopped by this signal.
+    Signal(u8),
+}
+
+impl Failure {
+    /// The command line asks for something that cannot be.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// The system did not do its part.
+    pub fn operational(message: impl Into<String>) -> Self {
+        Self::new(Kind::Operational, message)
+    }
+
+    /// A failure of this class.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { class: Class::Core(kind), message: message.into(), hint: None }
+    }
+
+    /// Writing to `what` failed.
+    pub fn io(what: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        Self::operational(format!("{what}: {error}"))
+    }
+
+    /// The command was stopped by a signal and has cleaned up.
+    pub fn signal(number: u8) -> Self {
+        let name = if number == 15 { "terminated" } else { "interrupted" };
+        Self { class: Class::Signal(number), message: format!("{name} before it was done"), hint: None }
+    }
+
+    /// An error about a file named on the command line. A malformed one is a mistake of the command, not evidence
+    /// that somebody tampered with a vault.
+    pub fn local(path: &Path, error: &Error) -> Self {
+        let kind = match error.kind() {
+            Kind::Integrity => Kind::Usage,
+            other => other,
+        };
+        let (name, text) = (path.display().to_string(), error.to_string());
+        let text = if text.contains(&name) {
+            text
+        } else {
+            // The library calls every key file "key file"; here its name is known.
+            format!("{name}: {}", text.strip_prefix("key file: ").unwrap_or(&text))
+        };
+        let hint = match kind {
+            Kind::NoKey => Some("try again; the passphrase is the one the key was made with"),
+            _ => None,
+        };
+        Self { class: Class::Core(kind), message: text, hint: hint.map(str::to_owned) }
+    }
+
+    /// The same failure with this advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure with this before its message.
+    #[must_use]
+    pub fn prefixed(mut self, prefix: &str) -> Self {
+        self.message.insert_str(0, prefix);
+        self
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> u8 {
+        match self.class {
+            Class::Signal(number) => 128 + number,
+            Class::Core(kind) => exit_code(kind),
+        }
+    }
+
+    /// The name of the class in JSON.
+    pub fn kind(&self) -> &'static str {
+        match self.class {
+            Class::Signal(_) => "interrupted",
+            Class::Core(kind) => kind.as_str(),
+        }
+    }
+
+    /// What went wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The object printed to standard error with `--json`.
+    pub fn to_json(&self) -> Value {
+        let mut error = json!({ "kind": self.kind(), "message": self.message, "exit": self.exit() });
+        if let Some(hint) = &self.hint {
+            error["hint"] = json!(hint);
+        }
+        json!({ "error": error })
+    }
+
+    /// Of several failures the one that weighs most: evidence of tampering before everything else.
+    pub fn worse(self, other: Self) -> Self {
+        if other.weight() > self.weight() { other } else { self }
+    }
+
+    fn weight(&self) -> u8 {
+        match self.class {
+            Class::Signal(_) => 9,
+            Class::Core(Kind::Integrity) => 8,
+            Class::Core(Kind::Authenticity) => 7,
+            Class::Core(Kind::Stale) => 6,
+            Class::Core(Kind::NoKey) => 5,
+            Class::Core(Kind::NotFound) => 4,
+            Class::Core(Kind::Conflict) => 3,
+            Class::Core(Kind::Usage) => 2,
+            Class::Core(_) => 1,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let hint = advice(&error).map(str::to_owned);
+        Self { class: Class::Core(error.kind()), message: error.to_string(), hint }
+    }
+}
+
+fn exit_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Usage => USAGE,
+        Kind::Integrity => 3,
+        Kind::Authenticity => 4,
+        Kind::Stale => 5,
+        Kind::NoKey => 6,
+        Kind::Conflict => 7,
+        Kind::NotFound => 8,
+        _ => 1,
+    }
+}
+
+/// Advice that fits an error wherever it came from.
+fn advice(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::Corrupt { .. } => {
+            "the stored bytes are not what was signed; run `mvault fsck` and restore the object from another copy"
+        }
+        Error::Untrusted { .. } => {
+            "check that --signer is the public key of whoever sealed it; do not open it otherwise"
+        }
+        Error::WrongKey { .. } => {
+            "`mvault inspect` lists the recipients; ask one of them to `mvault share` it with your key"
+        }
+        Error::Conflict { what } if what.starts_with("version ") => "versions are never replaced; choose a new version",
+        Error::Conflict { .. } => "nothing is ever overwritten; choose another name or remove it first",
+        Error::NotFound { what } if what.starts_with("a vault at ") => "make one with `mvault init`",
+        Error::NotFound { what } if what.starts_with("version ") => "`mvault ls` lists what there is",
+        Error::InputChanged { .. } => "nothing was published; seal again when nobody writes to it",
+        Error::Misuse(rule) if rule.ends_with("is a symbolic link") => {
+            "--follow-symlinks seals what links inside the folder lead to"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_exit_code_and_name() {
+        for (kind, exit, name) in [
+            (Kind::Operational, 1, "operational"),
+            (Kind::Usage, 2, "usage"),
+            (Kind::Integrity, 3, "integrity"),
+            (Kind::Authenticity, 4, "authenticity"),
+            (Kind::Stale, 5, "stale"),
+            (Kind::NoKey, 6, "no-key"),
+            (Kind::Conflict, 7, "conflict"),
+            (Kind::NotFound, 8, "not-found"),
+        ] {
+            let failure = Failure::new(kind, "m");
+            assert_eq!((failure.exit(), failure.kind()), (exit, name));
+            assert_eq!(failure.to_json(), json!({ "error": { "kind": name, "message": "m", "exit": exit } }));
+        }
+        assert_eq!((Failure::signal(2).exit(), Failure::signal(15).exit()), (130, 143));
+    }
+
+    #[test]
+    fn evidence_of_tampering_weighs_more_than_anything_but_a_signal() {
+        let (missing, tampered) = (Failure::new(Kind::NotFound, "n"), Failure::new(Kind::Integrity, "i"));
+        assert_eq!(missing.clone().worse(tampered.clone()).exit(), 3);
+        assert_eq!(tampered.worse(missing).exit(), 3);
+    }
+
+    #[test]
+    fn a_malformed_local_file_is_a_usage_error_that_names_it() {
+        let error = Error::WrongKey { what: "key file".into(), why: "the passphrase does not open it" };
+        let failure = Failure::local(Path::new("a.key"), &error);
+        assert_eq!((failure.exit(), failure.message()), (6, "a.key: the passphrase does not open it"));
+        let Err(error) = vault_core::keys::PublicKey::from_pem("nonsense") else { panic!("parsed") };
+        let failure = Failure::local(Path::new("a.pub"), &error);
+        assert_eq!((failure.exit(), failure.message()), (2, "a.pub: does not start with a PEM block"));
+    }
+}

@@ -1,0 +1,168 @@
+//! Passphrases: from a file, a descriptor or the terminal; never from the command line or the environment.
+
+use std::{fs::File, io::Read, path::PathBuf};
+
+use clap::Args;
+use vault_core::secret::SecretVec;
+use zeroize::Zeroizing;
+
+use crate::failure::{Failure, Result};
+
+/// The longest passphrase that is read, in bytes.
+const MAX_PASSPHRASE: usize = 1024;
+const TERMINAL: &str = "/dev/tty";
+
+/// Where the passphrase of existing keys comes from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PassphraseArgs {
+    /// Read the passphrase from the first line of FILE instead of the terminal
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Read the passphrase from the first line of this open file descriptor
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<u16>,
+}
+
+/// Gives passphrases, asking for each at most once. One that was given serves everything in the command.
+#[derive(Debug)]
+pub struct Passphrases {
+    source: Source,
+    known: Option<SecretVec>,
+    /// Whether `known` was typed for another key than the one it is tried on now.
+    reused: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    File { path: PathBuf, name: String },
+    Terminal,
+}
+
+impl Passphrases {
+    pub fn new(args: &PassphraseArgs) -> Self {
+        let file = |path: PathBuf, name| Source::File { path, name };
+        let source = match (&args.passphrase_file, args.passphrase_fd) {
+            (Some(path), _) => file(path.clone(), path.display().to_string()),
+            (None, Some(fd)) => file(format!("/dev/fd/{fd}").into(), format!("file descriptor {fd}")),
+            (None, None) => Source::Terminal,
+        };
+        Self { source, known: None, reused: false }
+    }
+
+    /// From this file, or else from the terminal.
+    pub fn from_file(path: Option<&PathBuf>) -> Self {
+        Self::new(&PassphraseArgs { passphrase_file: path.cloned(), passphrase_fd: None })
+    }
+
+    /// Whether there is one without asking anybody.
+    pub fn is_given(&self) -> bool {
+        matches!(self.source, Source::File { .. })
+    }
+
+    /// The passphrase that `what` is protected with.
+    pub fn existing(&mut self, what: &str) -> Result<SecretVec> {
+        self.reused = self.known.is_some();
+        if let Some(known) = &self.known {
+            return Ok(known.clone());
+        }
+        let passphrase = match &self.source {
+            Source::File { path, name } => from_file(path, name)?,
+            Source::Terminal => ask(&format!("passphrase for {what}: "))?,
+        };
+        Ok(self.known.insert(passphrase).clone())
+    }
+
+    /// A passphrase to protect `what` with from now on; typed twice if it is typed.
+    pub fn fresh(&mut self, what: &str) -> Result<SecretVec> {
+        if self.is_given() {
+            return self.existing(what);
+        }
+        let passphrase = ask(&format!("new passphrase for {what}: "))?;
+        if ask("the same again: ")?.expose() != passphrase.expose() {
+            return Err(Failure::usage("the two passphrases differ"));
+        }
+        Ok(passphrase)
+    }
+
+    /// After the last one did not fit: whether asking again makes sense, because it was typed for something else.
+    pub fn forget_reused(&mut self) -> bool {
+        let again = self.reused && !self.is_given();
+        if again {
+            self.known = None;
+        }
+        again
+    }
+}
+
+fn from_file(path: &std::path::Path, name: &str) -> Result<SecretVec> {
+    // Opening /dev/fd/N gives what descriptor N refers to, without owning or closing it.
+    let mut file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::new(vault_core::error::Kind::NotFound, format!("{name} does not exist"))
+        }
+        _ => Failure::io(name, &error),
+    })?;
+    let mut bytes = Zeroizing::new(vec![0; MAX_PASSPHRASE + 2]);
+    let mut length = 0;
+    while length < bytes.len() && !bytes[..length].contains(&b'\n') {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::io(name, &error)),
+        }
+    }
+    first_line(&bytes[..length]).map_err(|rule| Failure::usage(format!("{name}: the passphrase {rule}")))
+}
+
+/// The first line without its LF or CRLF.
+fn first_line(bytes: &[u8]) -> Result<SecretVec, &'static str> {
+    let line = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(end) => bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]),
+        None => bytes,
+    };
+    match line.len() {
+        0 => Err("is empty"),
+        length if length > MAX_PASSPHRASE => Err("is longer than 1024 bytes"),
+        _ => Ok(SecretVec::new(line.to_vec())),
+    }
+}
+
+fn ask(prompt: &str) -> Result<SecretVec> {
+    if File::open(TERMINAL).is_err() {
+        return Err(Failure::usage(format!("there is no terminal to ask for the {}", prompt.trim_end_matches(": ")))
+            .hint("give --passphrase-file FILE or --passphrase-fd N"));
+    }
+    let typed = rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
+        std::io::ErrorKind::Interrupted => Failure::signal(2),
+        _ => Failure::io("terminal", &error),
+    })?;
+    let typed = SecretVec::new(typed.into_bytes());
+    if typed.expose().is_empty() {
+        return Err(Failure::usage("the passphrase is empty"));
+    }
+    Ok(typed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_stripped_and_nothing_else() {
+        for (bytes, line) in [
+            (&b"secret"[..], &b"secret"[..]),
+            (b"secret\n", b"secret"),
+            (b"secret\r\n", b"secret"),
+            (b" secret \nmore\n", b" secret "),
+            (b"secret\r\r\n", b"secret\r"),
+            (b"secret\r", b"secret\r"),
+        ] {
+            assert_eq!(first_line(bytes).expect("a passphrase").expose(), line);
+        }
+        assert_eq!(first_line(b"").expect_err("empty"), "is empty");
+        assert_eq!(first_line(b"\nsecret").expect_err("empty"), "is empty");
+        assert!(first_line(&[b'a'; MAX_PASSPHRASE]).is_ok());
+        assert_eq!(first_line(&[b'a'; MAX_PASSPHRASE + 1]).expect_err("long"), "is longer than 1024 bytes");
+    }
+}

@@ -1,0 +1,55 @@
+//! The verbs, one file each.
+
+use clap::Subcommand;
+
+use crate::{failure::Result, session::Session};
+
+mod completions;
+mod describe;
+mod fsck;
+mod init;
+mod inspect;
+mod key;
+mod ls;
+mod manpages;
+mod open;
+mod quickstart;
+mod seal;
+mod share;
+mod verify;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Quickstart(quickstart::Args),
+    Init(init::Args),
+    Key(key::Args),
+    Seal(seal::Args),
+    Verify(verify::Args),
+    Open(open::Args),
+    Ls(ls::Args),
+    Inspect(inspect::Args),
+    Share(share::Args),
+    Fsck(fsck::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Manpages(manpages::Args),
+}
+
+/// Does it.
+pub fn run(verb: Verb, session: &Session) -> Result {
+    match verb {
+        Verb::Quickstart(args) => quickstart::run(&args, session),
+        Verb::Init(args) => init::run(args, session),
+        Verb::Key(args) => key::run(args, session),
+        Verb::Seal(args) => seal::run(args, session),
+        Verb::Verify(args) => verify::run(&args, session),
+        Verb::Open(args) => open::run(&args, session),
+        Verb::Ls(args) => ls::run(&args, session),
+        Verb::Inspect(args) => inspect::run(&args, session),
+        Verb::Share(args) => share::run(&args, session),
+        Verb::Fsck(args) => fsck::run(&args, session),
+        Verb::Completions(args) => completions::run(&args, session),
+        Verb::Manpages(args) => manpages::run(&args, session),
+    }
+}

@@ -1,0 +1,211 @@
+//! `mvault open`
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use vault_core::{
+    Error,
+    index::File,
+    manifest::Manifest,
+    names::Reference,
+    open::Opened,
+    trust::Policy,
+    vault::{Destination, extract},
+    wrap::Keyring,
+};
+
+use super::describe::while_reading;
+use crate::{
+    failure::{Failure, Result},
+    secrets::{PassphraseArgs, Passphrases, Signers, load_identities},
+    session::Session,
+    ui::{bytes, count},
+};
+
+const STDOUT: &str = "-";
+
+/// Check and decrypt a version
+///
+/// DEST is a folder that all files go into; it is made if it is not there. With --file it is a file, and `-` is standard
+/// output. Everything is checked before it is written: signature, manifest, every segment. Files are made readable by
+/// their owner only, they appear under their names when all of them are good, and nothing that exists is overwritten.
+/// To standard output, every piece is checked before it is written, but a later one may still fail: mind the exit code.
+///
+/// Without --identity, a passphrase is asked.
+///
+/// JSON: {"name", "digest", "signers", "destination", "files", "bytes"}; not with DEST `-`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault open llama-ft:1.4.0 ./llama-ft --identity node.key --signer release.pub
+  mvault open llama-ft:1.4.0 - --file config.json --identity node.key --signer release.pub
+  mvault open llama-ft:1.4.0 head.bin --file model.safetensors --range 0..4096 --identity node.key --signer release.pub")]
+pub struct Args {
+    /// MODEL:VERSION or b3:DIGEST
+    #[arg(value_name = "REF")]
+    reference: Reference,
+    /// Where to: a folder, a file with --file, or `-` for standard output
+    dest: PathBuf,
+    /// The private key that opens it; repeat for several
+    #[arg(long, value_name = "FILE.key")]
+    identity: Vec<PathBuf>,
+    /// Whose signature counts; repeat for several
+    #[arg(long, value_name = "FILE.pub")]
+    signer: Vec<PathBuf>,
+    /// Believe whatever the store gives, signed by nobody: it may be anything
+    #[arg(long, conflicts_with = "signer")]
+    insecure_skip_signature: bool,
+    /// Open this file only
+    #[arg(long, value_name = "PATH")]
+    file: Option<String>,
+    /// Only these bytes of a single file, from 0, the end excluded: A..B, A.. or ..B
+    #[arg(long, value_name = "A..B")]
+    range: Option<ByteRange>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+/// A range whose ends may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ByteRange {
+    start: u64,
+    end: Option<u64>,
+}
+
+impl std::str::FromStr for ByteRange {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str = "not of the form A..B, A.. or ..B";
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let (start, end) = text.split_once("..").ok_or(RULE)?;
+        let start = if start.is_empty() { 0 } else { digits(start).ok_or(RULE)? };
+        let end = if end.is_empty() { None } else { Some(digits(end).ok_or(RULE)?) };
+        if end.is_some_and(|end| end < start) {
+            return Err("it ends before it starts");
+        }
+        Ok(Self { start, end })
+    }
+}
+
+impl ByteRange {
+    fn within(self, file: &File) -> std::ops::Range<u64> {
+        // A start behind the file stays there, for the library to refuse.
+        self.start..self.end.unwrap_or(file.size.max(self.start))
+    }
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let signers = Signers::load(&args.signer)?;
+    let policy = policy(args, &signers)?;
+    let vault = session.vault()?;
+    let artifact = vault.resolve(&args.reference, &policy)?;
+    let mut passphrases = Passphrases::new(&args.passphrase);
+    let ring = keyring(&args.identity, &mut passphrases, &args.reference.to_string())?;
+    let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
+    if args.insecure_skip_signature {
+        session.ui.warn("no signature was checked: these bytes may be from anybody");
+    }
+    if args.dest == Path::new(STDOUT) {
+        return to_stdout(args, &opened, &artifact.manifest, session);
+    }
+    let (files, length) = to_disk(args, &opened, &artifact.manifest, session)?;
+    let dest = args.dest.display().to_string();
+    let signed = signers.names(artifact.manifest.signers(), "nobody");
+    let text = format!(
+        "opened {}, signed by {signed}\n  {} of {} in {dest}",
+        args.reference,
+        count(files, "file"),
+        bytes(length)
+    );
+    let object = json!({
+        "name": artifact.name.as_ref().map(ToString::to_string),
+        "digest": artifact.digest.to_string(),
+        "signers": super::describe::ids(artifact.manifest.signers()),
+        "destination": dest,
+        "files": files,
+        "bytes": length,
+    });
+    session.ui.result(&text, &object)
+}
+
+fn policy(args: &Args, signers: &Signers) -> Result<Policy> {
+    if args.insecure_skip_signature {
+        return Ok(Policy::InsecureSkipSignature);
+    }
+    signers.demand()
+}
+
+/// The keys to open with. Without a private key, a passphrase is all there can be.
+pub fn keyring(identities: &[PathBuf], passphrases: &mut Passphrases, what: &str) -> Result<Keyring> {
+    let identities = load_identities(identities, passphrases)?;
+    let mut ring = Keyring { identities, passphrases: Vec::new() };
+    if ring.identities.is_empty() || passphrases.is_given() {
+        let asked = passphrases.existing(what);
+        let asked = asked.map_err(|f| if ring.identities.is_empty() { no_key(f) } else { f })?;
+        ring.passphrases.push(asked);
+    }
+    Ok(ring)
+}
+
+fn no_key(failure: Failure) -> Failure {
+    match failure.advice() {
+        Some(_) => failure.hint("give --identity FILE.key, or --passphrase-file FILE"),
+        None => failure,
+    }
+}
+
+fn to_disk(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Session) -> Result<(u64, u64)> {
+    let (target, index) = (&args.dest, opened.index());
+    let (destination, files, length) = if args.file.is_none() && args.range.is_none() {
+        (Destination::Folder(target), index.files().len() as u64, index.total_size())
+    } else {
+        let file = single(args, opened)?;
+        let path = file.path.as_str();
+        match args.range.map(|range| range.within(file)) {
+            Some(range) => {
+                let length = range.end - range.start;
+                (Destination::Range { path, range, target }, 1, length)
+            }
+            None => (Destination::File { path, target }, 1, file.size),
+        }
+    };
+    let bar = session.start("opening", Some(length))?;
+    extract(opened, destination, &bar).map_err(while_reading(manifest))?;
+    Ok((files, length))
+}
+
+/// The file meant: the one named, or the only one there is.
+fn single<'a>(args: &Args, opened: &'a Opened<'_>) -> Result<&'a File> {
+    match (&args.file, opened.index().files()) {
+        (Some(path), _) => Ok(opened.index().file(path)?),
+        (None, [only]) => Ok(only),
+        (None, files) => Err(Failure::usage(format!("it has {} files, and only one can go there", files.len()))
+            .hint("name one with --file; `mvault inspect --identity` lists them")),
+    }
+}
+
+fn to_stdout(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Session) -> Result {
+    let file = single(args, opened)?;
+    let range = args.range.map_or(0..file.size, |range| range.within(file));
+    let bar = session.start("opening", Some(range.end.saturating_sub(range.start)))?;
+    let mut write = |bytes: &[u8]| session.ui.write_bytes(bytes).map_err(Error::storage("standard output"));
+    opened.stream(file, range, &mut write, &bar).map_err(while_reading(manifest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_strictly() {
+        let range = |start, end| Ok(ByteRange { start, end });
+        assert_eq!("1..9".parse(), range(1, Some(9)));
+        assert_eq!("1..".parse(), range(1, None));
+        assert_eq!("..9".parse(), range(0, Some(9)));
+        assert_eq!("..".parse(), range(0, None));
+        assert_eq!("4..4".parse(), range(4, Some(4)));
+        for bad in ["", "1", "1.2", "a..b", "+1..2", "1..=2", "-1..2", "9..1", "1...2", "99999999999999999999.."] {
+            assert!(bad.parse::<ByteRange>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `mvault verify`
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use vault_core::{
+    Error,
+    error::Place,
+    names::Reference,
+    trust::Policy,
+    vault::{Artifact, Vault},
+    verify::Checked,
+};
+
+use super::describe::{Beside, NOBODY, ids, while_reading};
+use crate::{
+    failure::{Failure, Result},
+    secrets::Signers,
+    session::Session,
+    ui::count,
+};
+
+/// Prove that stored bytes are what a signer signed; needs no key to open them
+///
+/// Checks the signature of the version record, the manifest it names, and every byte of every part against the
+/// manifest. It says nothing about whether they decrypt, or whether a model is safe to run.
+///
+/// With --all, every version of the vault is checked and the worst failure decides the exit code; a version record
+/// that no accepted signer signed is a failure, too. A store can hide versions without anybody noticing.
+///
+/// JSON: {"verified", "digest", "name", "signers", "bytes", "parts", "attestations": [{"path", "type", "signers"}],
+/// "recipients": {"generation", "signers", "stanzas"}, "warnings"}; with --all: {"verified", "failed",
+/// "versions": [each with "name" and "verified", and "error" if it failed], "ignored": [{"path", "reason"}]}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault verify llama-ft:1.4.0 --signer release.pub
+  mvault verify --all --signer release.pub --signer backup.pub")]
+pub struct Args {
+    /// MODEL:VERSION or b3:DIGEST
+    #[arg(value_name = "REF", required_unless_present = "all")]
+    reference: Option<Reference>,
+    /// Check every version of the vault
+    #[arg(long, conflicts_with = "reference")]
+    all: bool,
+    /// Whose signature counts; repeat for several
+    #[arg(long, value_name = "FILE.pub")]
+    signer: Vec<PathBuf>,
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let signers = Signers::load(&args.signer)?;
+    let policy = signers.demand()?;
+    let vault = session.vault()?;
+    match &args.reference {
+        Some(reference) => one(&vault, reference, &policy, &signers, session),
+        None => all(&vault, &policy, &signers, session),
+    }
+}
+
+/// What one artifact was found to be.
+struct Proof {
+    artifact: Artifact,
+    checked: Checked,
+    beside: Beside,
+}
+
+fn prove(vault: &Vault, reference: &Reference, policy: &Policy, session: &Session) -> Result<Proof> {
+    let artifact = vault.resolve(reference, policy)?;
+    let bar = session.start("verifying", Some(artifact.manifest.sealed_len()))?;
+    let checked = vault.verify(&artifact, session.threads(), &bar).map_err(while_reading(&artifact.manifest))?;
+    drop(bar);
+    let beside = Beside::read(vault, &artifact, policy)?;
+    Ok(Proof { artifact, checked, beside })
+}
+
+impl Proof {
+    fn text(&self, signers: &Signers) -> String {
+        let Checked { bytes, parts } = self.checked;
+        let signer = signers.names(self.artifact.manifest.signers(), NOBODY);
+        let signed_as = match &self.artifact.name {
+            Some(name) => format!("signed as {name}"),
+            None => "signed provenance for, under no name".to_owned(),
+        };
+        format!(
+            "verified: these {bytes} ciphertext bytes ({}) are what {signer} {signed_as} — it says nothing about \
+             whether they decrypt or are safe\n  digest:      {}\n{}",
+            count(parts, "part"),
+            self.artifact.digest,
+            self.beside.lines(signers, NOBODY).join("\n"),
+        )
+    }
+
+    fn object(&self) -> Value {
+        json!({
+            "verified": true,
+            "digest": self.artifact.digest.to_string(),
+            "name": self.artifact.name.as_ref().map(ToString::to_string),
+            "signers": ids(self.artifact.manifest.signers()),
+            "bytes": self.checked.bytes,
+            "parts": self.checked.parts,
+            "attestations": self.beside.attestations_json(),
+            "recipients": self.beside.recipients_json(),
+            "warnings": self.beside.warnings(),
+        })
+    }
+
+    fn warn(&self, session: &Session) {
+        for warning in self.beside.warnings() {
+            session.ui.warn(&warning);
+        }
+    }
+}
+
+fn one(vault: &Vault, reference: &Reference, policy: &Policy, signers: &Signers, session: &Session) -> Result {
+    let proof = prove(vault, reference, policy, session)?;
+    session.ui.result(&proof.text(signers), &proof.object())?;
+    proof.warn(session);
+    Ok(())
+}
+
+fn all(vault: &Vault, policy: &Policy, signers: &Signers, session: &Session) -> Result {
+    let listing = vault.list(policy)?;
+    let mut tally = Tally::default();
+    for entry in listing.versions {
+        let name = entry.name.to_string();
+        match prove(vault, &Reference::Version(entry.name), policy, session) {
+            Ok(proof) => {
+                session.ui.line(proof.text(signers).trim_end())?;
+                proof.warn(session);
+                tally.versions.push(proof.object());
+            }
+            Err(failure) if session.interrupt.requested() => return Err(failure),
+            Err(failure) => tally.fail(&name, failure, session)?,
+        }
+    }
+    for (path, error) in listing.skipped {
+        if names_no_version(&error) {
+            session.ui.warn(&format!("{path} is ignored: {error}"));
+            tally.ignored.push(json!({ "path": path, "reason": error.to_string() }));
+        } else {
+            tally.fail(&path, error.into(), session)?;
+        }
+    }
+    tally.finish(session)
+}
+
+/// What lies about in the vault but has not the path of a version record.
+fn names_no_version(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { place: Place::Document("path"), .. })
+}
+
+/// How all versions fared.
+#[derive(Default)]
+struct Tally {
+    versions: Vec<Value>,
+    ignored: Vec<Value>,
+    failed: usize,
+    worst: Option<Failure>,
+}
+
+impl Tally {
+    fn fail(&mut self, name: &str, failure: Failure, session: &Session) -> Result {
+        session.ui.line(&format!("FAILED {name}: {}", failure.message()))?;
+        let error = failure.to_json()["error"].take();
+        self.versions.push(json!({ "name": name, "verified": false, "error": error }));
+        self.failed += 1;
+        self.worst = Some(match self.worst.take() {
+            Some(worst) => worst.worse(failure),
+            None => failure,
+        });
+        Ok(())
+    }
+
+    fn finish(self, session: &Session) -> Result {
+        let total = self.versions.len();
+        let verified = total - self.failed;
+        let text = format!("{verified} of {} verified", count(total as u64, "version"));
+        let object = json!({
+            "verified": verified, "failed": self.failed, "versions": self.versions, "ignored": self.ignored,
+        });
+        session.ui.result(&text, &object)?;
+        match self.worst {
+            None => Ok(()),
+            Some(worst) => Err(worst.prefixed(&format!("{} of {total} failed; the worst: ", self.failed))),
+        }
+    }
+}
