@@ -27,11 +27,16 @@ fn what_is_frozen_never_changes() {
     for version in VERSIONS {
         let folder = frozen(version);
         let sums = fs::read_to_string(folder.join("SHA256SUMS")).expect("SHA256SUMS");
-        let listed: BTreeMap<_, _> = sums.lines().filter_map(|line| line.split_once("  ")).map(|(sum, path)| (path, sum)).collect();
+        let listed: BTreeMap<_, _> =
+            sums.lines().filter_map(|line| line.split_once("  ")).map(|(sum, path)| (path, sum)).collect();
         let mut found = tree(&folder);
         found.retain(|path, _| !["SHA256SUMS", "README.md"].contains(&path.as_str()));
         let found: BTreeMap<_, _> = found.iter().map(|(path, entry)| (path.as_str(), sha256(&entry.bytes))).collect();
-        assert_eq!(found.keys().collect::<Vec<_>>(), listed.keys().collect::<Vec<_>>(), "{version}: files came or went");
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            listed.keys().collect::<Vec<_>>(),
+            "{version}: files came or went"
+        );
         for (path, sum) in found {
             assert_eq!(sum, listed[path], "{version}/{path} changed; a frozen file never does");
         }
@@ -45,7 +50,9 @@ fn what_is_frozen_opens() {
         copy(&frozen(version), &desk.path("frozen"));
         // A checkout does not keep the mode of private keys.
         let keys = desk.files("frozen/test-keys");
-        keys.iter().filter(|path| path.extension().is_some_and(|ending| ending == "key")).for_each(|path| make_private(path));
+        keys.iter()
+            .filter(|path| path.extension().is_some_and(|ending| ending == "key"))
+            .for_each(|path| make_private(path));
         let expected: Value = serde_json::from_slice(&desk.read("frozen/expected.json")).expect("JSON");
         for vault in expected["vaults"].as_array().expect("an array") {
             opens(&desk, vault);

@@ -34,7 +34,8 @@ pub(crate) fn kept() -> PathBuf {
 }
 
 fn profile() -> String {
-    let folder = this_test().ancestors().nth(2).and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let folder =
+        this_test().ancestors().nth(2).and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     match folder.as_deref() {
         None | Some("debug") => "dev".to_owned(),
         Some(name) => name.to_owned(),

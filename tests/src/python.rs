@@ -43,12 +43,12 @@ impl Reference {
     }
 
     /// Runs one of its scripts, or another one that imports it, in `folder`.
-    pub fn run(self, folder: &Path, script: impl AsRef<Path>, args: &[&str]) -> Output {
+    pub fn run(self, folder: &Path, script: impl AsRef<Path>, args: &[&str], input: &[u8]) -> Output {
         let home = Self::folder();
         let mut command = Command::new(self.python);
         command.env("PYTHONPATH", &home).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
         command.arg(home.join(script)).args(args).current_dir(folder);
-        Output::of(&mut command, b"")
+        Output::of(&mut command, input)
     }
 }
 

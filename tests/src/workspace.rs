@@ -174,8 +174,19 @@ impl Workspace {
         Output::of(&mut command, input)
     }
 
+    /// A script of the reference implementation, in this folder, with this on standard input.
+    pub fn reference_with_input(
+        &self,
+        reference: Reference,
+        script: impl AsRef<Path>,
+        args: &[&str],
+        input: &[u8],
+    ) -> Output {
+        reference.run(self.root(), script, args, input)
+    }
+
     /// A script of the reference implementation, in this folder.
     pub fn reference(&self, reference: Reference, script: impl AsRef<Path>, args: &[&str]) -> Output {
-        reference.run(self.root(), script, args)
+        self.reference_with_input(reference, script, args, b"")
     }
 }

@@ -1,9 +1,9 @@
-"""Signs statements that no honest writer signs. What stands in the vault is changed by CHANGES, a JSON merge patch in
-which null is a value and "<remove>" removes.
+"""Signs statements that no honest writer signs. What stands in the vault is changed by standard input, a JSON merge patch
+in which null is a value and "<remove>" removes.
 
-    craft.py record VAULT MODEL:VERSION KEY CHANGES           the version record, in place
-    craft.py recipients VAULT NUMBER KEY CHANGES              generation NUMBER, from generation 1
-    craft.py provenance VAULT - KEY CHANGES                   the only attestation, in place
+    craft.py record VAULT MODEL:VERSION KEY           the version record, in place
+    craft.py recipients VAULT NUMBER KEY              generation NUMBER, from generation 1
+    craft.py provenance VAULT - KEY                   the only attestation, in place
 """
 
 import hashlib
@@ -24,8 +24,8 @@ def merged(value, changes):
     return {key: member for key, member in (value | result).items() if member != "<remove>"}
 
 
-what, root, name, key, changes = sys.argv[1:]
-vault, signer, changes = Vault(root), load_private(key, None, SIGNING), json.loads(changes)
+what, root, name, key = sys.argv[1:]
+vault, signer, changes = Vault(root), load_private(key, None, SIGNING), json.load(sys.stdin)
 if what == "record":
     _, (model, version) = parse_reference(name)
     source = target = vault.root / "models" / model / "versions" / f"{version}.dsse.json"

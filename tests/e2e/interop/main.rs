@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod crafted;
+mod hostile;
 mod pieces;
 mod sealing;
 mod tampering;

@@ -40,7 +40,10 @@ fn objects_are_named_by_what_b3sum_says() {
         text(&Output::of(Command::new("b3sum").arg("--no-names").args(&files), b"").ok())
     } else {
         let Some(python) = Reference::get() else { return };
-        desk.write("sum.py", b"import blake3, sys\nfor n in sys.argv[1:]: print(blake3.blake3(open(n, 'rb').read()).hexdigest())\n");
+        desk.write(
+            "sum.py",
+            b"import blake3, sys\nfor n in sys.argv[1:]: print(blake3.blake3(open(n, 'rb').read()).hexdigest())\n",
+        );
         let names: Vec<_> = files.iter().map(|path| path.to_str().expect("UTF-8")).collect();
         text(&desk.reference(python, desk.path("sum.py"), &names).ok())
     };

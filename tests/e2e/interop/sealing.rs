@@ -4,7 +4,8 @@ use vault_tests::{Reference, Tree, Workspace};
 
 use crate::{PAYLOAD, file, model, mvault_open, mvault_reads, python_open, python_reads};
 
-const EVERYBODY: [&[&str]; 3] = [&["--identity", "alice.key"], &["--identity", "bob.key"], &["--passphrase-file", "pass"]];
+const EVERYBODY: [&[&str]; 3] =
+    [&["--identity", "alice.key"], &["--identity", "bob.key"], &["--passphrase-file", "pass"]];
 const RECIPIENTS: [&str; 5] = ["--to", "alice.pub", "--to", "bob.pub", "--to-passphrase-file"];
 
 #[test]
@@ -61,7 +62,18 @@ fn mvault_opens_what_the_reference_seals() {
     assert_eq!(mvault_reads(&desk, "theirs", digest.trim(), EVERYBODY[0]), model);
 
     // A vault of one is a vault of the other: mvault adds a version, and the reference one more.
-    desk.run(&["seal", "model/empty", "org/model:v2", "--vault", "theirs", "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
+    desk.run(&[
+        "seal",
+        "model/empty",
+        "org/model:v2",
+        "--vault",
+        "theirs",
+        "--to",
+        "alice.pub",
+        "--sign-with",
+        "signer.key",
+    ])
+    .ok();
     let line = ["theirs", "org/model:v3", "model/empty", "--to", "alice.pub", "--sign-with", "signer.key"];
     desk.reference(python, "write.py", &line).ok();
     let empty = Tree::from([("empty".to_owned(), file([]))]);
@@ -84,10 +96,12 @@ fn both_use_the_keys_of_the_other_under_a_passphrase_too() {
     desk.reference(python, "keygen.py", &[&["signing", "theirs.key"], &protected[..]].concat()).ok();
     desk.reference(python, "keygen.py", &[&["x25519", "theirs-x25519.key"], &protected[..]].concat()).ok();
 
-    let line = ["by", "ours:1", "weights", "--to", "theirs-x25519.key.pub", "ours-x-wing.pub", "--sign-with", "ours.key"];
+    let line =
+        ["by", "ours:1", "weights", "--to", "theirs-x25519.key.pub", "ours-x-wing.pub", "--sign-with", "ours.key"];
     desk.reference(python, "write.py", &[&line, &protected[..]].concat()).ok();
-    let line = ["seal", "weights", "theirs:1", "--vault", "by", "--to", "theirs-x25519.key.pub", "--to", "ours-x-wing.pub"];
-    desk.run(&[&line, &["--sign-with", "theirs.key"], &protected[..]].concat()).ok();
+    let line =
+        ["seal", "weights", "theirs:1", "--vault", "by", "--to", "theirs-x25519.key.pub", "--to", "ours-x-wing.pub"];
+    desk.run(&[&line[..], &["--sign-with", "theirs.key"], &protected[..]].concat()).ok();
 
     for (name, signer) in [("ours:1", "ours.pub"), ("theirs:1", "theirs.key.pub")] {
         for (at, identity) in ["theirs-x25519.key", "ours-x-wing.key"].into_iter().enumerate() {
