@@ -4,8 +4,10 @@ Standard input is an object: "index", if there, stands in place of the index (a 
 as canonical JSON); "manifest" is a list of [path, value] to set in the manifest, path being an array of keys.
 """
 
+import contextlib
 import json
 import sys
+from unittest.mock import patch
 
 from mvault_reference import canonical, sealing
 from mvault_reference.keys import SIGNING, X25519, load_private, load_public
@@ -33,18 +35,19 @@ def manifest(self) -> bytes:
     return canonical.dump(value)
 
 
-if "index" in wanted:
-    sealing.dump_index = index
-if "manifest" in wanted:
-    Manifest.to_bytes = manifest
-sealing.seal_artifact(
-    root=root,
-    name=parse_reference(name)[1],
-    source=folder,
-    recipients=[load_public(public, X25519)],
-    passphrases=[],
-    signer=load_private(key, None, SIGNING),
-    random=sealing.randomness(None, ""),
-    part_size=8 * MIB,
-    created="2026-01-01T00:00:00Z",
-)
+with contextlib.ExitStack() as patches:
+    if "index" in wanted:
+        patches.enter_context(patch.object(sealing, "dump_index", index))
+    if "manifest" in wanted:
+        patches.enter_context(patch.object(Manifest, "to_bytes", manifest))
+    sealing.seal_artifact(
+        root=root,
+        name=parse_reference(name)[1],
+        source=folder,
+        recipients=[load_public(public, X25519)],
+        passphrases=[],
+        signer=load_private(key, None, SIGNING),
+        random=sealing.randomness(None, ""),
+        part_size=8 * MIB,
+        created="2026-01-01T00:00:00Z",
+    )
