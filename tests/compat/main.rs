@@ -73,14 +73,14 @@ fn opens(desk: &Workspace, expected: &Value) {
         let verified = desk.run(&[&["verify", reference], &common[..]].concat()).ok();
         assert_eq!(verified.json()["digest"], expected["digest"]);
         for keys in openers {
-            let dest = tempfile::tempdir_in(desk.root()).expect("a folder");
-            let name = dest.path().to_str().expect("UTF-8");
+            let target = tempfile::tempdir_in(desk.root()).expect("a folder");
+            let name = target.path().to_str().expect("UTF-8");
             desk.run(&[&["open", reference, &format!("{name}/opened")], &common[..], &keys].concat()).ok();
-            let files = tree(&dest.path().join("opened")).into_iter().map(|(path, entry)| {
+            let files = tree(&target.path().join("opened")).into_iter().map(|(path, entry)| {
                 let (size, sha256) = (entry.bytes.len(), sha256(&entry.bytes));
                 json!({"executable": entry.executable, "path": path, "sha256": sha256, "size": size})
             });
-            assert_eq!(Value::from_iter(files), expected["files"], "{reference} with {keys:?}");
+            assert_eq!(files.collect::<Value>(), expected["files"], "{reference} with {keys:?}");
         }
     }
 }

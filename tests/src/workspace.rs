@@ -35,6 +35,7 @@ pub struct Refusal {
     pub exit: i64,
 }
 
+#[allow(clippy::return_self_not_must_use, reason = "to assert is what some are called for")]
 impl Output {
     /// Runs a command to its end, with this on its standard input.
     pub fn of(command: &mut Command, input: &[u8]) -> Self {

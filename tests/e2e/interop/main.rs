@@ -37,36 +37,36 @@ fn mvault_verify(desk: &Workspace, vault: &str, reference: &str) -> Output {
     desk.run(&["verify", reference, "--vault", vault, "--signer", "signer.pub"])
 }
 
-fn mvault_open(desk: &Workspace, vault: &str, reference: &str, dest: &str, keys: Keys) -> Output {
-    desk.run(&[&["open", reference, dest, "--vault", vault, "--signer", "signer.pub"], keys].concat())
+fn mvault_open(desk: &Workspace, vault: &str, reference: &str, target: &str, keys: Keys) -> Output {
+    desk.run(&[&["open", reference, target, "--vault", vault, "--signer", "signer.pub"], keys].concat())
 }
 
 fn python_verify(desk: &Workspace, python: Reference, vault: &str, reference: &str) -> Output {
     desk.reference(python, "read.py", &["verify", vault, reference, "--signer", "signer.pub"])
 }
 
-fn python_open(desk: &Workspace, python: Reference, vault: &str, name: &str, dest: &str, keys: Keys) -> Output {
-    desk.reference(python, "read.py", &[&["open", vault, name, dest, "--signer", "signer.pub"], keys].concat())
+fn python_open(desk: &Workspace, python: Reference, vault: &str, name: &str, target: &str, keys: Keys) -> Output {
+    desk.reference(python, "read.py", &[&["open", vault, name, target, "--signer", "signer.pub"], keys].concat())
 }
 
 /// Verifies and opens with `mvault`.
 #[track_caller]
 fn mvault_reads(desk: &Workspace, vault: &str, reference: &str, keys: Keys) -> Tree {
     mvault_verify(desk, vault, reference).ok();
-    let dest = tempfile::tempdir_in(desk.root()).expect("a folder");
-    let dest = dest.path().join("opened");
-    mvault_open(desk, vault, reference, dest.to_str().expect("UTF-8"), keys).ok();
-    tree(&dest)
+    let target = tempfile::tempdir_in(desk.root()).expect("a folder");
+    let target = target.path().join("opened");
+    mvault_open(desk, vault, reference, target.to_str().expect("UTF-8"), keys).ok();
+    tree(&target)
 }
 
 /// Verifies and opens with the reference implementation.
 #[track_caller]
 fn python_reads(desk: &Workspace, python: Reference, vault: &str, reference: &str, keys: Keys) -> Tree {
     python_verify(desk, python, vault, reference).ok();
-    let dest = tempfile::tempdir_in(desk.root()).expect("a folder");
-    let dest = dest.path().join("opened");
-    python_open(desk, python, vault, reference, dest.to_str().expect("UTF-8"), keys).ok();
-    tree(&dest)
+    let target = tempfile::tempdir_in(desk.root()).expect("a folder");
+    let target = target.path().join("opened");
+    python_open(desk, python, vault, reference, target.to_str().expect("UTF-8"), keys).ok();
+    tree(&target)
 }
 
 /// Seals with `mvault` for Alice.

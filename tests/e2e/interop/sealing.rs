@@ -105,12 +105,12 @@ fn both_use_the_keys_of_the_other_under_a_passphrase_too() {
 
     for (name, signer) in [("ours:1", "ours.pub"), ("theirs:1", "theirs.key.pub")] {
         for (at, identity) in ["theirs-x25519.key", "ours-x-wing.key"].into_iter().enumerate() {
-            let (keys, dest) = (["--identity", identity, "--signer", signer], format!("{name}-{at}"));
-            desk.run(&[&["open", name, &dest, "--vault", "by"], &keys[..], &protected].concat()).ok();
-            assert_eq!(vault_tests::tree(&desk.path(&dest)), expected);
-            let dest = format!("{dest}-again");
-            desk.reference(python, "read.py", &[&["open", "by", name, &dest], &keys[..], &protected].concat()).ok();
-            assert_eq!(vault_tests::tree(&desk.path(&dest)), expected);
+            let (keys, target) = (["--identity", identity, "--signer", signer], format!("{name}-{at}"));
+            desk.run(&[&["open", name, &target, "--vault", "by"], &keys[..], &protected].concat()).ok();
+            assert_eq!(vault_tests::tree(&desk.path(&target)), expected);
+            let target = format!("{target}-again");
+            desk.reference(python, "read.py", &[&["open", "by", name, &target], &keys[..], &protected].concat()).ok();
+            assert_eq!(vault_tests::tree(&desk.path(&target)), expected);
         }
     }
 }

@@ -47,26 +47,32 @@ pub fn judge(desk: &Workspace, python: Reference, vault: &str, name: &str, keys:
 /// What both say to each of these vaults.
 pub fn judge_all(desk: &Workspace, python: Reference, vaults: &[String], name: &str, keys: Keys) -> Vec<Codes> {
     let folder = tempfile::tempdir_in(desk.root()).expect("a folder");
-    let dest = |who: &str, at: usize| folder.path().join(format!("{who}-{at}")).to_str().expect("UTF-8").to_owned();
+    let target = |who: &str, at: usize| folder.path().join(format!("{who}-{at}")).to_str().expect("UTF-8").to_owned();
     let mut lines = Vec::new();
     for (at, vault) in vaults.iter().enumerate() {
         lines.push(Line::read(&["verify", vault, name, "--signer", "signer.pub"]));
-        lines.push(Line::read(&[&["open", vault, name, &dest("theirs", at), "--signer", "signer.pub"], keys].concat()));
+        lines.push(Line::read(
+            &[&["open", vault, name, &target("theirs", at), "--signer", "signer.pub"], keys].concat(),
+        ));
     }
     let theirs = batch(desk, python, &lines);
     let mut codes = Vec::new();
     for (at, (vault, theirs)) in vaults.iter().zip(theirs.chunks(2)).enumerate() {
-        let ours = dest("ours", at);
+        let ours = target("ours", at);
         let found = Codes {
             verify: [mvault_verify(desk, vault, name).code, theirs[0].0],
             open: [mvault_open(desk, vault, name, &ours, keys).code, theirs[1].0],
         };
-        let opened = [ours, dest("theirs", at)];
-        for (dest, code) in opened.iter().zip(found.open) {
-            assert_eq!(Path::new(dest).exists(), code == 0, "nothing appears after a failure, all of it after success");
+        let opened = [ours, target("theirs", at)];
+        for (target, code) in opened.iter().zip(found.open) {
+            assert_eq!(
+                Path::new(target).exists(),
+                code == 0,
+                "nothing appears after a failure, all of it after success"
+            );
         }
         if found.open == [0, 0] {
-            let [ours, theirs] = opened.map(|dest| vault_tests::tree(Path::new(&dest)));
+            let [ours, theirs] = opened.map(|target| vault_tests::tree(Path::new(&target)));
             assert_eq!(ours, theirs, "both open the same files");
         }
         codes.push(found);
@@ -175,6 +181,7 @@ fn remove(path: PathBuf) {
 }
 
 type Change = fn(&Workspace);
+type Damage<'a> = &'a dyn Fn(&Workspace);
 
 #[test]
 fn damage_has_the_same_class_for_both() {
@@ -241,7 +248,7 @@ fn a_digest_needs_an_attestation_and_both_say_so() {
     let reference = format!("b3:{digest}");
     let attestation = |desk: &Workspace| desk.files(&format!("damaged/artifacts/{digest}/attestations")).remove(0);
     let manifest = |desk: &Workspace| desk.path(format!("damaged/artifacts/{digest}/manifest.json"));
-    let cases: [(&str, &dyn Fn(&Workspace), i32); 5] = [
+    let cases: [(&str, Damage, i32); 5] = [
         ("nothing", &|_| {}, 0),
         ("the attestation gone", &|d| remove(attestation(d)), AUTHENTICITY),
         ("a bit of the attestation", &|d| flip(attestation(d)), AUTHENTICITY),
