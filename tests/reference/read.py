@@ -14,7 +14,7 @@ import sys
 from commandline import run
 from mvault_reference.errors import UsageError
 from mvault_reference.keys import SIGNING, X25519, X_WING, load_private, load_public, read_passphrase
-from mvault_reference.reading import open_artifact, verify
+from mvault_reference.reading import open_artifact, resolve, verify
 from mvault_reference.vault import Vault
 
 
@@ -34,14 +34,15 @@ def main():
 
     signers = [load_public(path, SIGNING) for path in arguments.signer]
     if arguments.verb == "verify":
-        artifact = verify(Vault(arguments.vault), arguments.ref, signers)
+        artifact = resolve(Vault(arguments.vault), arguments.ref, signers)
+        verify(artifact)
         print(f"b3:{artifact.digest.hex()}")
         return
     passphrase = read_passphrase(arguments.passphrase_file) if arguments.passphrase_file else None
     identities = [load_private(path, passphrase, X25519, X_WING) for path in arguments.identity]
     if not identities and passphrase is None:
         raise UsageError("open needs --identity or --passphrase-file")
-    artifact = verify(Vault(arguments.vault), arguments.ref, signers)
+    artifact = resolve(Vault(arguments.vault), arguments.ref, signers)
     for line in open_artifact(artifact, arguments.dest, identities, passphrase, signers):
         print(line, file=sys.stderr)
     print(f"b3:{artifact.digest.hex()}")

@@ -1,2 +1,12 @@
-//! End-to-end tests; the code is in the test targets.
+//! What end-to-end tests share: the real binary, the reference implementation, and a folder to work in.
 #![forbid(unsafe_code)]
+
+mod build;
+mod folder;
+mod python;
+mod workspace;
+
+pub use build::mvault;
+pub use folder::{Entry, Tree, copy, make_private, noise, tree};
+pub use python::{Reference, have, skip};
+pub use workspace::{Output, Refusal, Workspace};

@@ -19,7 +19,7 @@ def dump(value) -> bytes:
 
 
 def parse(data: bytes, **hooks):
-    """Any JSON in UTF-8 without duplicate keys: what envelopes and foreign predicates are read with."""
+    """Any JSON in UTF-8 without duplicate keys: what foreign predicates are read with."""
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_reject, **hooks)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -88,13 +88,12 @@ def hexadecimal(value, length: int, what: str) -> bytes:
     return bytes.fromhex(value)
 
 
-def b64(value, length: int, what: str) -> bytes:
-    """`length` bytes in RFC 4648 section 4 base64, in the one spelling that encoding gives."""
-    good = type(value) is str and len(value) == 4 * ((length + 2) // 3) and value.isascii()
-    require(good, f"{what}: wants base64 of {length} bytes")
+def b64(value, what: str, length: int | None = None) -> bytes:
+    """Bytes, `length` of them if given, in RFC 4648 section 4 base64, in the one spelling that encoding gives."""
     try:
-        data = base64.b64decode(value, validate=True)
+        data = base64.b64decode(string(value, what), validate=True)
     except ValueError:
-        raise IntegrityError(f"{what}: wants base64 of {length} bytes") from None
-    require(len(data) == length and base64.b64encode(data).decode() == value, f"{what}: wants base64 of {length} bytes")
+        raise IntegrityError(f"{what}: not base64") from None
+    require(base64.b64encode(data).decode() == value, f"{what}: base64 in another spelling")
+    require(length in (None, len(data)), f"{what}: wants {length} bytes")
     return data

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from . import canonical
 from .blake3_tree import blake3_hash
-from .canonical import array, hexadecimal, members, require, string
+from .canonical import array, b64, hexadecimal, members, require, string
 from .errors import AuthenticityError, IntegrityError
 from .keys import PrivateKey, PublicKey
 from .limits import MAX_ENVELOPE, MAX_SIGNATURES
@@ -57,30 +57,32 @@ def authenticate(data: bytes, signers: list[PublicKey], what: str) -> bytes:
     try:
         payload, signatures = parse_envelope(data)
     except IntegrityError as error:
-        raise AuthenticityError(f"{what}: {error}") from None
-    message = encoding(payload)
-    if not any(verify_signature(signer, signature, message) for signature in signatures for signer in signers):
+        raise IntegrityError(f"{what}: {error}") from None
+    message, accepted = encoding(payload), False
+    for key_id, signature in signatures:
+        for signer in signers:
+            if verify_signature(signer, signature, message):
+                require(key_id == signer.key_id, f"{what}: a signature stands under another key's id")
+                accepted = True
+    if not accepted:
         raise AuthenticityError(f"{what}: no signature by an accepted signer")
     return payload
 
 
-def parse_envelope(data: bytes) -> tuple[bytes, list[bytes]]:
+def parse_envelope(data: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """The payload, and key id and signature of everyone who says to have signed it."""
     require(len(data) <= MAX_ENVELOPE, "the envelope is too large")
-    value = canonical.parse(data)
-    require(type(value) is dict and value.get("payloadType") == PAYLOAD_TYPE, "not an envelope of an in-toto statement")
-    signatures = array(value.get("signatures"), 1, MAX_SIGNATURES, "signatures")
-    require(all(type(signature) is dict for signature in signatures), "signatures: wants objects")
-    return _any_base64(value.get("payload")), [_any_base64(signature.get("sig")) for signature in signatures]
+    payload, payload_type, signatures = members(
+        canonical.load(data, "envelope"), "payload payloadType signatures", "envelope"
+    )
+    require(payload_type == PAYLOAD_TYPE, "envelope: not of an in-toto statement")
+    array(signatures, 0, MAX_SIGNATURES, "signatures")
+    return b64(payload, "payload"), [_parse_signature(signature) for signature in signatures]
 
 
-def _any_base64(value) -> bytes:
-    """Standard or URL-safe base64, padded, not a mixture of both."""
-    text = string(value, "base64")
-    require(re.fullmatch(r"[A-Za-z0-9+/]*={0,2}|[A-Za-z0-9_-]*={0,2}", text), "base64: bad character")
-    try:
-        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
-    except ValueError:
-        raise IntegrityError("base64: bad length or padding") from None
+def _parse_signature(value) -> tuple[str, bytes]:
+    key_id, signature = members(value, "keyid sig", "signature")
+    return string(key_id, "keyid"), b64(signature, "sig")
 
 
 def seal(statement: bytes, signer: PrivateKey) -> bytes:
@@ -107,13 +109,8 @@ def dump_statement(manifest: bytes, predicate_type: str, predicate: dict) -> byt
 
 def parse_statement(payload: bytes, predicate_type: str) -> tuple[dict, dict]:
     """Subject and predicate. Only provenance may be anything but canonical."""
-    if predicate_type == PROVENANCE:
-        value = canonical.parse(payload)
-        require(type(value) is dict, "statement: wants an object")
-        kind, predicate, found, subjects = map(value.get, ("_type", "predicate", "predicateType", "subject"))
-    else:
-        value = canonical.load(payload, "statement")
-        kind, predicate, found, subjects = members(value, "_type predicate predicateType subject", "statement")
+    value = canonical.parse(payload) if predicate_type == PROVENANCE else canonical.load(payload, "statement")
+    kind, predicate, found, subjects = members(value, "_type predicate predicateType subject", "statement")
     require(kind == STATEMENT_TYPE, "statement: unknown _type")
     require(found == predicate_type, f"statement: its type is not {predicate_type}")
     digest, name = members(array(subjects, 1, 1, "subject")[0], "digest name", "subject")
@@ -123,6 +120,14 @@ def parse_statement(payload: bytes, predicate_type: str) -> tuple[dict, dict]:
     require(name == "b3:" + blake3, "subject: the name is not the digest")
     require(type(predicate) is dict, "predicate: wants an object")
     return subjects[0], predicate
+
+
+def check_subject(about: dict, manifest: bytes):
+    """The subject of a statement is this manifest."""
+    expected = subject(manifest)
+    if about["name"] != expected["name"]:
+        raise AuthenticityError("the statement was signed for another artifact")
+    require(about == expected, "the statement's two digests are not of one manifest")
 
 
 def check_common(created, trust_root):

@@ -80,12 +80,16 @@ def check_paths(paths: list[str]):
     for path in paths:
         _check_path(path)
     require(all(a < b for a, b in zip(paths, paths[1:])), "the paths are not sorted")
-    folded = {unicodedata.normalize("NFC", path.casefold()) for path in paths}
+    folded = {_folded(path) for path in paths}
     require(len(folded) == len(paths), "two paths differ only by case")
     for path in folded:
         segments = path.split("/")
         for count in range(1, len(segments)):
             require("/".join(segments[:count]) not in folded, "a path is a folder of another")
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def _check_path(path: str):

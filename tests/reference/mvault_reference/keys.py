@@ -1,6 +1,7 @@
 """FORMAT.md section 10: key files and key ids.
 
-Every key here has exactly one DER encoding, a fixed prefix and the key's bytes, so DER is compared and never parsed.
+A public key has one DER encoding and a private key two (PKCS#8 version 0, and version 1 with the public key), so DER is
+made and compared, and never parsed.
 """
 
 import base64
@@ -32,8 +33,21 @@ PRIVATE_PREFIX = {
     X25519: bytes.fromhex("302e020100300506032b656e04220420"),
     X_WING: bytes.fromhex("3034020100300d060b2b0601040183e62d81c87a0420"),
 }
+PUBLIC_SUFFIX_TAG = {  # [1] IMPLICIT BIT STRING, in version 1
+    SIGNING: bytes.fromhex("812100"),
+    X25519: bytes.fromhex("812100"),
+    X_WING: bytes.fromhex("818204c100"),
+}
 PUBLIC_LENGTH = {SIGNING: 32, X25519: 32, X_WING: 1216}
 PUBLIC_LABEL, PRIVATE_LABEL, ENCRYPTED_LABEL = "PUBLIC KEY", "PRIVATE KEY", "MVAULT ENCRYPTED PRIVATE KEY"
+FIELD = 2**255 - 19
+SMALL_ORDER = {  # u of the points of order 1, 2, 4 and 8 of Curve25519 and of its twist (RFC 7748, section 6.1)
+    0,
+    1,
+    FIELD - 1,
+    0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+    0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+}
 WRITER_ARGON2 = (65536, 3, 4)  # memory in KiB, passes, lanes
 SALT_LENGTH = 16
 
@@ -69,13 +83,24 @@ class PrivateKey:
             raw = b"".join(part.public_key().public_bytes_raw() for part in expand_x_wing(self.seed))
         return PublicKey(self.kind, raw)
 
+    @property
+    def der(self) -> bytes:
+        return PRIVATE_PREFIX[self.kind] + self.seed
+
+    @property
+    def der_version_1(self) -> bytes:
+        """The same with the public key behind it (RFC 5958)."""
+        inner = b"\x02\x01\x01" + self.der[5:] + PUBLIC_SUFFIX_TAG[self.kind] + self.public().raw
+        short = len(inner) < 0x80
+        return (b"\x30%c" % len(inner) if short else b"\x30\x82" + len(inner).to_bytes(2, "big")) + inner
+
     def pem(self) -> bytes:
-        return _pem(PRIVATE_LABEL, PRIVATE_PREFIX[self.kind] + self.seed)
+        return _pem(PRIVATE_LABEL, self.der)
 
     def encrypted_pem(self, passphrase: bytes, salt: bytes) -> bytes:
         head = b"\x01" + b"".join(map(u32be, WRITER_ARGON2)) + salt
         key, commitment = _key_file_keys(passphrase, salt, *WRITER_ARGON2)
-        sealed = AESGCM(key).encrypt(bytes(12), PRIVATE_PREFIX[self.kind] + self.seed, head)
+        sealed = AESGCM(key).encrypt(bytes(12), self.der, head)
         return _pem(ENCRYPTED_LABEL, head + commitment + sealed)
 
 
@@ -130,8 +155,16 @@ def load_public(path: str, *kinds: str) -> PublicKey:
     for kind in kinds:
         prefix = PUBLIC_PREFIX[kind]
         if label == PUBLIC_LABEL and der.startswith(prefix) and len(der) == len(prefix) + PUBLIC_LENGTH[kind]:
-            return PublicKey(kind, der[len(prefix) :])
+            key = PublicKey(kind, der[len(prefix) :])
+            if kind != SIGNING and not _sound_x25519(key.raw[-32:]):
+                raise UsageError(f"{path}: its X25519 key is not canonical or of small order")
+            return key
     raise UsageError(f"{path}: not a public key of kind {' or '.join(kinds)}")
+
+
+def _sound_x25519(data: bytes) -> bool:
+    u = int.from_bytes(data, "little")
+    return u < FIELD and u not in SMALL_ORDER
 
 
 def load_private(path: str, passphrase: bytes | None, *kinds: str) -> PrivateKey:
@@ -143,9 +176,12 @@ def load_private(path: str, passphrase: bytes | None, *kinds: str) -> PrivateKey
     elif label != PRIVATE_LABEL:
         raise UsageError(f"{path}: not a private key")
     for kind in kinds:
-        prefix = PRIVATE_PREFIX[kind]
-        if der.startswith(prefix) and len(der) == len(prefix) + 32:
-            return PrivateKey(kind, der[len(prefix) :])
+        at = der.find(PRIVATE_PREFIX[kind][5:])  # what follows the version
+        start = at + len(PRIVATE_PREFIX[kind]) - 5
+        if at > 0 and len(der) >= start + 32:
+            key = PrivateKey(kind, der[start : start + 32])
+            if der in (key.der, key.der_version_1):
+                return key
     raise UsageError(f"{path}: not a private key of kind {' or '.join(kinds)}")
 
 
@@ -172,7 +208,7 @@ def _pem(label: str, der: bytes) -> bytes:
 def _unpem(path: str) -> tuple[str, bytes]:
     """Exactly one PEM block (RFC 7468), nothing around it."""
     text = read_file(path).decode("ascii", "replace")
-    match = re.fullmatch(r"-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----\s*", text)
+    match = re.fullmatch(r"-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----(\r?\n)?", text)
     try:
         return match[1], base64.b64decode("".join(match[2].split()), validate=True)
     except (TypeError, ValueError):

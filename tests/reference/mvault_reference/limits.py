@@ -9,11 +9,13 @@ DEFAULT_PART_SIZE = 16 * MIB
 
 MAX_MANIFEST = 32 * MIB
 MAX_INDEX = 64 * MIB
+MAX_BODY = 2**41  # so that a tree object has at most 64 MiB
 MAX_ENVELOPE = 4 * MIB
 MAX_STREAMS = 1_000_000
 MAX_RECIPIENTS = 1024
 MAX_PASSPHRASES = 4
 MAX_SIGNATURES = 64
-MAX_VAULT_JSON = 4096  # not in FORMAT.md, which gives no limit for vault.json
+MAX_VAULT_JSON = 4096
+MAX_INVALID_GENERATIONS = 1000  # after so many, a reader may stop looking for a valid one
 
 INDEX_STREAM = 0xFFFFFFFF

@@ -6,7 +6,7 @@ from . import canonical
 from .blake3_tree import blake3_hash
 from .canonical import array, hexadecimal, integer, members, require
 from .floe import HEADER_LENGTH, param_encode
-from .limits import MAX_INDEX, MAX_MANIFEST, MAX_STREAMS, OVERHEAD, PART_SIZES, PAYLOAD, SEGMENT
+from .limits import MAX_BODY, MAX_INDEX, MAX_MANIFEST, MAX_STREAMS, OVERHEAD, PART_SIZES, SEGMENT
 
 
 @dataclass
@@ -85,7 +85,7 @@ def parse_manifest(data: bytes, digest: bytes) -> Manifest:
 
 def _parse_stream(value, part_size: int, what: str) -> Stream:
     header, length, parts, tree = members(value, "header length parts tree", what)
-    integer(length, OVERHEAD, canonical.MAX_INTEGER, f"{what}: length")
+    integer(length, OVERHEAD, MAX_BODY, f"{what}: length")
     count = -(-length // part_size)
     array(parts, count, count, f"{what}: parts")
     stream = Stream(
@@ -96,8 +96,6 @@ def _parse_stream(value, part_size: int, what: str) -> Stream:
     )
     require(stream.header[:10] == param_encode(), f"{what}: the header has other FLOE parameters")
     require((stream.tree is None) == (stream.segments == 1), f"{what}: tree is null exactly if there is one segment")
-    # Section 5: n bytes of plaintext have max(1, ceil(n / PAYLOAD)) segments. Section 6 alone would let an empty
-    # segment follow a full one, a second ciphertext length for the same n.
-    require(stream.segment_length(stream.segments - 1) >= OVERHEAD, f"{what}: the last segment is too short")
-    require(stream.segments == max(1, -(-stream.plaintext_length // PAYLOAD)), f"{what}: the last segment is empty")
+    shortest = OVERHEAD if stream.segments == 1 else OVERHEAD + 1  # only an empty stream has an empty segment
+    require(stream.segment_length(stream.segments - 1) >= shortest, f"{what}: the last segment is too short")
     return stream

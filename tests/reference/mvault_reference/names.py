@@ -10,7 +10,7 @@ VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
 
 def is_model(text: str) -> bool:
     segments = text.split("/")
-    return 1 <= len(segments) <= 8 and all(
+    return text != "b3" and 1 <= len(segments) <= 8 and all(
         re.fullmatch(MODEL_SEGMENT, segment) and segment not in ("versions", "channels") for segment in segments
     )
 

@@ -1,6 +1,5 @@
 """FORMAT.md section 11: verify and open, in the order given there."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -8,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .blake3_tree import check_tree, segment_value
-from .canonical import hexadecimal, members, require
-from .envelope import PROVENANCE, VERSION, authenticate, check_common, parse_statement, subject
+from .canonical import hexadecimal, members
+from .envelope import PROVENANCE, VERSION, authenticate, check_common, check_subject, parse_statement
 from .errors import AuthenticityError, IntegrityError, NotFoundError, UsageError, VaultError
 from .floe import Floe
 from .index import File, parse_index
@@ -23,17 +22,16 @@ from .vault import Vault
 
 @dataclass
 class Artifact:
-    """What `verify` found to be true: everything about an artifact but its plaintext."""
+    """A manifest that an accepted signer signed."""
 
     vault: Vault
     digest: bytes
     manifest_bytes: bytes
     manifest: Manifest
-    values: dict[int, list[bytes]]  # by stream number: the value of every segment
 
 
-def verify(vault: Vault, reference: str, signers: list[PublicKey]) -> Artifact:
-    """Steps 1 to 4. Needs no key."""
+def resolve(vault: Vault, reference: str, signers: list[PublicKey]) -> Artifact:
+    """Steps 1 and 2."""
     kind, name = parse_reference(reference)
     if kind == "name":
         about = _check_version_record(vault, *name, signers)
@@ -45,18 +43,19 @@ def verify(vault: Vault, reference: str, signers: list[PublicKey]) -> Artifact:
         data = vault.read_manifest(digest, NotFoundError)
         manifest = parse_manifest(data, digest)
         about = _find_provenance(vault, digest, data, signers)
-    require(about == subject(data), "the statement's subject is another manifest")
-    values = {}
-    for number, stream in _streams(manifest):
-        values[number] = _read_tree(vault, stream, manifest.part_size)
-    for _, stream in _streams(manifest):
+    check_subject(about, data)
+    return Artifact(vault, digest, data, manifest)
+
+
+def verify(artifact: Artifact):
+    """Steps 3 and 4. Needs no key."""
+    vault, manifest = artifact.vault, artifact.manifest
+    streams = [*manifest.streams, manifest.index]
+    for stream in streams:
+        _read_tree(vault, stream, manifest.part_size)
+    for stream in streams:
         for number, part in enumerate(stream.parts):
             vault.read_object(part, stream.part_length(number, manifest.part_size))
-    return Artifact(vault, digest, data, manifest, values)
-
-
-def _streams(manifest: Manifest) -> list[tuple[int, Stream]]:
-    return [*enumerate(manifest.streams), (INDEX_STREAM, manifest.index)]
 
 
 def _check_version_record(vault: Vault, model: str, version: str, signers: list[PublicKey]) -> dict:
@@ -78,7 +77,7 @@ def _find_provenance(vault: Vault, digest: bytes, manifest: bytes, signers: list
         try:
             payload = authenticate(vault.read_attestation(digest, name), signers, name)
             about, _ = parse_statement(payload, PROVENANCE)
-            require(about == subject(manifest), f"{name}: the subject is another manifest")
+            check_subject(about, manifest)
             return about
         except VaultError as error:
             reasons.append(str(error))
@@ -86,18 +85,21 @@ def _find_provenance(vault: Vault, digest: bytes, manifest: bytes, signers: list
 
 
 def _read_tree(vault: Vault, stream: Stream, part_size: int) -> list[bytes]:
+    """Step 3: the value of every segment."""
     if stream.tree is None:
         return stream.parts
     return check_tree(stream, vault.read_object(stream.tree, 32 * stream.segments), part_size)
 
 
 def open_artifact(artifact: Artifact, dest: str, identities: list[PrivateKey], passphrase: bytes | None, signers) -> list[str]:
-    """Steps 5 to 8. Makes the folder `dest`, whole or not at all; returns what is worth reporting."""
+    """Steps 5 to 8, and step 3 for every stream before its first segment. Makes the folder `dest`, whole or not at all; returns what is worth reporting."""
     target = Path(dest)
     if os.path.lexists(target) or not target.absolute().parent.is_dir():
         raise UsageError(f"{dest}: exists, or its parent folder does not")
+    index_values = _read_tree(artifact.vault, artifact.manifest.index, artifact.manifest.part_size)
     stanzas, skipped = current_recipients(artifact.vault, artifact.digest, artifact.manifest_bytes, signers)
-    reader = Reader(artifact, unwrap_dek(stanzas, artifact.digest, artifact.manifest, identities, passphrase))
+    dek = unwrap_dek(stanzas, artifact.digest, artifact.manifest, identities, passphrase)
+    reader = Reader(artifact, dek, index_values)
     files = parse_index(b"".join(reader.range(INDEX_STREAM, 0, artifact.manifest.index.plaintext_length)), artifact.manifest)
     staging = Path(tempfile.mkdtemp(prefix=".mvault-", dir=target.absolute().parent))
     try:
@@ -115,25 +117,31 @@ def open_artifact(artifact: Artifact, dest: str, identities: list[PrivateKey], p
 
 def _write_file(reader: "Reader", file: File, target: Path, umask: int):
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
     with open(target, "xb") as out:
         for extent in file.extents:
             for piece in reader.range(extent.stream, extent.offset, extent.length):
-                digest.update(piece)
                 out.write(piece)
     target.chmod((0o777 if file.executable else 0o666) & ~umask)
-    require(file.sha256 in (None, digest.digest()), f"{file.path}: its SHA-256 is not the one in the index")
 
 
 class Reader:
     """Decrypts ranges of streams, one checked segment at a time."""
 
-    def __init__(self, artifact: Artifact, dek: bytes):
+    def __init__(self, artifact: Artifact, dek: bytes, index_values: list[bytes]):
         self.artifact, self._dek = artifact, dek
-        self._open_streams: dict[int, Floe] = {}
+        self._values = {INDEX_STREAM: index_values}  # by stream number: the value of every segment
+        self._open_streams: dict[int, Floe] = {INDEX_STREAM: floe_of(dek, artifact.manifest, INDEX_STREAM)}
+
+    def open_stream(self, number: int):
+        """Steps 3 and 6."""
+        if number not in self._open_streams:
+            manifest = self.artifact.manifest
+            self._values[number] = _read_tree(self.artifact.vault, manifest.streams[number], manifest.part_size)
+            self._open_streams[number] = floe_of(self._dek, manifest, number)
 
     def range(self, number: int, offset: int, length: int):
         """Yields the plaintext from `offset` on, in pieces."""
+        self.open_stream(number)
         end = offset + length
         for segment in range(offset // PAYLOAD, -(-end // PAYLOAD)):
             start = segment * PAYLOAD
@@ -142,11 +150,9 @@ class Reader:
     def _segment(self, number: int, segment: int) -> bytes:
         manifest = self.artifact.manifest
         stream = manifest.index if number == INDEX_STREAM else manifest.streams[number]
-        if number not in self._open_streams:
-            self._open_streams[number] = floe_of(self._dek, manifest, number)
         part, offset = divmod(segment * SEGMENT, manifest.part_size)
         alone = stream.part_length(part, manifest.part_size) <= SEGMENT
         data = self.artifact.vault.read_range(stream.parts[part], offset, stream.segment_length(segment))
-        if segment_value(data, offset, alone) != self.artifact.values[number][segment]:
+        if segment_value(data, offset, alone) != self._values[number][segment]:
             raise IntegrityError(f"segment {segment} of stream {number} is not the one signed")
         return self._open_streams[number].decrypt_segment(data, segment, segment == stream.segments - 1)

@@ -7,13 +7,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from . import hpke
-from .blake3_tree import blake3_hash
 from .canonical import array, b64, hexadecimal, integer, members, require
-from .envelope import RECIPIENTS, authenticate, check_common, parse_statement, subject
+from .envelope import RECIPIENTS, authenticate, check_common, check_subject, parse_statement
 from .errors import AuthenticityError, IntegrityError, NoKeyError, VaultError
 from .floe import Floe, stream_aad, stream_key
 from .keys import SALT_LENGTH, WRITER_ARGON2, PrivateKey, PublicKey, argon2_allowed, argon2id, hkdf_sha256
-from .limits import INDEX_STREAM, MAX_PASSPHRASES, MAX_RECIPIENTS
+from .limits import INDEX_STREAM, MAX_INVALID_GENERATIONS, MAX_PASSPHRASES, MAX_RECIPIENTS
 from .manifest import Manifest
 
 PASSPHRASE = "argon2id"
@@ -59,8 +58,8 @@ def _check_stanza(stanza):
     if kind == PASSPHRASE:
         names = "ciphertext commitment lanes memory_kib passes salt type"
         ciphertext, commitment, lanes, memory_kib, passes, salt, _ = members(stanza, names, "recipient")
-        b64(commitment, 32, "commitment")
-        b64(salt, SALT_LENGTH, "salt")
+        b64(commitment, "commitment", 32)
+        b64(salt, "salt", SALT_LENGTH)
         integer(lanes, 1, 16, "lanes")
         integer(passes, 1, 16, "passes")
         integer(memory_kib, 8 * lanes, 1_048_576, "memory_kib")
@@ -68,19 +67,20 @@ def _check_stanza(stanza):
     else:
         require(type(kind) is str and kind in hpke.ENC_LENGTH, "recipient: unknown type")
         ciphertext, enc, key_id, _ = members(stanza, "ciphertext enc key_id type", "recipient")
-        b64(enc, hpke.ENC_LENGTH[kind], "enc")
+        b64(enc, "enc", hpke.ENC_LENGTH[kind])
         hexadecimal(key_id, 32, "key_id")
-    b64(ciphertext, 48, "ciphertext")
+    b64(ciphertext, "ciphertext", 48)
 
 
-def check_generation(payload: bytes, manifest: bytes, number: int, previous: str | None) -> list[dict]:
+def check_generation(payload: bytes, manifest: bytes, number: int) -> list[dict]:
     about, predicate = parse_statement(payload, RECIPIENTS)
-    require(about == subject(manifest), "the subject is another manifest")
+    check_subject(about, manifest)
     names = "created generation previous recipients trust_root"
-    created, generation, names_previous, stanzas, trust_root = members(predicate, names, "recipients")
+    created, generation, previous, stanzas, trust_root = members(predicate, names, "recipients")
     check_common(created, trust_root)
     integer(generation, number, number, "generation")
-    require(names_previous == previous, "previous is not the last valid generation")
+    if previous is not None:
+        hexadecimal(previous, 32, "previous")  # for auditors; it decides nothing
     for stanza in array(stanzas, 1, MAX_RECIPIENTS, "recipients"):
         _check_stanza(stanza)
     passphrases = sum(stanza["type"] == PASSPHRASE for stanza in stanzas)
@@ -89,19 +89,18 @@ def check_generation(payload: bytes, manifest: bytes, number: int, previous: str
 
 
 def current_recipients(vault, digest: bytes, manifest: bytes, signers: list[PublicKey]):
-    """The stanzas that count, and a line about every generation that was skipped."""
-    stanzas, previous, skipped = None, None, []
-    for number in vault.generations(digest):
+    """The stanzas of the highest valid generation, and a line about every higher one that was skipped."""
+    skipped = []
+    for number in reversed(vault.generations(digest)):
+        if len(skipped) == MAX_INVALID_GENERATIONS:
+            break
         what = f"recipients generation {number}"
         try:
             payload = authenticate(vault.read_recipients(digest, number), signers, what)
-            stanzas = check_generation(payload, manifest, number, previous)
-            previous = blake3_hash(payload).hex()
+            return check_generation(payload, manifest, number), skipped
         except VaultError as error:
             skipped.append(f"skipped: {what}: {str(error).removeprefix(what + ': ')}")
-    if stanzas is None:
-        raise AuthenticityError("; ".join(["no recipients by an accepted signer", *skipped]))
-    return stanzas, skipped
+    raise AuthenticityError("; ".join(["no generation of recipients is valid", *skipped]))
 
 
 def unwrap_dek(stanzas, digest: bytes, manifest: Manifest, identities: list[PrivateKey], passphrase: bytes | None):
