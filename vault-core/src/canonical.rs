@@ -93,6 +93,41 @@ impl<'de, const N: usize> Deserialize<'de> for Base64<N> {
     }
 }
 
+/// A time as documents have it: RFC 3339 in UTC, to the second. It is a claim and kept as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Time(String);
+
+impl Time {
+    /// The time now.
+    pub(crate) fn now() -> Self {
+        let now = jiff::Timestamp::now();
+        Self(now.round(jiff::Unit::Second).unwrap_or(now).to_string())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Time {
+    type Err = ();
+
+    /// Takes only the one spelling that this time is written in.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| ())?;
+        let whole = time.subsec_nanosecond() == 0 && time.to_string() == text;
+        if whole { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(|()| de::Error::custom("expected a time like 2026-11-21T20:00:00Z"))
+    }
+}
+
 /// Base64 with padding, standard alphabet.
 pub(crate) fn encode_base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
@@ -148,6 +183,27 @@ mod tests {
             "null",
         ] {
             assert!(from_slice::<Document>("document", bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_one_spelling() {
+        let now = Time::now();
+        assert_eq!(now.as_str().len(), "2026-11-21T20:00:00Z".len());
+        assert_eq!(now.as_str().parse(), Ok(now.clone()));
+        for bad in [
+            "",
+            "now",
+            "2026-11-21 20:00:00Z",
+            "2026-11-21T20:00:00+00:00",
+            "2026-11-21T20:00:00.5Z",
+            "2026-11-21T20:00:00.0Z",
+            "2026-11-21t20:00:00z",
+            "2026-02-30T20:00:00Z",
+            "2026-11-21T20:00:60Z",
+            "2026-11-21T20:00Z",
+        ] {
+            assert!(bad.parse::<Time>().is_err(), "{bad}");
         }
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    canonical::{self, Hex},
+    canonical::{self, Hex, Time},
     error::{Error, Result},
     names::{ArtifactDigest, ModelName, Version, VersionName},
     recipients::RecipientsRecord,
@@ -130,7 +130,7 @@ impl<P: Predicate> Statement<P> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VersionRecord {
-    created: String,
+    created: Time,
     model: String,
     nonce: Hex<16>,
     trust_root: Option<Hex<32>>,
@@ -151,7 +151,7 @@ impl VersionRecord {
         let mut nonce = [0; 16];
         fill_random(&mut nonce)?;
         Ok(Self {
-            created: now(),
+            created: Time::now(),
             model: name.model.to_string(),
             nonce: Hex(nonce),
             trust_root: None,
@@ -175,19 +175,13 @@ impl VersionRecord {
 
     /// When it claims to have been made (RFC 3339); a claim, not evidence.
     pub fn created(&self) -> &str {
-        &self.created
+        self.created.as_str()
     }
 }
 
 impl Predicate for RecipientsRecord {
     const TYPE: &'static str = "https://mvault/recipients/v1";
     const CANONICAL: bool = true;
-}
-
-/// The time as RFC 3339 in UTC with seconds.
-pub(crate) fn now() -> String {
-    let now = jiff::Timestamp::now();
-    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
 }
 
 #[cfg(test)]

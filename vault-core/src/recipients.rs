@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    canonical::{Base64, Hex},
+    canonical::{Base64, Hex, Time},
     error::{Error, Result},
     keys::{KeyId, RecipientKind, passphrase::Cost},
 };
@@ -23,7 +23,7 @@ const X25519_ENC: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecipientsRecord {
-    created: String,
+    created: Time,
     generation: u64,
     previous: Option<Hex<32>>,
     recipients: Vec<WireStanza>,
@@ -86,13 +86,14 @@ enum WireStanza {
 }
 
 impl RecipientsRecord {
-    /// A generation behind `previous`, the BLAKE3 of the payload of the last valid one.
+    /// A generation made now, behind `previous`, the BLAKE3 of the payload of the last valid one.
     ///
     /// # Errors
     /// [`Error::Misuse`] if there is no stanza, or more than the format allows.
-    pub fn new(created: String, generation: u64, previous: Option<blake3::Hash>, stanzas: &[Stanza]) -> Result<Self> {
+    pub fn new(generation: u64, previous: Option<blake3::Hash>, stanzas: &[Stanza]) -> Result<Self> {
         let recipients = stanzas.iter().map(WireStanza::of).collect::<Result<_>>()?;
-        let record = Self { created, generation, previous: previous.map(Into::into), recipients, trust_root: None };
+        let record =
+            Self { created: Time::now(), generation, previous: previous.map(Into::into), recipients, trust_root: None };
         record.check().map_err(|e| Error::Misuse(e.to_string()))?;
         Ok(record)
     }
@@ -109,7 +110,7 @@ impl RecipientsRecord {
 
     /// When it claims to have been made (RFC 3339); a claim, not evidence.
     pub fn created(&self) -> &str {
-        &self.created
+        self.created.as_str()
     }
 
     /// The stanzas.
@@ -224,7 +225,7 @@ mod tests {
     }
 
     fn record(stanzas: &[Stanza]) -> Result<RecipientsRecord> {
-        RecipientsRecord::new("2026-11-21T20:00:00Z".into(), 2, Some(blake3::hash(b"")), stanzas)
+        RecipientsRecord::new(2, Some(blake3::hash(b"")), stanzas)
     }
 
     #[test]

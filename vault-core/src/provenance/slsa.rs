@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Predicate, now};
+use super::Predicate;
 use crate::{
+    canonical::Time,
     error::{Error, Result},
     names::VersionName,
 };
@@ -36,7 +37,7 @@ impl Provenance {
                     "id": "https://mvault/mvault",
                     "version": { "mvault": env!("CARGO_PKG_VERSION") },
                 },
-                "metadata": { "finishedOn": now() },
+                "metadata": { "finishedOn": Time::now().as_str() },
             },
         });
         match value {

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     keys::SigningKey,
     names::{ArtifactDigest, VersionName},
-    provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord, now},
+    provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
     seal::{self, Options},
     source::Input,
@@ -69,7 +69,7 @@ impl Vault {
         self.create_new(&manifest_path(digest), &manifest)?;
 
         let stanzas = wrap::wrap(&sealed.dek, digest, &audience)?;
-        let recipients = RecipientsRecord::new(now(), 1, None, &stanzas)?;
+        let recipients = RecipientsRecord::new(1, None, &stanzas)?;
         self.create_new(&recipients_path(digest, 1), &sign(subject, recipients, signer)?)?;
         let provenance = provenance.unwrap_or_else(|| Provenance::of_seal(&name));
         self.attest(digest, &sign(subject, provenance, signer)?)?;

@@ -4,7 +4,6 @@ use super::{Access, Artifact, Vault, recipients_path, seal::sign};
 use crate::{
     error::{Error, Result},
     keys::{KeyId, SigningKey},
-    provenance::now,
     recipients::{RecipientsRecord, Stanza},
     store::Created,
     trust::Policy,
@@ -48,7 +47,7 @@ impl Vault {
                 return Ok(current);
             }
             let generation = current.highest + 1;
-            let record = RecipientsRecord::new(now(), generation, Some(current.digest), &stanzas)?;
+            let record = RecipientsRecord::new(generation, Some(current.digest), &stanzas)?;
             let envelope = sign(artifact.subject, record, signer)?;
             let path = recipients_path(artifact.digest, generation);
             match self.store.create(&path, &envelope)? {

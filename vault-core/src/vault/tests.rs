@@ -181,7 +181,7 @@ mod sharing {
         /// A generation signed by `signer` with the stanzas that count now.
         fn signed(&self, subject: Subject, generation: u64, signer: &SigningKey) -> Vec<u8> {
             let stanzas = self.access().stanzas;
-            let record = RecipientsRecord::new("2026-11-21T20:00:00Z".into(), generation, None, &stanzas);
+            let record = RecipientsRecord::new(generation, None, &stanzas);
             seal::sign(subject, record.expect("legal"), signer).expect("signed")
         }
     }
@@ -267,7 +267,7 @@ mod sharing {
         two_files(&other, "m:1");
         let theirs = other.vault.resolve(&reference("m:1"), &other.policy()).expect("resolved");
         let stanzas = other.vault.access(&theirs, &other.policy()).expect("access").stanzas;
-        let record = RecipientsRecord::new("2026-11-21T20:00:00Z".into(), 2, None, &stanzas).expect("legal");
+        let record = RecipientsRecord::new(2, None, &stanzas).expect("legal");
         let envelope = seal::sign(shared.artifact.subject, record, &shared.fixture.signer).expect("signed");
         shared.plant(2, &envelope);
         let policy = shared.fixture.policy();
@@ -286,7 +286,7 @@ mod sharing {
         let reordered = [stanzas[1].clone(), stanzas[0].clone()];
         let added = [stanzas[0].clone(), stanzas[1].clone(), stanzas[0].clone()];
         for forged in [&stanzas[..1], &reordered[..], &added[..]] {
-            let record = RecipientsRecord::new("2026-11-21T20:00:00Z".into(), 2, None, forged).expect("legal");
+            let record = RecipientsRecord::new(2, None, forged).expect("legal");
             let payload = Statement { subject: shared.artifact.subject, predicate: record }.to_vec().expect("written");
             let mut json: serde_json::Value = serde_json::from_slice(&envelope).expect("JSON");
             json["payload"] = canonical::encode_base64(&payload).into();
