@@ -76,6 +76,9 @@ pub enum Error {
     Misuse(String),
 }
 
+/// The most characters of a rule that an error repeats.
+const MAX_RULE: usize = 200;
+
 /// The class of an [`Error`]: what a program branches on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -192,7 +195,13 @@ impl Error {
 
     /// An [`Error::Corrupt`] for a document that breaks a rule of its format.
     pub(crate) fn format(document: &'static str, rule: impl Into<String>) -> Self {
-        Self::Corrupt { place: Place::Document(document), fault: Fault::Format(rule.into()) }
+        let mut rule = rule.into();
+        // Parsers quote what they refuse; a hostile document is not to fill memory and logs with itself.
+        if let Some((end, _)) = rule.char_indices().nth(MAX_RULE) {
+            rule.truncate(end);
+            rule.push('…');
+        }
+        Self::Corrupt { place: Place::Document(document), fault: Fault::Format(rule) }
     }
 
     /// An [`Error::Corrupt`] for a document above a limit of the format.
@@ -310,6 +319,8 @@ mod tests {
             assert_eq!(error.to_string(), message);
             assert_eq!(error.kind().as_str(), kind);
         }
+        let long = Error::format("index", "ä".repeat(5000)).to_string();
+        assert_eq!(long.chars().count(), "index: ".len() + MAX_RULE + 1);
         let io = Error::storage("f")(std::io::Error::other("disk is gone"));
         assert_eq!(io.to_string(), "f: disk is gone");
         assert_eq!(io.kind(), Kind::Operational);

@@ -101,12 +101,12 @@ impl Index {
     /// The bytes to encrypt.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it is longer than 64 MiB.
+    /// [`Error::Misuse`] if it is longer than 64 MiB.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         let wire = WireIndex { files: self.files.iter().map(WireFile::of).collect(), format: FORMAT.into() };
         let bytes = canonical::to_vec(DOCUMENT, &wire)?;
         if bytes.len() as u64 > MAX_INDEX {
-            return Err(Error::limit(DOCUMENT, "length", MAX_INDEX));
+            return Err(Error::Misuse("the artifact has too many files: their index is longer than 64 MiB".into()));
         }
         Ok(bytes)
     }

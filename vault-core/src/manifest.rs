@@ -15,8 +15,8 @@ use crate::{
 pub const MAX_MANIFEST: u64 = 32 << 20;
 /// The longest index, in bytes of plaintext.
 pub const MAX_INDEX: u64 = 64 << 20;
-/// The most streams an artifact has, the index not counted.
-pub const MAX_STREAMS: usize = 1_000_000;
+/// The most streams an artifact has, the index not counted. As many small ones fit a manifest.
+pub const MAX_STREAMS: usize = 100_000;
 
 const DOCUMENT: &str = "manifest";
 const FORMAT: &str = "mvault/v1";
@@ -98,10 +98,10 @@ impl Manifest {
     /// The manifest's bytes.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it is above a limit of the format: too many streams or parts.
+    /// [`Error::Misuse`] if it is above a limit of the format: too many streams or parts.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         if self.streams.len() > MAX_STREAMS {
-            return Err(Error::limit(DOCUMENT, "number of streams", MAX_STREAMS as u64));
+            return Err(Error::Misuse(format!("an artifact has at most {MAX_STREAMS} files")));
         }
         let wire = WireManifest {
             artifact_id: Hex(self.artifact_id),
@@ -114,7 +114,9 @@ impl Manifest {
         };
         let bytes = canonical::to_vec(DOCUMENT, &wire)?;
         if bytes.len() as u64 > MAX_MANIFEST {
-            return Err(Error::limit(DOCUMENT, "length", MAX_MANIFEST));
+            return Err(Error::Misuse(
+                "the artifact has too many parts: larger parts, or several artifacts, would fit".into(),
+            ));
         }
         Ok(bytes)
     }

@@ -119,7 +119,7 @@ impl<P: Predicate> Statement<P> {
         };
         let subject =
             Subject { blake3: blake3::Hash::from(subject.digest.blake3).into(), sha256: subject.digest.sha256.0 };
-        if P::CANONICAL && wire.subject[0].name != subject.blake3.to_string() {
+        if wire.subject[0].name != subject.blake3.to_string() {
             return Err(Error::format(Self::DOCUMENT, "has a subject whose name is not its digest"));
         }
         Ok(Self { subject, predicate: wire.predicate })

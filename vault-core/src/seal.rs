@@ -88,6 +88,9 @@ pub fn seal(inputs: Vec<Input<'_>>, sink: &dyn Sink, options: Options, progress:
 
 /// Path rules are checked before the first byte is sealed, not after the last.
 fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
+    if inputs.len() > MAX_STREAMS {
+        return Err(Error::Misuse(format!("an artifact has at most {MAX_STREAMS} files, not {}", inputs.len())));
+    }
     let file = |input: &Input<'_>| File {
         path: input.path.clone(),
         size: 0,

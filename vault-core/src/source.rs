@@ -37,6 +37,8 @@ pub struct Input<'a> {
 pub enum Data<'a> {
     /// A file on disk, opened when its turn comes.
     Path(PathBuf),
+    /// A file that was found on disk before, and must be the same one when its turn comes.
+    Found(PathBuf, FileId),
     /// A buffer in memory.
     Bytes(&'a [u8]),
     /// Anything that can be read, of unknown length.
@@ -46,10 +48,20 @@ pub enum Data<'a> {
 impl fmt::Debug for Data<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
+            Self::Path(path) | Self::Found(path, _) => f.debug_tuple("Path").field(path).finish(),
             Self::Bytes(bytes) => f.debug_tuple("Bytes").field(&bytes.len()).finish(),
             Self::Reader(_) => f.write_str("Reader"),
         }
+    }
+}
+
+/// Which file a path led to: device and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId(u64, u64);
+
+impl FileId {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
     }
 }
 
@@ -98,8 +110,18 @@ impl SealedFile {
         })
     }
 
+    /// Refuses the file if it is not the one that was found before: somebody put another, or a link, in its place.
+    pub(crate) fn check_id(&self, expected: FileId) -> Result<()> {
+        let metadata = self.file.metadata().map_err(Error::storage(&self.name))?;
+        if FileId::of(&metadata) == expected { Ok(()) } else { Err(self.changed("another file took its place")) }
+    }
+
     /// Whether the file is still what was opened; to be asked after the last byte was read.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
+        // Some files, like those of /proc, hold more than their size says.
+        if self.file.read_at(&mut [0], self.len()).map_err(Error::storage(&self.name))? != 0 {
+            return Err(self.changed("it is longer than its size"));
+        }
         let now = Identity::of(&self.file, &self.name)?;
         match now.size.cmp(&self.identity.size) {
             std::cmp::Ordering::Less => Err(self.changed("it shrank")),
@@ -161,7 +183,7 @@ mod tests {
         assert_eq!(check(&|_| ()), Ok(()));
         for (change, why) in [
             (&(|f: &mut File| f.set_len(3).expect("cut")) as &dyn Fn(&mut File), "it shrank"),
-            (&|f: &mut File| f.set_len(30).expect("grown"), "it grew"),
+            (&|f: &mut File| f.set_len(30).expect("grown"), "it is longer than its size"),
             (&|f: &mut File| f.write_all(b"W").expect("written"), "it was written to"),
         ] {
             let error = check(change).expect_err(why);
@@ -175,6 +197,9 @@ mod tests {
         assert!(SealedFile::open(dir.path()).is_err());
         std::os::unix::fs::symlink("/etc/hostname", dir.path().join("link")).expect("link");
         assert!(SealedFile::open(&dir.path().join("link")).is_err());
+        if let Ok(proc) = SealedFile::open(Path::new("/proc/version")) {
+            assert!(proc.check_unchanged().is_err(), "no bytes by its size, and some all the same");
+        }
         let pipe = dir.path().join("pipe");
         let status = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
         assert!(status.success());

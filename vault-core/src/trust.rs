@@ -83,14 +83,13 @@ impl Policy {
         }
         let mut signers = Vec::new();
         for key in keys {
-            let (id, signature) = (key.key_id(), envelope.signature_by(key));
-            match signature {
-                // The signature alone decides; but a vault says whose it is, and says so correctly.
-                Some(signature) if signature.keyid != id.to_hex() => {
-                    return Err(Error::format("envelope", "has a signature under the id of another key"));
-                }
-                Some(_) if !signers.contains(&id) => signers.push(id),
-                _ => {}
+            let (id, signatures) = (key.key_id(), envelope.signatures_by(key));
+            // The signature alone decides; but a vault says whose it is, and says so correctly.
+            if signatures.iter().any(|signature| signature.keyid != id.to_hex()) {
+                return Err(Error::format("envelope", "has a signature under the id of another key"));
+            }
+            if !signatures.is_empty() && !signers.contains(&id) {
+                signers.push(id);
             }
         }
         if signers.is_empty() {

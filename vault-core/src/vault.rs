@@ -52,18 +52,12 @@ impl Vault {
     /// # Errors
     /// [`Error::Conflict`] if it is a vault already; [`Error::Misuse`] if something else is in it.
     pub fn init(store: Store) -> Result<Self> {
-        let mut foreign = None;
-        store.list("", &mut |entry| {
-            foreign = Some(entry.path);
-            Ok(())
-        })?;
         let what = store.describe();
         if store.read(VAULT_JSON, MAX_VAULT_JSON)?.is_some() {
             return Err(Error::Conflict { what: format!("vault {what}") });
         }
-        if let Some(path) = foreign {
-            return Err(Error::Misuse(format!("{what} is not empty: it holds {path}")));
-        }
+        // The first thing found ends the listing.
+        store.list("", &mut |entry| Err(Error::Misuse(format!("{what} is not empty: it holds {}", entry.path))))?;
         let mut id = [0; 16];
         fill_random(&mut id)?;
         let wire = WireVault { format: FORMAT.into(), vault_id: canonical::Hex(id) };

@@ -79,6 +79,9 @@ pub fn damage(
             if lost == Some(stream.layout.part_of(position)) {
                 continue;
             }
+            if progress.cancelled() {
+                return Err(Error::storage("operation")(std::io::ErrorKind::Interrupted.into()));
+            }
             match body.verify(position, &mut part, &mut scratch) {
                 Ok(()) => {}
                 Err(error @ Error::Corrupt { .. }) => {

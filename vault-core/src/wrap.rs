@@ -95,7 +95,9 @@ pub fn unwrap(stanzas: &[Stanza], digest: ArtifactDigest, manifest: &Manifest, r
     let fits = |dek: &Dek| {
         dek.decryptor(&manifest.artifact_id, INDEX_STREAM, &manifest.index.header, Engine::default()).is_ok()
     };
-    for stanza in stanzas {
+    // Private keys first: a passphrase costs an Argon2id run for each of its stanzas.
+    let (by_key, by_passphrase): (Vec<_>, Vec<_>) = stanzas.iter().partition(|stanza| stanza.key_id().is_some());
+    for stanza in by_key.into_iter().chain(by_passphrase) {
         let dek = match stanza {
             Stanza::Hpke(stanza) => ring
                 .identities
@@ -137,7 +139,8 @@ fn from_passphrase(
                     return Ok(Some(secret));
                 }
             }
-            Err(Error::WrongKey { .. }) => {}
+            // Also a stanza whose commitment fits and whose tag does not: the next one may open.
+            Err(Error::WrongKey { .. } | Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),
         }
     }

@@ -17,9 +17,15 @@ pub fn short(digest: &str) -> String {
     digest.chars().take(digits).collect()
 }
 
+/// Cells are cut to this many characters: what they show may come from anybody.
+const MAX_CELL: usize = 400;
+
 /// Rows as aligned columns.
 pub fn table(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| super::one_line(cell)).collect()).collect();
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| super::one_line(cell).chars().take(MAX_CELL).collect::<String>()).collect())
+        .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
@@ -52,6 +58,7 @@ mod tests {
         assert_eq!((count(1usize, "part"), count(2u64, "part")), ("1 part".into(), "2 parts".into()));
         assert_eq!(short(&format!("b3:{}", "a".repeat(64))), format!("b3:{}", "a".repeat(16)));
         assert_eq!(table(&[vec!["a".into(), "bc".into()], vec!["ab".into(), "c".into()]]), "a   bc\nab  c\n");
+        assert_eq!(table(&[vec!["x".repeat(70_000)]]).len(), MAX_CELL + 1);
         assert_eq!(shell_quoted("a/b:1"), "a/b:1");
         assert_eq!(shell_quoted("it's"), r"'it'\''s'");
     }

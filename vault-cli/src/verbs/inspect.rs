@@ -22,7 +22,7 @@ use crate::{
     failure::Result,
     secrets::{PassphraseArgs, Passphrases, Signers},
     session::Session,
-    ui::{bytes, count, table},
+    ui::{bytes, count, one_line, table},
 };
 
 /// Show what a version consists of
@@ -174,7 +174,7 @@ fn inside(contents: &[Content<'_>]) -> Vec<String> {
         lines.push(format!("  {}  {}{executable}{sha256}", file.path, bytes(file.size)));
         match &content.tensors {
             None => {}
-            Some(Err(fault)) => lines.push(format!("    {fault}")),
+            Some(Err(fault)) => lines.push(format!("    {}", one_line(fault))),
             Some(Ok(tensors)) => {
                 let row = |t: &Tensor| {
                     vec![format!("    {}", t.name), t.dtype.as_str().into(), format!("{:?}", t.shape), bytes(t.length)]

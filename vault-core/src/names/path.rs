@@ -6,6 +6,8 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// Longest path, in bytes of UTF-8.
 const MAX_PATH: usize = 4096;
+/// Most segments of a path: a folder as deep as this can still be removed again.
+const MAX_DEPTH: usize = 64;
 /// Longest segment of a path, in bytes of UTF-8.
 const MAX_SEGMENT: usize = 255;
 
@@ -36,6 +38,9 @@ impl FilePath {
         }
         if !is_nfc(path) {
             return Err("is not in Unicode normalization form C");
+        }
+        if path.split('/').count() > MAX_DEPTH {
+            return Err("has more than 64 segments");
         }
         for segment in path.split('/') {
             match segment {
@@ -89,7 +94,9 @@ mod tests {
         for good in ["a", "a/b.safetensors", "modèle/ß", ".gitattributes", "a b", "...", "a..b", "-rf"] {
             assert!(FilePath::new(good).is_ok(), "{good}");
         }
-        let (long, long_segment) = ("a/".repeat(2048) + "a", "a".repeat(256));
+        let (long, long_segment) = ("aaaa".repeat(1024) + "a", "a".repeat(256));
+        let deep = "a/".repeat(64) + "a";
+        assert!(FilePath::new(&deep[2..]).is_ok());
         for bad in [
             "",
             "/",
@@ -110,6 +117,7 @@ mod tests {
             "e\u{301}",
             &long,
             &long_segment,
+            &deep,
         ] {
             assert!(FilePath::new(bad).is_err(), "{bad:?}");
         }

@@ -12,6 +12,7 @@ use super::{Piece, Plan, Reader};
 use crate::{
     body::OpenPart,
     error::{Error, Result},
+    floe::PREFIX_LEN,
     tree::{PAYLOAD, SEGMENT},
     workers::{self, Progress, Threads},
 };
@@ -35,15 +36,22 @@ impl WriteAt for File {
 struct Desk {
     part: OpenPart,
     buffer: Zeroizing<Vec<u8>>,
+    /// The segment whose plaintext is in the buffer, and its length: a file may be many small pieces of one.
+    decrypted: Option<(u32, u64, usize)>,
 }
 
 impl Desk {
     fn new() -> Self {
-        Self { part: OpenPart::default(), buffer: Zeroizing::new(vec![0; SEGMENT]) }
+        Self { part: OpenPart::default(), buffer: Zeroizing::new(vec![0; SEGMENT]), decrypted: None }
     }
 
     fn plaintext(&mut self, reader: &Reader<'_>, piece: &Piece) -> Result<&[u8]> {
-        let plaintext = reader.decrypt(piece.position, &mut self.part, &mut self.buffer)?;
+        let len = match self.decrypted.take() {
+            Some((stream, position, len)) if (stream, position) == (piece.stream, piece.position) => len,
+            _ => reader.decrypt(piece.position, &mut self.part, &mut self.buffer)?.len(),
+        };
+        self.decrypted = Some((piece.stream, piece.position, len));
+        let plaintext = &self.buffer[PREFIX_LEN..PREFIX_LEN + len];
         plaintext.get(piece.within.clone()).ok_or_else(|| Error::format("index", "has an extent outside its stream"))
     }
 }
@@ -68,6 +76,7 @@ pub(super) fn into_memory(plan: &Plan<'_>, out: &mut [u8], threads: Threads, pro
             let Some((piece, room)) = take() else { break };
             let reader = plan.reader(&piece)?;
             if piece.within == (0..reader.plaintext_len(piece.position)) {
+                desk.decrypted = None;
                 reader.decrypt_into(piece.position, &mut desk.part, &mut desk.buffer, room)?;
             } else {
                 room.copy_from_slice(desk.plaintext(reader, &piece)?);

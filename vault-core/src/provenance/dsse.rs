@@ -126,13 +126,13 @@ impl Envelope {
 
     /// Which of these keys signed the payload: each at most once, in the order of `keys`.
     pub fn signed_by<'a>(&self, keys: &'a [VerifyingKey]) -> Vec<&'a VerifyingKey> {
-        keys.iter().filter(|key| self.signature_by(key).is_some()).collect()
+        keys.iter().filter(|key| !self.signatures_by(key).is_empty()).collect()
     }
 
-    /// The first valid signature by this key.
-    pub fn signature_by(&self, key: &VerifyingKey) -> Option<&Signature> {
+    /// The valid signatures by this key.
+    pub fn signatures_by(&self, key: &VerifyingKey) -> Vec<&Signature> {
         let message = pae(&self.payload_type, &self.payload);
-        self.signatures.iter().find(|signature| key.verify(&message, &signature.sig))
+        self.signatures.iter().filter(|signature| key.verify(&message, &signature.sig)).collect()
     }
 }
 

@@ -133,6 +133,21 @@ fn an_input_that_changes_while_it_is_sealed_publishes_nothing() {
 }
 
 #[test]
+fn a_folder_that_became_a_link_is_not_followed() {
+    let fixture = Fixture::new();
+    let (root, secret) = (fixture.dir.path().join("staging-in"), fixture.dir.path().join("staging-secret"));
+    for folder in [root.join("z"), secret.clone()] {
+        fs::create_dir_all(&folder).expect("folder");
+        fs::write(folder.join("f"), folder.display().to_string()).expect("written");
+    }
+    let inputs = crate::source::files_below(&root, Symlinks::Refuse).expect("a file");
+    fs::remove_dir_all(root.join("z")).expect("removed");
+    std::os::unix::fs::symlink(&secret, root.join("z")).expect("link");
+    let error = fixture.vault.seal(fixture.request("m:1", inputs), &()).expect_err("swapped");
+    assert!(error.to_string().ends_with("another file took its place"), "{error}");
+}
+
+#[test]
 fn a_reader_that_fails_is_an_error_and_nothing_is_published() {
     struct Broken;
     impl Read for Broken {

@@ -12,7 +12,7 @@ use crate::{
     floe::Encryptor,
     manifest::Stream,
     parts::{Sink, Staged},
-    tree::{Layout, PartSize, SEGMENT, SegmentHasher, part_hash},
+    tree::{Layout, MAX_STREAM, PartSize, SEGMENT, SegmentHasher, part_hash},
 };
 
 /// Encrypts and stores the segments of one stream.
@@ -57,6 +57,9 @@ impl StreamWriter {
 
     /// Encrypts, hashes and stores one segment, in one buffer. Returns whether the stream is complete.
     pub(super) fn write(&self, position: u64, is_final: bool, segment: &mut [u8], sink: &dyn Sink) -> Result<bool> {
+        if position >= MAX_STREAM / SEGMENT as u64 {
+            return Err(Error::Misuse("a file is longer than a stream can be: 2 TiB".into()));
+        }
         self.encryptor.encrypt_in_place(position, is_final, segment)?;
         let offset = position % self.per_part() * SEGMENT as u64;
         let mut hasher = if is_final && offset == 0 { SegmentHasher::alone() } else { SegmentHasher::at(offset) };

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Data, Input};
+use super::{Data, FileId, Input};
 use crate::{
     error::{Error, Result},
     names::FilePath,
@@ -103,7 +103,7 @@ fn input(relative: &str, real: PathBuf, metadata: &fs::Metadata) -> Result<Input
     }
     let path = FilePath::new(relative).map_err(|rule| Error::Misuse(format!("path {relative:?} {rule}")))?;
     let executable = metadata.permissions().mode() & 0o100 != 0;
-    Ok(Input { path, executable, data: Data::Path(real) })
+    Ok(Input { path, executable, data: Data::Found(real, FileId::of(metadata)) })
 }
 
 fn not_found_or_storage(what: &str, e: std::io::Error) -> Error {

@@ -15,8 +15,8 @@ use crate::{
 
 /// The highest generation that is looked at. A store could claim any number.
 const MAX_GENERATION: u64 = (1 << 53) - 1;
-/// The most generations that are looked at, from the highest down.
-const MAX_LOOKS: usize = 1000;
+/// The most generations that are looked at, from the highest down: each may be 4 MiB of somebody's junk.
+const MAX_LOOKS: usize = 100;
 
 /// The recipients of an artifact that count: the highest generation that is valid.
 #[derive(Debug, Clone)]
@@ -29,8 +29,6 @@ pub struct Access {
     pub signers: Vec<KeyId>,
     /// The BLAKE3 of its payload, which the next generation names.
     pub digest: blake3::Hash,
-    /// The highest number taken, valid or not.
-    pub highest: u64,
     /// What was found above it and does not count.
     pub skipped: Vec<Skipped>,
 }
@@ -57,14 +55,13 @@ impl Vault {
     /// [`Error::Untrusted`] if no generation is valid; [`Error::Storage`].
     pub fn access(&self, artifact: &Artifact, policy: &Policy) -> Result<Access> {
         let numbers = self.generations(artifact)?;
-        let highest = numbers.last().copied().unwrap_or_default();
         let mut skipped = Vec::new();
         for &generation in numbers.iter().rev().take(MAX_LOOKS) {
             match self.generation(artifact, policy, generation) {
                 Ok((record, digest)) => {
                     let stanzas = record.predicate.stanzas()?;
                     let signers = record.signers().to_vec();
-                    return Ok(Access { generation, stanzas, signers, digest, highest, skipped });
+                    return Ok(Access { generation, stanzas, signers, digest, skipped });
                 }
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 Err(reason) => skipped.push(Skipped { generation, reason }),

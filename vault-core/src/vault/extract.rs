@@ -65,10 +65,10 @@ pub fn extract(opened: &Opened<'_>, destination: Destination<'_>, progress: &dyn
 struct Partial(PathBuf);
 
 impl Partial {
-    fn beside(parent: &Path, name: &str) -> Result<Self> {
+    fn inside(parent: &Path) -> Result<Self> {
         let mut random = [0; 8];
         fill_random(&mut random)?;
-        let path = parent.join(format!(".{name}.mvault-partial-{}", hex::encode(random)));
+        let path = parent.join(format!(".mvault-partial-{}", hex::encode(random)));
         make_folder(&path)?;
         Ok(Self(path))
     }
@@ -89,21 +89,19 @@ fn one_file(
     progress: &dyn Progress,
 ) -> Result<()> {
     refuse_existing(target)?;
-    let (parent, name) = split(target)?;
-    let partial = Partial::beside(parent, name)?;
+    let partial = Partial::inside(parent_of(target)?)?;
     let made = partial.0.join("file");
     write(opened, file, range, &made, progress)?;
     publish(&made, target)
 }
 
 fn new_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> Result<()> {
-    let (parent, name) = split(folder)?;
-    let partial = Partial::beside(parent, name)?;
+    let partial = Partial::inside(parent_of(folder)?)?;
     let made = partial.0.join("files");
     make_folder(&made)?;
     for file in opened.index().files() {
         let path = made.join(file.path.as_str());
-        make_parents(&made, file)?;
+        make_parents(&made, file, &mut Vec::new())?;
         write(opened, file, 0..file.size, &path, progress)?;
     }
     publish(&made, folder)
@@ -112,30 +110,44 @@ fn new_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> Re
 fn into_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> Result<()> {
     let files = opened.index().files();
     for file in files {
-        refuse_existing(&folder.join(file.path.as_str()))?;
+        refuse_in_the_way(folder, file)?;
     }
-    let partial = Partial::beside(folder, "open")?;
+    let partial = Partial::inside(folder)?;
     for (number, file) in files.iter().enumerate() {
         write(opened, file, 0..file.size, &partial.0.join(number.to_string()), progress)?;
     }
-    let mut published = Published(Vec::new());
+    let mut published = Published::default();
     for (number, file) in files.iter().enumerate() {
         let target = folder.join(file.path.as_str());
-        make_parents(folder, file)?;
+        make_parents(folder, file, &mut published.folders)?;
         publish(&partial.0.join(number.to_string()), &target)?;
-        published.0.push(target);
+        published.files.push(target);
     }
-    published.0.clear();
+    published.keep();
     Ok(())
 }
 
-/// Files that have their final names although not all have; removed again when dropped.
-struct Published(Vec<PathBuf>);
+/// Files that have their final names although not all have, and folders made for them; removed again when dropped.
+#[derive(Default)]
+struct Published {
+    files: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+}
+
+impl Published {
+    fn keep(mut self) {
+        self.files.clear();
+        self.folders.clear();
+    }
+}
 
 impl Drop for Published {
     fn drop(&mut self) {
-        for path in &self.0 {
+        for path in &self.files {
             let _ = fs::remove_file(path);
+        }
+        for path in self.folders.iter().rev() {
+            let _ = fs::remove_dir(path);
         }
     }
 }
@@ -156,19 +168,37 @@ fn write(
     })
 }
 
-/// Makes the folders above a file, below `root`. A symbolic link on the way is refused: it could lead anywhere.
-fn make_parents(root: &Path, file: &index::File) -> Result<()> {
-    let mut path = root.to_path_buf();
-    let mut segments = file.path.as_str().split('/').peekable();
-    while let Some(segment) = segments.next() {
-        if segments.peek().is_none() {
-            break;
-        }
-        path.push(segment);
-        match path.symlink_metadata() {
+/// The folders above a file, below `root`, from the top.
+fn parents<'a>(root: &'a Path, file: &'a index::File) -> impl Iterator<Item = PathBuf> + 'a {
+    let path = file.path.as_str();
+    path.match_indices('/').map(move |(at, _)| root.join(&path[..at]))
+}
+
+/// Refuses a file that exists, and anything but a folder where one must be. A symbolic link could lead anywhere.
+fn refuse_in_the_way(root: &Path, file: &index::File) -> Result<()> {
+    for folder in std::iter::once(root.to_path_buf()).chain(parents(root, file)) {
+        let is_root = folder == root;
+        let found = if is_root { folder.metadata() } else { folder.symlink_metadata() };
+        match found {
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(Error::Conflict { what: path.display().to_string() }),
-            Err(_) => make_folder(&path)?,
+            Ok(_) => return Err(Error::Conflict { what: folder.display().to_string() }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !is_root => return Ok(()),
+            Err(e) => return Err(Error::storage(folder.display())(e)),
+        }
+    }
+    refuse_existing(&root.join(file.path.as_str()))
+}
+
+/// Makes the folders above a file, below `root`, and adds those that are new to `made`.
+fn make_parents(root: &Path, file: &index::File, made: &mut Vec<PathBuf>) -> Result<()> {
+    for folder in parents(root, file) {
+        match folder.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(Error::Conflict { what: folder.display().to_string() }),
+            Err(_) => {
+                make_folder(&folder)?;
+                made.push(folder);
+            }
         }
     }
     Ok(())
@@ -200,9 +230,9 @@ fn publish(made: &Path, target: &Path) -> Result<()> {
     }
 }
 
-fn split(path: &Path) -> Result<(&Path, &str)> {
-    let unfit = || Error::Misuse(format!("{} cannot be made: it has no name of its own", path.display()));
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unfit)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((parent, name))
+fn parent_of(path: &Path) -> Result<&Path> {
+    if path.file_name().is_none() {
+        return Err(Error::Misuse(format!("{} cannot be made: it has no name of its own", path.display())));
+    }
+    Ok(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }

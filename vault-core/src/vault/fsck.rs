@@ -161,11 +161,22 @@ impl Vault {
     ) -> Result<()> {
         match verify::contents(manifest, &self.store, threads, progress) {
             Ok(_) => Ok(()),
-            Err(Error::Corrupt { .. }) => {
-                verify::damage(manifest, &self.store, &(), &mut |error| report(Finding::Damaged { artifact, error }))
-            }
+            Err(Error::Corrupt { .. }) => verify::damage(manifest, &self.store, &Counted(progress), &mut |error| {
+                report(Finding::Damaged { artifact, error })
+            }),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Stops when the caller wants to, and counts nothing a second time.
+struct Counted<'a>(&'a dyn Progress);
+
+impl Progress for Counted<'_> {
+    fn advance(&self, _bytes: u64) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
     }
 }
 

@@ -77,7 +77,7 @@ impl Vault {
         let what = format!("provenance of {digest}");
         let mut refusal = Error::Untrusted { what: what.clone(), why: "is missing" };
         for path in self.attestation_paths(digest)? {
-            let Some(envelope) = self.store.read(&path, MAX_ENVELOPE)? else { continue };
+            let Some(envelope) = self.read_attestation(&path)? else { continue };
             let statement = policy.statement::<Provenance>(&envelope, &what);
             match statement.and_then(|statement| statement.manifest(&bytes)) {
                 Ok(manifest) => return Ok(Artifact { name: None, digest, manifest, subject }),
@@ -90,11 +90,21 @@ impl Vault {
         Err(refusal)
     }
 
+    /// The envelope under this path, if it is what its name says.
+    fn read_attestation(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.store.read(path, MAX_ENVELOPE) {
+            Ok(envelope) => Ok(envelope.filter(|envelope| is_named_by_hash(path, envelope))),
+            Err(Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn attestation_paths(&self, digest: ArtifactDigest) -> Result<Vec<String>> {
         let folder = attestations_folder(digest);
         let mut paths = Vec::new();
         self.store.list(&folder, &mut |entry| {
-            if stem(&entry.path, &folder).is_some() && paths.len() < MAX_ATTESTATIONS {
+            let named = stem(&entry.path, &folder).is_some_and(|stem| ArtifactDigest::from_hex(stem).is_ok());
+            if named && paths.len() < MAX_ATTESTATIONS {
                 paths.push(entry.path);
             }
             Ok(())
@@ -103,23 +113,23 @@ impl Vault {
         Ok(paths)
     }
 
-    /// The attestations beside an artifact, and who signed them. One whose name is not its SHA-256 is signed by nobody.
+    /// The attestations beside an artifact, and who signed them. One whose name is not its SHA-256 is
+    /// damaged, and signed by nobody.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn attestations(&self, artifact: &Artifact, policy: &Policy) -> Result<Vec<Attestation>> {
         let mut found = Vec::new();
         for path in self.attestation_paths(artifact.digest)? {
-            let envelope = match self.store.read(&path, MAX_ENVELOPE) {
-                Ok(Some(envelope)) => envelope,
-                Ok(None) | Err(Error::Corrupt { .. }) => continue,
-                Err(error) => return Err(error),
+            let Some(envelope) = self.read_attestation(&path)? else {
+                found.push(Attestation { path, predicate_type: "damaged".into(), signers: Vec::new() });
+                continue;
             };
             let predicate_type = claimed_type(&envelope);
             let signers = policy
                 .statement::<Provenance>(&envelope, "attestation")
                 .ok()
-                .filter(|statement| statement.subject == artifact.subject && is_named_by_hash(&path, &envelope))
+                .filter(|statement| statement.subject == artifact.subject)
                 .map(|statement| statement.signers().to_vec());
             found.push(Attestation { path, predicate_type, signers: signers.unwrap_or_default() });
         }
@@ -146,5 +156,6 @@ fn claimed_type(envelope: &[u8]) -> String {
         .ok()
         .and_then(|envelope| serde_json::from_slice::<serde_json::Value>(envelope.payload()).ok());
     let claimed = statement.as_ref().and_then(|statement| statement["predicateType"].as_str());
-    claimed.unwrap_or("unreadable").chars().filter(|c| !c.is_control()).take(256).collect()
+    let is_uri = |text: &&str| text.len() <= 200 && text.contains(':') && text.bytes().all(|b| b.is_ascii_graphic());
+    claimed.filter(is_uri).unwrap_or("of no type").to_owned()
 }

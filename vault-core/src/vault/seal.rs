@@ -54,7 +54,9 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Conflict`] if the version exists, also if it differs only by case: noticed before anything is sealed,
-    /// and again at the commit. Otherwise as [`seal::seal`]. After an error nothing is published.
+    /// and again before the commit (two seals that commit twins at the very same moment both succeed). Otherwise as
+    /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
+    /// created: then the version is there, but may not survive a power cut.
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
         let SealRequest { name, inputs, audience, signer, provenance, options } = request;
         audience.check()?;
@@ -75,6 +77,8 @@ impl Vault {
         self.attest(digest, &sign(subject, provenance, signer)?)?;
         self.store.sync()?;
 
+        // Somebody may have published the name, or its twin, while this was being sealed.
+        self.check_name_is_free(&name)?;
         let record = sign(subject, VersionRecord::new(&name)?, signer)?;
         self.commit_version(&name, &record)?;
         Ok(Receipt {

@@ -10,8 +10,8 @@ use crate::{
     wrap::{self, Audience, Keyring},
 };
 
-/// How often a number that another writer took is tried again with the next.
-const MAX_TRIES: usize = 16;
+/// How many numbers that are taken, by other writers or by junk, are passed over.
+const MAX_TRIES: u64 = 1000;
 
 /// What is to change about the recipients.
 #[derive(Debug, Default)]
@@ -40,21 +40,33 @@ impl Vault {
         change: &Change,
         signer: &SigningKey,
     ) -> Result<Access> {
+        let mut current = self.access(artifact, policy)?;
+        let mut generation = current.generation;
         for _ in 0..MAX_TRIES {
-            let current = self.access(artifact, policy)?;
             let stanzas = changed(artifact, &current, ring, change)?;
             if stanzas == current.stanzas {
                 return Ok(current);
             }
-            let generation = current.highest + 1;
+            // The first number that is free, not the one behind the highest: junk under a high number burns only itself.
+            generation += 1;
             let record = RecipientsRecord::new(generation, Some(current.digest), &stanzas)?;
             let envelope = sign(artifact.subject, record, signer)?;
             let path = recipients_path(artifact.digest, generation);
             match self.store.create(&path, &envelope)? {
-                Created::Exists if self.demand(&path, envelope.len() as u64).ok().as_ref() != Some(&envelope) => {}
+                Created::Exists if self.demand(&path, envelope.len() as u64).ok().as_ref() != Some(&envelope) => {
+                    // Another writer may have published a valid one meanwhile: what is changed is always the latest.
+                    let latest = self.access(artifact, policy)?;
+                    generation = generation.max(latest.generation);
+                    current = latest;
+                }
                 Created::New | Created::Exists => {
                     self.store.sync()?;
-                    return self.access(artifact, policy);
+                    let published = self.access(artifact, policy)?;
+                    if published.generation < generation {
+                        let what = format!("recipients generation {generation} of {}", artifact.digest);
+                        return Err(Error::Untrusted { what, why: "were published and are not what the store shows" });
+                    }
+                    return Ok(published);
                 }
             }
         }

@@ -96,6 +96,27 @@ fn provenance_is_attested_and_listed() {
 }
 
 #[test]
+fn junk_among_the_attestations_stops_nothing() {
+    let fixture = Fixture::new();
+    let digest = two_files(&fixture, "m:1").digest;
+    let folder = fixture.dir.path().join(attestations_folder(digest));
+    let genuine = fs::read_dir(&folder).expect("folder").map(|e| e.expect("entry").path()).next().expect("one");
+    let zeros = "0".repeat(64);
+    fs::write(folder.join("a b.dsse.json"), "junk").expect("planted");
+    std::os::unix::fs::symlink("/etc/hostname", folder.join(format!("{zeros}.dsse.json"))).expect("planted");
+    fs::copy(&genuine, folder.join(format!("{}.dsse.json", "1".repeat(64)))).expect("planted");
+    for name in ["m:1", &digest.to_string()] {
+        fixture.verify(name).expect("not a denial of service");
+        let artifact = fixture.vault.resolve(&reference(name), &fixture.policy()).expect("resolved");
+        let listed = fixture.vault.attestations(&artifact, &fixture.policy()).expect("listed");
+        assert_eq!(listed.iter().filter(|attestation| !attestation.signers.is_empty()).count(), 1);
+        assert_eq!(listed.iter().filter(|attestation| attestation.predicate_type == "damaged").count(), 2);
+    }
+    fs::remove_file(&genuine).expect("removed");
+    assert_eq!(kind(fixture.verify(&digest.to_string())), Kind::Authenticity, "a name that is not its hash");
+}
+
+#[test]
 fn every_kind_of_recipient_opens_and_nobody_else_does() {
     let mut fixture = Fixture::new();
     let post_quantum = Identity::generate(RecipientKind::XWing).expect("key");
@@ -242,7 +263,7 @@ mod sharing {
         shared.plant(6, &shared.signed(Subject::of(b"another manifest"), 6, &shared.fixture.signer));
 
         let access = shared.access();
-        assert_eq!((access.generation, access.highest), (1, 6));
+        assert_eq!(access.generation, 1);
         let reasons: Vec<_> = access.skipped.iter().map(|s| (s.generation, s.reason.to_string())).collect();
         assert_eq!(reasons.iter().map(|(generation, _)| *generation).collect::<Vec<_>>(), [6, 5, 4, 3, 2]);
         for (reason, expected) in reasons.iter().zip([
@@ -258,6 +279,19 @@ mod sharing {
 
         let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
         assert_eq!(shared.share(&add(&newcomer)).expect("shared").generation, 7);
+    }
+
+    #[test]
+    fn junk_under_the_highest_number_does_not_undo_a_removal() {
+        let mut shared = Shared::new();
+        let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
+        shared.share(&add(&newcomer)).expect("shared");
+        shared.plant(9_007_199_254_740_991, b"junk");
+        shared.plant(9_007_199_254_740_992, b"junk");
+        let remove = Change { remove: vec![newcomer.key_id()], ..Change::default() };
+        assert_eq!(shared.share(&remove).expect("removed").generation, 3);
+        shared.fixture.ring.identities = vec![newcomer];
+        assert_eq!(kind(shared.fixture.read("m:1", "config.json")), Kind::NoKey);
     }
 
     #[test]
@@ -452,7 +486,13 @@ mod extraction {
         symlink(elsewhere.path(), out.path().join("sub")).expect("link");
         assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
         assert!(names(elsewhere.path()).is_empty());
-        assert_eq!(names(out.path()), ["sub"], "what had its name already was taken back");
+        assert_eq!(names(out.path()), ["sub"], "noticed before anything was opened");
+        fs::remove_file(out.path().join("sub")).expect("removed");
+        fs::create_dir(out.path().join("sub")).expect("folder");
+        fs::write(out.path().join("sub/dir"), "mine").expect("written");
+        assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
+        assert_eq!(kind(open(&fixture, Destination::Folder(&out.path().join("sub/dir")))), Kind::Conflict);
+        assert_eq!(names(out.path()), ["sub"]);
     }
 
     #[test]
