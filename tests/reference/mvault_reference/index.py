@@ -95,6 +95,7 @@ def _folded(path: str) -> str:
 def _check_path(path: str):
     encoded = path.encode("utf-8")
     require(1 <= len(encoded) <= 4096, "a path is empty or too long")
+    require(path.count("/") < 64, "a path has more than 64 segments")
     require(unicodedata.is_normalized("NFC", path), "a path is not in NFC")
     for segment in encoded.split(b"/"):
         require(1 <= len(segment) <= 255 and segment not in (b".", b".."), "a path has a bad segment")

@@ -151,8 +151,9 @@ class Reader:
         manifest = self.artifact.manifest
         stream = manifest.index if number == INDEX_STREAM else manifest.streams[number]
         part, offset = divmod(segment * SEGMENT, manifest.part_size)
-        alone = stream.part_length(part, manifest.part_size) <= SEGMENT
-        data = self.artifact.vault.read_range(stream.parts[part], offset, stream.segment_length(segment))
+        whole = stream.part_length(part, manifest.part_size)
+        alone = whole <= SEGMENT
+        data = self.artifact.vault.read_range(stream.parts[part], offset, stream.segment_length(segment), whole)
         if segment_value(data, offset, alone) != self._values[number][segment]:
             raise IntegrityError(f"segment {segment} of stream {number} is not the one signed")
         return self._open_streams[number].decrypt_segment(data, segment, segment == stream.segments - 1)

@@ -48,10 +48,11 @@ class Vault:
         require(blake3_hash(data) == digest, f"object {digest.hex()}: its hash is not its name")
         return data
 
-    def read_range(self, digest: bytes, offset: int, length: int) -> bytes:
-        """A private copy of a range of an object, not yet checked against anything."""
+    def read_range(self, digest: bytes, offset: int, length: int, whole: int) -> bytes:
+        """A private copy of a range of an object of `whole` bytes, not yet checked against anything else."""
         try:
             with open(self.root / _object(digest), "rb") as file:
+                require(file.seek(0, 2) == whole, f"object {digest.hex()}: is not {whole} bytes long")
                 file.seek(offset)
                 data = file.read(length)
         except OSError:
