@@ -1,5 +1,5 @@
-//! The `mvault` command line: one file per verb in [`verbs`], one place for output in [`ui`], for keys and passphrases in
-//! [`secrets`], for failures in [`failure`].
+//! The `mvault` command line: one file per verb in `verbs`, one place for output in `ui`, for keys and passphrases in
+//! `secrets`, for failures in `failure`.
 #![forbid(unsafe_code)]
 #![allow(clippy::doc_markdown, reason = "comments on arguments are help texts, not documentation")]
 

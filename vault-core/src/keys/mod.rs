@@ -3,7 +3,7 @@
 //! A [`SigningKey`] signs statements and a [`VerifyingKey`] checks them (Ed25519, strictly). A [`Recipient`] is the public
 //! key a secret is wrapped to and an [`Identity`] the private key that unwraps it (HPKE, RFC 9180). [`PublicKey`] and
 //! [`PrivateKey`] are what a key file can hold; `docs/FORMAT.md` sections 9 and 10 give the bytes. [`passphrase`] turns a
-//! passphrase into a key, for key files and for passphrase recipients alike, and [`file`] creates and reads the files.
+//! passphrase into a key, for key files and for passphrase recipients alike, and [`mod@file`] creates and reads the files.
 //!
 //! ```
 //! use vault_core::keys::{Identity, PrivateKey, PublicKey, RecipientKind, SigningKey};

@@ -17,6 +17,10 @@ use crate::{
     wrap::{Audience, Keyring},
 };
 
+mod extraction;
+mod sharing;
+mod tampering;
+
 fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
     result.expect_err("refused").kind()
 }
@@ -51,6 +55,20 @@ fn a_version_is_published_once_also_under_another_case() {
     assert_eq!(fixture.objects(), before, "noticed before anything was sealed");
     two_files(&fixture, "m/1:1.0-RC");
     assert_eq!(fixture.vault.list(&fixture.policy()).expect("listed").versions.len(), 2);
+}
+
+#[test]
+fn of_many_seals_of_one_name_one_wins_and_the_others_are_told() {
+    let fixture = Fixture::new();
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let seal = || fixture.vault.seal(fixture.request("m:1", vec![input("a", b"weights")]), &());
+        let racers: Vec<_> = (0..8).map(|_| scope.spawn(seal)).collect();
+        racers.into_iter().map(|racer| racer.join().expect("no panic")).collect()
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(std::result::Result::is_ok);
+    assert_eq!(won.len(), 1);
+    assert!(lost.into_iter().all(|outcome| kind(outcome) == Kind::Conflict));
+    assert_eq!(fixture.read("m:1", "a").expect("opens"), b"weights");
 }
 
 #[test]
@@ -163,173 +181,6 @@ fn an_audience_of_nobody_or_too_many_is_refused_before_anything_is_sealed() {
     assert_eq!(fixture.objects(), before);
 }
 
-/// Sharing with somebody new, removing somebody, and what hostile generations do.
-mod sharing {
-    use super::*;
-
-    struct Shared {
-        fixture: Fixture,
-        artifact: Artifact,
-    }
-
-    impl Shared {
-        fn new() -> Self {
-            let fixture = Fixture::new();
-            two_files(&fixture, "m:1");
-            let artifact = fixture.vault.resolve(&reference("m:1"), &fixture.policy()).expect("resolved");
-            Self { fixture, artifact }
-        }
-
-        fn share(&self, change: &Change) -> Result<Access> {
-            let Self { fixture, artifact } = self;
-            fixture.vault.share(artifact, &fixture.policy(), &fixture.ring, change, &fixture.signer)
-        }
-
-        fn access(&self) -> Access {
-            self.fixture.vault.access(&self.artifact, &self.fixture.policy()).expect("access")
-        }
-
-        fn plant(&self, generation: u64, envelope: &[u8]) {
-            let path = self.fixture.dir.path().join(recipients_path(self.artifact.digest, generation));
-            fs::write(path, envelope).expect("planted");
-        }
-
-        fn generation(&self, generation: u64) -> Vec<u8> {
-            let path = self.fixture.dir.path().join(recipients_path(self.artifact.digest, generation));
-            fs::read(path).expect("there")
-        }
-
-        /// A generation signed by `signer` with the stanzas that count now.
-        fn signed(&self, subject: Subject, generation: u64, signer: &SigningKey) -> Vec<u8> {
-            let stanzas = self.access().stanzas;
-            let record = RecipientsRecord::new(generation, None, &stanzas);
-            seal::sign(subject, record.expect("legal"), signer).expect("signed")
-        }
-    }
-
-    fn add(identity: &Identity) -> Change {
-        let add = Audience { recipients: vec![identity.recipient().clone()], passphrases: Vec::new() };
-        Change { add, ..Change::default() }
-    }
-
-    #[test]
-    fn a_new_recipient_opens_and_a_removed_one_does_not() {
-        let mut shared = Shared::new();
-        let newcomer = Identity::generate(RecipientKind::XWing).expect("key");
-        let objects = |shared: &Shared| {
-            let all = shared.fixture.objects();
-            all.into_iter().filter(|path| path.components().any(|c| c.as_os_str() == "objects")).collect::<Vec<_>>()
-        };
-        let before = objects(&shared);
-        assert_eq!(shared.share(&add(&newcomer)).expect("shared").generation, 2);
-        assert_eq!(shared.share(&add(&newcomer)).expect("no change").generation, 2);
-        assert_eq!(objects(&shared), before, "no weights were touched");
-
-        let first = shared.fixture.ring.identities.remove(0);
-        shared.fixture.ring.identities.push(newcomer);
-        assert_eq!(shared.fixture.read("m:1", "config.json").expect("opens"), b"{}");
-
-        let remove = Change { remove: vec![first.key_id()], ..Change::default() };
-        assert_eq!(shared.share(&remove).expect("removed").generation, 3);
-        assert_eq!(kind(shared.share(&remove)), Kind::NotFound);
-        shared.fixture.ring.identities = vec![first];
-        assert_eq!(kind(shared.fixture.read("m:1", "config.json")), Kind::NoKey);
-    }
-
-    #[test]
-    fn the_last_recipient_cannot_be_removed_and_a_stranger_cannot_share() {
-        let mut shared = Shared::new();
-        let only = shared.fixture.ring.identities[0].key_id();
-        assert_eq!(kind(shared.share(&Change { remove: vec![only], ..Change::default() })), Kind::Usage);
-        let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
-        shared.fixture.ring = Keyring { identities: vec![newcomer], passphrases: Vec::new() };
-        let other = Identity::generate(RecipientKind::X25519).expect("key");
-        assert_eq!(kind(shared.share(&add(&other))), Kind::NoKey);
-    }
-
-    #[test]
-    fn generations_that_are_not_valid_are_skipped_reported_and_burn_their_number() {
-        let shared = Shared::new();
-        let subject = shared.artifact.subject;
-        let stranger = SigningKey::generate().expect("key");
-        let mut unsigned: serde_json::Value = serde_json::from_slice(&shared.generation(1)).expect("JSON");
-        unsigned["signatures"] = serde_json::json!([]);
-        shared.plant(2, unsigned.to_string().as_bytes());
-        shared.plant(3, &shared.signed(subject, 3, &stranger));
-        shared.plant(4, b"not an envelope");
-        // Generation 1, signed as such, presented as generation 5.
-        shared.plant(5, &shared.generation(1));
-        // A generation of another artifact.
-        shared.plant(6, &shared.signed(Subject::of(b"another manifest"), 6, &shared.fixture.signer));
-
-        let access = shared.access();
-        assert_eq!(access.generation, 1);
-        let reasons: Vec<_> = access.skipped.iter().map(|s| (s.generation, s.reason.to_string())).collect();
-        assert_eq!(reasons.iter().map(|(generation, _)| *generation).collect::<Vec<_>>(), [6, 5, 4, 3, 2]);
-        for (reason, expected) in reasons.iter().zip([
-            "another artifact",
-            "another generation",
-            "envelope",
-            "no valid signature",
-            "not signed",
-        ]) {
-            assert!(reason.1.contains(expected), "{reason:?}");
-        }
-        assert!(shared.fixture.read("m:1", "config.json").is_ok(), "not a denial of service");
-
-        let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
-        assert_eq!(shared.share(&add(&newcomer)).expect("shared").generation, 7);
-    }
-
-    #[test]
-    fn junk_under_the_highest_number_does_not_undo_a_removal() {
-        let mut shared = Shared::new();
-        let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
-        shared.share(&add(&newcomer)).expect("shared");
-        shared.plant(9_007_199_254_740_991, b"junk");
-        shared.plant(9_007_199_254_740_992, b"junk");
-        let remove = Change { remove: vec![newcomer.key_id()], ..Change::default() };
-        assert_eq!(shared.share(&remove).expect("removed").generation, 3);
-        shared.fixture.ring.identities = vec![newcomer];
-        assert_eq!(kind(shared.fixture.read("m:1", "config.json")), Kind::NoKey);
-    }
-
-    #[test]
-    fn a_foreign_stanza_in_a_signed_generation_does_not_unlock() {
-        let shared = Shared::new();
-        let other = Fixture::new();
-        two_files(&other, "m:1");
-        let theirs = other.vault.resolve(&reference("m:1"), &other.policy()).expect("resolved");
-        let stanzas = other.vault.access(&theirs, &other.policy()).expect("access").stanzas;
-        let record = RecipientsRecord::new(2, None, &stanzas).expect("legal");
-        let envelope = seal::sign(shared.artifact.subject, record, &shared.fixture.signer).expect("signed");
-        shared.plant(2, &envelope);
-        let policy = shared.fixture.policy();
-        assert_eq!(kind(shared.fixture.vault.unlock(&shared.artifact, &policy, &other.ring)), Kind::NoKey);
-    }
-
-    #[test]
-    fn stanzas_added_dropped_or_reordered_break_the_signature() {
-        let shared = Shared::new();
-        let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
-        shared.share(&add(&newcomer)).expect("shared");
-        let envelope = shared.generation(2);
-        let parsed = crate::provenance::Envelope::parse(&envelope).expect("envelope");
-        let statement = Statement::<RecipientsRecord>::parse(parsed.payload()).expect("statement");
-        let stanzas = statement.predicate.stanzas().expect("legal");
-        let reordered = [stanzas[1].clone(), stanzas[0].clone()];
-        let added = [stanzas[0].clone(), stanzas[1].clone(), stanzas[0].clone()];
-        for forged in [&stanzas[..1], &reordered[..], &added[..]] {
-            let record = RecipientsRecord::new(2, None, forged).expect("legal");
-            let payload = Statement { subject: shared.artifact.subject, predicate: record }.to_vec().expect("written");
-            let mut json: serde_json::Value = serde_json::from_slice(&envelope).expect("JSON");
-            json["payload"] = canonical::encode_base64(&payload).into();
-            shared.plant(2, json.to_string().as_bytes());
-            assert_eq!(shared.access().generation, 1);
-        }
-    }
-}
-
 #[test]
 fn a_crash_at_any_write_leaves_the_vault_valid_and_the_next_seal_succeeds() {
     let data = bytes(9 * PAYLOAD, 1);
@@ -423,247 +274,6 @@ fn fsck_names_everything_that_is_wrong() {
     assert!(damaged[2].starts_with("part 1 of stream 0") && damaged[2].ends_with("is missing"));
     for expected in ["Unpublished", "Orphan", "Foreign"] {
         assert_eq!(text.iter().filter(|finding| finding.starts_with(expected)).count(), 1, "{expected}: {text:?}");
-    }
-}
-
-/// What an extraction leaves behind, and what it refuses.
-mod extraction {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-
-    fn open(fixture: &Fixture, destination: Destination<'_>) -> Result<()> {
-        let policy = fixture.policy();
-        let artifact = fixture.vault.resolve(&reference("m:1"), &policy)?;
-        let opened = fixture.vault.open_artifact(&artifact, &policy, &fixture.ring, reading())?;
-        extract(&opened, destination, &())
-    }
-
-    fn fixture() -> Fixture {
-        let fixture = Fixture::new();
-        let data = bytes(9 * PAYLOAD, 1);
-        let mut inputs = vec![input("sub/dir/b", b"2"), input("empty", b"")];
-        inputs.push(crate::source::Input { executable: true, ..input("a.bin", &data) });
-        fixture.vault.seal(fixture.request("m:1", inputs), &()).expect("sealed");
-        fixture
-    }
-
-    fn names(path: &std::path::Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(path)
-            .expect("folder")
-            .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn files_keep_their_paths_and_executable_bits_and_are_private() {
-        let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
-        for target in [out.path().join("new"), out.path().to_path_buf()] {
-            open(&fixture, Destination::Folder(&target)).expect("opened");
-            assert_eq!(fs::read(target.join("a.bin")).expect("read"), bytes(9 * PAYLOAD, 1));
-            assert_eq!(fs::read(target.join("sub/dir/b")).expect("read"), b"2");
-            assert_eq!(fs::read(target.join("empty")).expect("read"), b"");
-            let mode = |name: &str| fs::metadata(target.join(name)).expect("there").permissions().mode() & 0o777;
-            assert_eq!((mode("a.bin"), mode("empty"), mode("sub")), (0o700, 0o600, 0o700));
-        }
-        assert_eq!(names(out.path()), ["a.bin", "empty", "new", "sub"]);
-    }
-
-    #[test]
-    fn nothing_that_exists_is_replaced_and_links_are_not_followed() {
-        let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
-        fs::write(out.path().join("empty"), "mine").expect("written");
-        assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
-        assert_eq!(names(out.path()), ["empty"]);
-        let target = out.path().join("empty");
-        let file = Destination::File { path: "a.bin", target: &target };
-        assert_eq!(kind(open(&fixture, file)), Kind::Conflict);
-        fs::remove_file(&target).expect("removed");
-
-        let elsewhere = tempfile::tempdir().expect("folder");
-        symlink(elsewhere.path(), out.path().join("sub")).expect("link");
-        assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
-        assert!(names(elsewhere.path()).is_empty());
-        assert_eq!(names(out.path()), ["sub"], "noticed before anything was opened");
-        fs::remove_file(out.path().join("sub")).expect("removed");
-        fs::create_dir(out.path().join("sub")).expect("folder");
-        fs::write(out.path().join("sub/dir"), "mine").expect("written");
-        assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
-        assert_eq!(kind(open(&fixture, Destination::Folder(&out.path().join("sub/dir")))), Kind::Conflict);
-        assert_eq!(names(out.path()), ["sub"]);
-    }
-
-    #[test]
-    fn after_a_failure_nothing_is_left() {
-        let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
-        let policy = fixture.policy();
-        let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
-        let last = artifact.manifest.streams[0].parts[1];
-        let path = fixture.dir.path().join(crate::parts::object_path(&last));
-        let mut part = fs::read(&path).expect("read");
-        let end = part.len() - 1;
-        part[end] ^= 1;
-        fs::write(&path, part).expect("written");
-        let new = out.path().join("new");
-        let single = out.path().join("single");
-        for destination in [
-            Destination::Folder(&new),
-            Destination::Folder(out.path()),
-            Destination::File { path: "a.bin", target: &single },
-        ] {
-            assert_eq!(kind(open(&fixture, destination)), Kind::Integrity);
-            assert!(names(out.path()).is_empty(), "{:?}", names(out.path()));
-        }
-        let good = Destination::File { path: "sub/dir/b", target: &single };
-        open(&fixture, good).expect("an undamaged file opens");
-        assert_eq!(fs::read(&single).expect("read"), b"2");
-    }
-}
-
-/// Segments and parts moved, cut, doubled: keyless verification and opening both notice, before anything is used.
-mod tampering {
-    use super::*;
-
-    const MIB: usize = 1 << 20;
-
-    fn refused(fixture: &Fixture, what: &str) {
-        assert_eq!(kind(fixture.verify("m:1")), Kind::Integrity, "{what}: verify");
-        assert_eq!(kind(fixture.read("m:1", "a")), Kind::Integrity, "{what}: open");
-    }
-
-    #[test]
-    fn changed_parts_are_refused_and_restored_ones_pass() {
-        let fixture = Fixture::new();
-        let data = bytes(20 * PAYLOAD, 1);
-        fixture.seal("m:1", &[("a", &data), ("b", &data)]);
-        fixture.seal("m:2", &[("a", &data), ("b", &data)]);
-        let manifest = |name: &str| {
-            fixture.vault.resolve(&reference(name), &fixture.policy()).expect("resolved").manifest.into_inner()
-        };
-        let (one, two) = (manifest("m:1"), manifest("m:2"));
-        let path = |hash: &blake3::Hash| fixture.dir.path().join(crate::parts::object_path(hash));
-        let target = path(&one.streams[0].parts[0]);
-        let good = fs::read(&target).expect("read");
-        let with = |change: &dyn Fn(&mut Vec<u8>)| {
-            let mut part = good.clone();
-            change(&mut part);
-            part
-        };
-        let segment = |part: &[u8], i: usize| part[i * MIB..(i + 1) * MIB].to_vec();
-        let put = |part: &mut Vec<u8>, i: usize, bytes: &[u8]| part[i * MIB..(i + 1) * MIB].copy_from_slice(bytes);
-        let other_file = fs::read(path(&one.streams[1].parts[0])).expect("read");
-        let other_seal = fs::read(path(&two.streams[0].parts[0])).expect("read");
-        let other_part = fs::read(path(&one.streams[0].parts[1])).expect("read");
-        let cases: Vec<(&str, Vec<u8>)> = vec![
-            ("a segment dropped", with(&|p| drop(p.drain(MIB..2 * MIB)))),
-            ("cut by a byte", with(&|p| p.truncate(p.len() - 1))),
-            ("cut by a segment", with(&|p| p.truncate(p.len() - MIB))),
-            ("emptied", Vec::new()),
-            ("a byte appended", with(&|p| p.push(0))),
-            ("a segment appended", with(&|p| p.extend_from_within(..MIB))),
-            (
-                "two segments swapped",
-                with(&|p| {
-                    let (a, b) = (segment(p, 1), segment(p, 2));
-                    put(p, 1, &b);
-                    put(p, 2, &a);
-                }),
-            ),
-            ("a segment doubled", with(&|p| p.copy_within(MIB..2 * MIB, 2 * MIB))),
-            (
-                "reversed",
-                with(&|p| {
-                    let all: Vec<_> = (0..8).rev().flat_map(|i| segment(p, i)).collect();
-                    *p = all;
-                }),
-            ),
-            ("a segment of another file", with(&|p| put(p, 1, &segment(&other_file, 1)))),
-            ("a segment of another seal of the same input", with(&|p| put(p, 1, &segment(&other_seal, 1)))),
-            ("another part of the same stream", other_part),
-            ("the length field says final", with(&|p| p[..4].copy_from_slice(&(1u32 << 20).to_be_bytes()))),
-        ];
-        for (what, part) in cases {
-            fs::write(&target, part).expect("written");
-            refused(&fixture, what);
-        }
-        fs::remove_file(&target).expect("removed");
-        refused(&fixture, "a part removed");
-        fs::write(&target, &good).expect("restored");
-        fixture.verify("m:1").expect("restored");
-        assert!(fixture.read("m:1", "a").expect("restored") == data);
-
-        let tree = path(&one.streams[0].tree.expect("a tree"));
-        let mut bad = fs::read(&tree).expect("read");
-        bad.swap(0, 32);
-        fs::write(&tree, bad).expect("written");
-        refused(&fixture, "a tree changed");
-    }
-
-    #[test]
-    fn a_part_swapped_after_it_was_checked_changes_nothing() {
-        let fixture = Fixture::new();
-        let data = bytes(3 * PAYLOAD, 1);
-        fixture.seal("m:1", &[("a", &data)]);
-        let policy = fixture.policy();
-        let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
-        let opened = fixture.vault.open_artifact(&artifact, &policy, &fixture.ring, reading()).expect("opened");
-        let file = opened.index().file("a").expect("there");
-        let buffer = opened.read(file, &()).expect("read");
-        // Now the store lies: what was read stays as it was, what is read next is refused.
-        let part = fixture.dir.path().join(crate::parts::object_path(&artifact.manifest.streams[0].parts[0]));
-        fs::write(&part, vec![0; fs::metadata(&part).expect("there").len().try_into().expect("small")])
-            .expect("written");
-        assert!(buffer[..] == data[..]);
-        assert_eq!(kind(opened.read(file, &())), Kind::Integrity);
-        let mut given = Vec::new();
-        let mut take = |piece: &[u8]| {
-            given.extend_from_slice(piece);
-            Ok(())
-        };
-        let streamed = opened.stream(file, 0..file.size, &mut take, &());
-        assert!(streamed.is_err() && given.is_empty(), "nothing unauthenticated comes out");
-    }
-
-    /// Every bit of every object of a small vault, one after the other: no change goes unnoticed, and none panics.
-    #[test]
-    fn no_flipped_bit_goes_unnoticed() {
-        let fixture = Fixture::new();
-        fixture.seal("m:1", &[("a", b"weights"), ("b/c", b"more weights")]);
-        let policy = fixture.policy();
-        let vault_json = fixture.dir.path().join(VAULT_JSON);
-        for path in fixture.objects().into_iter().filter(|path| *path != vault_json) {
-            let good = fs::read(&path).expect("read");
-            let artifact_files = path.display().to_string();
-            for at in 0..good.len() {
-                let mut bad = good.clone();
-                bad[at] ^= 1 << (at % 8);
-                fs::write(&path, &bad).expect("written");
-                let outcome = check(&fixture, &policy);
-                assert!(outcome.is_err(), "byte {at} of {artifact_files}");
-            }
-            fs::write(&path, &good).expect("restored");
-        }
-        check(&fixture, &policy).expect("restored");
-    }
-
-    /// All that a reader and an auditor look at. Members that DSSE tells readers to ignore are compared as parsed.
-    fn check(fixture: &Fixture, policy: &Policy) -> std::result::Result<(), String> {
-        let text = |e: Error| e.to_string();
-        let artifact = fixture.vault.resolve(&reference("m:1"), policy).map_err(text)?;
-        fixture.vault.verify(&artifact, threads(1), &()).map_err(text)?;
-        let access = fixture.vault.access(&artifact, policy).map_err(text)?;
-        if !access.skipped.is_empty() {
-            return Err("a generation was skipped".into());
-        }
-        if fixture.vault.attestations(&artifact, policy).map_err(text)?.iter().any(|a| a.signers.is_empty()) {
-            return Err("an attestation does not count".into());
-        }
-        for file in ["a", "b/c"] {
-            fixture.read("m:1", file).map_err(text)?;
-        }
-        Ok(())
     }
 }
 

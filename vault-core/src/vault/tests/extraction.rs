@@ -1,0 +1,94 @@
+//! What an extraction leaves behind, and what it refuses.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+
+fn open(fixture: &Fixture, destination: Destination<'_>) -> Result<()> {
+    let policy = fixture.policy();
+    let artifact = fixture.vault.resolve(&reference("m:1"), &policy)?;
+    let opened = fixture.vault.open_artifact(&artifact, &policy, &fixture.ring, reading())?;
+    extract(&opened, destination, &())
+}
+
+fn fixture() -> Fixture {
+    let fixture = Fixture::new();
+    let data = bytes(9 * PAYLOAD, 1);
+    let mut inputs = vec![input("sub/dir/b", b"2"), input("empty", b"")];
+    inputs.push(crate::source::Input { executable: true, ..input("a.bin", &data) });
+    fixture.vault.seal(fixture.request("m:1", inputs), &()).expect("sealed");
+    fixture
+}
+
+fn names(path: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(path)
+        .expect("folder")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn files_keep_their_paths_and_executable_bits_and_are_private() {
+    let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
+    for target in [out.path().join("new"), out.path().to_path_buf()] {
+        open(&fixture, Destination::Folder(&target)).expect("opened");
+        assert_eq!(fs::read(target.join("a.bin")).expect("read"), bytes(9 * PAYLOAD, 1));
+        assert_eq!(fs::read(target.join("sub/dir/b")).expect("read"), b"2");
+        assert_eq!(fs::read(target.join("empty")).expect("read"), b"");
+        let mode = |name: &str| fs::metadata(target.join(name)).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode("a.bin"), mode("empty"), mode("sub")), (0o700, 0o600, 0o700));
+    }
+    assert_eq!(names(out.path()), ["a.bin", "empty", "new", "sub"]);
+}
+
+#[test]
+fn nothing_that_exists_is_replaced_and_links_are_not_followed() {
+    let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
+    fs::write(out.path().join("empty"), "mine").expect("written");
+    assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
+    assert_eq!(names(out.path()), ["empty"]);
+    let target = out.path().join("empty");
+    let file = Destination::File { path: "a.bin", target: &target };
+    assert_eq!(kind(open(&fixture, file)), Kind::Conflict);
+    fs::remove_file(&target).expect("removed");
+
+    let elsewhere = tempfile::tempdir().expect("folder");
+    symlink(elsewhere.path(), out.path().join("sub")).expect("link");
+    assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
+    assert!(names(elsewhere.path()).is_empty());
+    assert_eq!(names(out.path()), ["sub"], "noticed before anything was opened");
+    fs::remove_file(out.path().join("sub")).expect("removed");
+    fs::create_dir(out.path().join("sub")).expect("folder");
+    fs::write(out.path().join("sub/dir"), "mine").expect("written");
+    assert_eq!(kind(open(&fixture, Destination::Folder(out.path()))), Kind::Conflict);
+    assert_eq!(kind(open(&fixture, Destination::Folder(&out.path().join("sub/dir")))), Kind::Conflict);
+    assert_eq!(names(out.path()), ["sub"]);
+}
+
+#[test]
+fn after_a_failure_nothing_is_left() {
+    let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
+    let policy = fixture.policy();
+    let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
+    let last = artifact.manifest.streams[0].parts[1];
+    let path = fixture.dir.path().join(crate::parts::object_path(&last));
+    let mut part = fs::read(&path).expect("read");
+    let end = part.len() - 1;
+    part[end] ^= 1;
+    fs::write(&path, part).expect("written");
+    let new = out.path().join("new");
+    let single = out.path().join("single");
+    for destination in [
+        Destination::Folder(&new),
+        Destination::Folder(out.path()),
+        Destination::File { path: "a.bin", target: &single },
+    ] {
+        assert_eq!(kind(open(&fixture, destination)), Kind::Integrity);
+        assert!(names(out.path()).is_empty(), "{:?}", names(out.path()));
+    }
+    let good = Destination::File { path: "sub/dir/b", target: &single };
+    open(&fixture, good).expect("an undamaged file opens");
+    assert_eq!(fs::read(&single).expect("read"), b"2");
+}

@@ -1,0 +1,171 @@
+//! Sharing with somebody new, removing somebody, and what hostile generations do.
+
+use super::*;
+
+struct Shared {
+    fixture: Fixture,
+    artifact: Artifact,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let fixture = Fixture::new();
+        two_files(&fixture, "m:1");
+        let artifact = fixture.vault.resolve(&reference("m:1"), &fixture.policy()).expect("resolved");
+        Self { fixture, artifact }
+    }
+
+    fn share(&self, change: &Change) -> Result<Access> {
+        let Self { fixture, artifact } = self;
+        fixture.vault.share(artifact, &fixture.policy(), &fixture.ring, change, &fixture.signer)
+    }
+
+    fn access(&self) -> Access {
+        self.fixture.vault.access(&self.artifact, &self.fixture.policy()).expect("access")
+    }
+
+    fn plant(&self, generation: u64, envelope: &[u8]) {
+        let path = self.fixture.dir.path().join(recipients_path(self.artifact.digest, generation));
+        fs::write(path, envelope).expect("planted");
+    }
+
+    fn generation(&self, generation: u64) -> Vec<u8> {
+        let path = self.fixture.dir.path().join(recipients_path(self.artifact.digest, generation));
+        fs::read(path).expect("there")
+    }
+
+    /// A generation signed by `signer` with the stanzas that count now.
+    fn signed(&self, subject: Subject, generation: u64, signer: &SigningKey) -> Vec<u8> {
+        let stanzas = self.access().stanzas;
+        let record = RecipientsRecord::new(generation, None, &stanzas);
+        seal::sign(subject, record.expect("legal"), signer).expect("signed")
+    }
+}
+
+fn add(identity: &Identity) -> Change {
+    let add = Audience { recipients: vec![identity.recipient().clone()], passphrases: Vec::new() };
+    Change { add, ..Change::default() }
+}
+
+#[test]
+fn a_new_recipient_opens_and_a_removed_one_does_not() {
+    let mut shared = Shared::new();
+    let newcomer = Identity::generate(RecipientKind::XWing).expect("key");
+    let objects = |shared: &Shared| {
+        let all = shared.fixture.objects();
+        all.into_iter().filter(|path| path.components().any(|c| c.as_os_str() == "objects")).collect::<Vec<_>>()
+    };
+    let before = objects(&shared);
+    assert_eq!(shared.share(&add(&newcomer)).expect("shared").generation, 2);
+    assert_eq!(shared.share(&add(&newcomer)).expect("no change").generation, 2);
+    assert_eq!(objects(&shared), before, "no weights were touched");
+
+    let first = shared.fixture.ring.identities.remove(0);
+    shared.fixture.ring.identities.push(newcomer);
+    assert_eq!(shared.fixture.read("m:1", "config.json").expect("opens"), b"{}");
+
+    let remove = Change { remove: vec![first.key_id()], ..Change::default() };
+    assert_eq!(shared.share(&remove).expect("removed").generation, 3);
+    assert_eq!(kind(shared.share(&remove)), Kind::NotFound);
+    shared.fixture.ring.identities = vec![first];
+    assert_eq!(kind(shared.fixture.read("m:1", "config.json")), Kind::NoKey);
+}
+
+#[test]
+fn the_last_recipient_cannot_be_removed_and_a_stranger_cannot_share() {
+    let mut shared = Shared::new();
+    let only = shared.fixture.ring.identities[0].key_id();
+    assert_eq!(kind(shared.share(&Change { remove: vec![only], ..Change::default() })), Kind::Usage);
+    let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
+    shared.fixture.ring = Keyring { identities: vec![newcomer], passphrases: Vec::new() };
+    let other = Identity::generate(RecipientKind::X25519).expect("key");
+    assert_eq!(kind(shared.share(&add(&other))), Kind::NoKey);
+}
+
+#[test]
+fn generations_that_are_not_valid_are_skipped_reported_and_burn_their_number() {
+    let shared = Shared::new();
+    let subject = shared.artifact.subject;
+    let stranger = SigningKey::generate().expect("key");
+    let mut unsigned: serde_json::Value = serde_json::from_slice(&shared.generation(1)).expect("JSON");
+    unsigned["signatures"] = serde_json::json!([]);
+    shared.plant(2, unsigned.to_string().as_bytes());
+    shared.plant(3, &shared.signed(subject, 3, &stranger));
+    shared.plant(4, b"not an envelope");
+    // Generation 1, signed as such, presented as generation 5.
+    shared.plant(5, &shared.generation(1));
+    // A generation of another artifact.
+    shared.plant(6, &shared.signed(Subject::of(b"another manifest"), 6, &shared.fixture.signer));
+
+    let access = shared.access();
+    assert_eq!(access.generation, 1);
+    let reasons: Vec<_> = access.skipped.iter().map(|s| (s.generation, s.reason.to_string())).collect();
+    assert_eq!(reasons.iter().map(|(generation, _)| *generation).collect::<Vec<_>>(), [6, 5, 4, 3, 2]);
+    for (reason, expected) in
+        reasons.iter().zip(["another artifact", "another generation", "envelope", "no valid signature", "not signed"])
+    {
+        assert!(reason.1.contains(expected), "{reason:?}");
+    }
+    assert!(shared.fixture.read("m:1", "config.json").is_ok(), "not a denial of service");
+
+    let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
+    assert_eq!(shared.share(&add(&newcomer)).expect("shared").generation, 7);
+}
+
+#[test]
+fn a_million_stanzas_are_refused_by_their_length_alone() {
+    let shared = Shared::new();
+    shared.plant(2, &vec![b'['; 5 << 20]);
+    let access = shared.access();
+    assert_eq!((access.generation, access.skipped.len()), (1, 1));
+    let reason = access.skipped[0].reason.to_string();
+    assert!(reason.contains("exceeds the limit of 4194304"), "{reason}");
+}
+
+#[test]
+fn junk_under_the_highest_number_does_not_undo_a_removal() {
+    let mut shared = Shared::new();
+    let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
+    shared.share(&add(&newcomer)).expect("shared");
+    shared.plant(9_007_199_254_740_991, b"junk");
+    shared.plant(9_007_199_254_740_992, b"junk");
+    let remove = Change { remove: vec![newcomer.key_id()], ..Change::default() };
+    assert_eq!(shared.share(&remove).expect("removed").generation, 3);
+    shared.fixture.ring.identities = vec![newcomer];
+    assert_eq!(kind(shared.fixture.read("m:1", "config.json")), Kind::NoKey);
+}
+
+#[test]
+fn a_foreign_stanza_in_a_signed_generation_does_not_unlock() {
+    let shared = Shared::new();
+    let other = Fixture::new();
+    two_files(&other, "m:1");
+    let theirs = other.vault.resolve(&reference("m:1"), &other.policy()).expect("resolved");
+    let stanzas = other.vault.access(&theirs, &other.policy()).expect("access").stanzas;
+    let record = RecipientsRecord::new(2, None, &stanzas).expect("legal");
+    let envelope = seal::sign(shared.artifact.subject, record, &shared.fixture.signer).expect("signed");
+    shared.plant(2, &envelope);
+    let policy = shared.fixture.policy();
+    assert_eq!(kind(shared.fixture.vault.unlock(&shared.artifact, &policy, &other.ring)), Kind::NoKey);
+}
+
+#[test]
+fn stanzas_added_dropped_or_reordered_break_the_signature() {
+    let shared = Shared::new();
+    let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
+    shared.share(&add(&newcomer)).expect("shared");
+    let envelope = shared.generation(2);
+    let parsed = crate::provenance::Envelope::parse(&envelope).expect("envelope");
+    let statement = Statement::<RecipientsRecord>::parse(parsed.payload()).expect("statement");
+    let stanzas = statement.predicate.stanzas().expect("legal");
+    let reordered = [stanzas[1].clone(), stanzas[0].clone()];
+    let added = [stanzas[0].clone(), stanzas[1].clone(), stanzas[0].clone()];
+    for forged in [&stanzas[..1], &reordered[..], &added[..]] {
+        let record = RecipientsRecord::new(2, None, forged).expect("legal");
+        let payload = Statement { subject: shared.artifact.subject, predicate: record }.to_vec().expect("written");
+        let mut json: serde_json::Value = serde_json::from_slice(&envelope).expect("JSON");
+        json["payload"] = canonical::encode_base64(&payload).into();
+        shared.plant(2, json.to_string().as_bytes());
+        assert_eq!(shared.access().generation, 1);
+    }
+}
