@@ -1,4 +1,4 @@
-//! Memory for plaintext: page-aligned, in huge pages where there are some, wiped when dropped.
+//! Memory for plaintext: page-aligned, wiped when dropped.
 
 use std::{
     fmt, io,
@@ -30,8 +30,7 @@ impl Buffer {
         let map = MmapMut::map_anon(len).map_err(failed)?;
         #[cfg(target_os = "linux")]
         {
-            // Both are hints: a kernel without them serves as well, only slower or with larger core dumps.
-            let _ = map.advise(memmap2::Advice::HugePage);
+            // A hint: a kernel without it serves as well, with larger core dumps.
             let _ = map.advise(memmap2::Advice::DontDump);
         }
         Ok(Self { map: Some(map) })
