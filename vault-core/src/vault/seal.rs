@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Vault, attestations_folder, manifest_path, recipients_path, stem, version_path, versions_folder};
 use crate::{
     error::{Error, Result},
-    keys::SigningKey,
+    keys::Signer,
     names::{ArtifactDigest, VersionName},
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
@@ -27,7 +27,7 @@ pub struct SealRequest<'a> {
     /// Who is to be able to open it.
     pub audience: Audience,
     /// Whose signature it carries.
-    pub signer: &'a SigningKey,
+    pub signer: &'a dyn Signer,
     /// How it came to be; what every seal knows by default.
     pub provenance: Option<Provenance>,
     /// How to seal.
@@ -131,6 +131,6 @@ impl Vault {
 }
 
 /// Signs a statement about an artifact.
-pub(super) fn sign<P: Predicate>(subject: Subject, predicate: P, signer: &SigningKey) -> Result<Vec<u8>> {
-    Envelope::sign(Statement { subject, predicate }.to_vec()?, signer).to_vec()
+pub(super) fn sign<P: Predicate>(subject: Subject, predicate: P, signer: &dyn Signer) -> Result<Vec<u8>> {
+    Envelope::sign(Statement { subject, predicate }.to_vec()?, signer)?.to_vec()
 }
