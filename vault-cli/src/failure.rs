@@ -172,11 +172,34 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Untrusted { what, .. } if what.starts_with("a new signature ") => {
             "whatever holds the private key did not sign with it; check which key it uses"
         }
+        Error::Untrusted { why: "is revoked", .. } => "`mvault revoke --list` says why; it is not to be opened",
+        Error::Untrusted { why, .. } if why.contains("fork") => {
+            "somebody made two histories; do not go on before you know who: compare with what others see"
+        }
+        Error::Untrusted { why: "is not approved by enough holders", .. } => {
+            "`mvault approve` lists what is open and who approved it"
+        }
+        Error::Untrusted { why, .. } if why.contains("right") || why.contains("trust root") || why.contains("role") => {
+            "`mvault trust verify` shows who holds which role"
+        }
         Error::Untrusted { .. } => {
             "check that --signer is the public key of whoever sealed it; do not open it otherwise"
         }
+        Error::Stale { why, .. } if why.contains("seen before") => {
+            "the store shows an older state than this client saw: restore the store, or ask who changed it"
+        }
+        Error::Stale { what, .. } if what.starts_with("a statement of freshness") => {
+            "ask whoever keeps the freshness key to run `mvault freshness sign`"
+        }
+        Error::Stale { .. } => "ask for a new one; `--verify-time` judges by another time, for audits",
         Error::WrongKey { .. } => {
             "`mvault inspect` lists the recipients; ask one of them to `mvault share` it with your key"
+        }
+        Error::Conflict { what } if what.starts_with("generation ") || what.starts_with("revocation ") => {
+            "another record was first, or this one was withdrawn; look at `mvault channel log` and propose again"
+        }
+        Error::Conflict { what } if what.starts_with("a signature by key ") => {
+            "each key signs one record of a generation; withdraw your own proposal first, or let somebody else ask"
         }
         Error::Conflict { what } if what.starts_with("version ") => "versions are never replaced; choose a new version",
         Error::Conflict { .. } => "nothing is ever overwritten; choose another name or remove it first",

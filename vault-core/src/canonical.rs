@@ -24,7 +24,7 @@ where
 }
 
 /// `N` bytes, written as lower-case hexadecimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hex<const N: usize>(pub(crate) [u8; N]);
 
 impl<const N: usize> Serialize for Hex<N> {
@@ -107,6 +107,18 @@ impl Time {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// This many seconds since 1970; the last second that can be written if that is too late.
+    pub(crate) fn at(seconds: i64) -> Self {
+        let last = jiff::Timestamp::MAX.as_second();
+        Self(jiff::Timestamp::from_second(seconds.min(last)).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string())
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn seconds(&self) -> i64 {
+        // Whatever is in a `Time` was parsed or written by this type.
+        self.0.parse().map_or(i64::MIN, jiff::Timestamp::as_second)
     }
 }
 

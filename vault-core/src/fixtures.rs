@@ -70,6 +70,7 @@ impl Fixture {
             inputs,
             audience: self.audience(),
             signer: &self.signer,
+            trust_root: None,
             provenance: None,
             options: small_parts(),
         }

@@ -40,6 +40,7 @@
 //!         ],
 //!         audience: Audience { recipients: vec![identity.recipient().clone()], passphrases: Vec::new() },
 //!         signer: &signer,
+//!         trust_root: None,
 //!         provenance: None,
 //!         options: seal::Options::default(),
 //!     },

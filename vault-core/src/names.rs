@@ -5,9 +5,11 @@ use std::{fmt, str::FromStr};
 use crate::error::{Error, Result};
 
 mod path;
+mod pattern;
 
 pub use path::FilePath;
 pub(crate) use path::find_collision;
+pub use pattern::Pattern;
 
 const MAX_SEGMENTS: usize = 8;
 const MAX_SEGMENT: usize = 64;
@@ -83,6 +85,10 @@ pub struct ModelName(String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(String);
 
+/// The name of one channel of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Channel(String);
+
 macro_rules! name_type {
     ($name:ident, $what:literal, $valid:ident, $rule:literal) => {
         impl $name {
@@ -119,6 +125,12 @@ name_type!(
     "one to eight segments joined by `/`, each of 1 to 64 characters a-z 0-9 . _ - starting with a letter or digit, none `versions` or `channels`, and not `b3` alone"
 );
 name_type!(Version, "version", is_version, "1 to 128 characters A-Z a-z 0-9 . _ + - starting with a letter or digit");
+name_type!(
+    Channel,
+    "channel",
+    is_channel,
+    "1 to 64 characters a-z 0-9 . _ - starting with a letter or digit, and not `versions` or `channels`"
+);
 
 fn is_model(text: &str) -> bool {
     text != DIGEST_PREFIX
@@ -131,6 +143,10 @@ fn is_model_segment(text: &str) -> bool {
     text.len() <= MAX_SEGMENT
         && text.bytes().next().is_some_and(alphanumeric)
         && text.bytes().all(|b| alphanumeric(b) || b"._-".contains(&b))
+}
+
+fn is_channel(text: &str) -> bool {
+    is_model_segment(text) && !RESERVED.contains(&text)
 }
 
 fn is_version(text: &str) -> bool {
@@ -164,10 +180,37 @@ impl fmt::Display for VersionName {
     }
 }
 
-/// What a reader asks for: `model:version` or `b3:<hex>`.
+/// `model@channel`, a pointer that promotions move.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName {
+    /// The model.
+    pub model: ModelName,
+    /// The channel.
+    pub channel: Channel,
+}
+
+impl FromStr for ChannelName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (model, channel) =
+            text.split_once('@').ok_or_else(|| Error::Misuse(format!("{text:?} is not of the form MODEL@CHANNEL")))?;
+        Ok(Self { model: model.parse()?, channel: channel.parse()? })
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.model, self.channel)
+    }
+}
+
+/// What a reader asks for: `model:version`, `model@channel` or `b3:<hex>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reference {
+    /// What a channel points to.
+    Channel(ChannelName),
     /// A published version.
     Version(VersionName),
     /// An artifact by its digest.
@@ -182,7 +225,7 @@ impl FromStr for Reference {
             return text.parse().map(Self::Digest);
         }
         if text.contains('@') {
-            return Err(Error::Misuse(format!("{text:?}: channels are not supported yet; name a MODEL:VERSION")));
+            return text.parse().map(Self::Channel);
         }
         text.parse().map(Self::Version)
     }
@@ -191,6 +234,7 @@ impl FromStr for Reference {
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Channel(name) => name.fmt(f),
             Self::Version(name) => name.fmt(f),
             Self::Digest(digest) => digest.fmt(f),
         }
@@ -249,7 +293,8 @@ mod tests {
         let hex = blake3::hash(b"x").to_hex();
         assert!(matches!(format!("b3:{hex}").parse(), Ok(Reference::Digest(_))));
         assert!(matches!("m:1".parse(), Ok(Reference::Version(_))));
-        for bad in ["", "m", "m@production", "b3:", "b3:1.0", ":1", "m:", "m:1:2"] {
+        assert!(matches!("org/m@production".parse(), Ok(Reference::Channel(_))));
+        for bad in ["", "m", "m@", "@c", "m@versions", "m@A", "m@a/b", "m:1@c", "b3:", "b3:1.0", ":1", "m:", "m:1:2"] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }
         assert!(format!("b3:{}", hex.to_uppercase()).parse::<ArtifactDigest>().is_err());

@@ -11,9 +11,12 @@ use crate::{
     secret::fill_random,
 };
 
+mod chained;
 mod dsse;
 mod slsa;
 
+pub use chained::{Chained, Freshness, Link, MAX_REASON, Newest, Promotion, Revocation};
+pub(crate) use chained::{peek, predicate_type};
 pub use dsse::{Envelope, MAX_ENVELOPE, PAYLOAD_TYPE, Signature};
 pub use slsa::Provenance;
 
@@ -25,6 +28,12 @@ pub trait Predicate: Serialize + DeserializeOwned {
     const TYPE: &'static str;
     /// Whether a statement of this type must be canonical JSON. Ours must; those that others define need not.
     const CANONICAL: bool;
+
+    /// Whether it was made under the trust root whose version 1 has this BLAKE3. What others define names none.
+    fn belongs_to(&self, origin: &blake3::Hash) -> bool {
+        let _ = origin;
+        true
+    }
 }
 
 /// An in-toto Statement v1 about one artifact.
@@ -140,21 +149,25 @@ pub struct VersionRecord {
 impl Predicate for VersionRecord {
     const TYPE: &'static str = "https://mvault/version/v1";
     const CANONICAL: bool = true;
+
+    fn belongs_to(&self, origin: &blake3::Hash) -> bool {
+        self.trust_root == Some(Hex::from(*origin))
+    }
 }
 
 impl VersionRecord {
-    /// A record for `name`, made now, with a fresh nonce.
+    /// A record for `name`, made now, with a fresh nonce, under the trust root whose version 1 has this BLAKE3.
     ///
     /// # Errors
     /// [`Error::Storage`] if the operating system has no randomness to give.
-    pub fn new(name: &VersionName) -> Result<Self> {
+    pub fn new(name: &VersionName, trust_root: Option<blake3::Hash>) -> Result<Self> {
         let mut nonce = [0; 16];
         fill_random(&mut nonce)?;
         Ok(Self {
             created: Time::now(),
             model: name.model.to_string(),
             nonce: Hex(nonce),
-            trust_root: None,
+            trust_root: trust_root.map(Into::into),
             version: name.version.to_string(),
         })
     }
@@ -182,6 +195,10 @@ impl VersionRecord {
 impl Predicate for RecipientsRecord {
     const TYPE: &'static str = "https://mvault/recipients/v1";
     const CANONICAL: bool = true;
+
+    fn belongs_to(&self, origin: &blake3::Hash) -> bool {
+        self.is_under(origin)
+    }
 }
 
 #[cfg(test)]
@@ -190,7 +207,7 @@ mod tests {
 
     fn statement() -> Statement<VersionRecord> {
         let name = "org/llama:1.4.0".parse().expect("a name");
-        Statement { subject: Subject::of(b"manifest"), predicate: VersionRecord::new(&name).expect("randomness") }
+        Statement { subject: Subject::of(b"manifest"), predicate: VersionRecord::new(&name, None).expect("randomness") }
     }
 
     #[test]

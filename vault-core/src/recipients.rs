@@ -86,14 +86,20 @@ enum WireStanza {
 }
 
 impl RecipientsRecord {
-    /// A generation made now, behind `previous`, the BLAKE3 of the payload of the last valid one.
+    /// A generation made now, behind `previous`, the BLAKE3 of the payload of the last valid one, under the trust root
+    /// whose version 1 has the BLAKE3 `trust_root`.
     ///
     /// # Errors
     /// [`Error::Misuse`] if there is no stanza, or more than the format allows.
-    pub fn new(generation: u64, previous: Option<blake3::Hash>, stanzas: &[Stanza]) -> Result<Self> {
+    pub fn new(
+        generation: u64,
+        previous: Option<blake3::Hash>,
+        trust_root: Option<blake3::Hash>,
+        stanzas: &[Stanza],
+    ) -> Result<Self> {
         let recipients = stanzas.iter().map(WireStanza::of).collect::<Result<_>>()?;
-        let record =
-            Self { created: Time::now(), generation, previous: previous.map(Into::into), recipients, trust_root: None };
+        let (previous, trust_root) = (previous.map(Into::into), trust_root.map(Into::into));
+        let record = Self { created: Time::now(), generation, previous, recipients, trust_root };
         record.check().map_err(|e| Error::Misuse(e.to_string()))?;
         Ok(record)
     }
@@ -111,6 +117,11 @@ impl RecipientsRecord {
     /// When it claims to have been made (RFC 3339); a claim, not evidence.
     pub fn created(&self) -> &str {
         self.created.as_str()
+    }
+
+    /// Whether it was made under the trust root whose version 1 has this BLAKE3.
+    pub fn is_under(&self, trust_root: &blake3::Hash) -> bool {
+        self.trust_root == Some(Hex::from(*trust_root))
     }
 
     /// The stanzas.
@@ -225,7 +236,7 @@ mod tests {
     }
 
     fn record(stanzas: &[Stanza]) -> Result<RecipientsRecord> {
-        RecipientsRecord::new(2, Some(blake3::hash(b"")), stanzas)
+        RecipientsRecord::new(2, Some(blake3::hash(b"")), None, stanzas)
     }
 
     #[test]

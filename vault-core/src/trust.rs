@@ -1,14 +1,30 @@
 //! Whom to believe, and proof of having checked: [`Verified`] values are made here and nowhere else.
 
-use std::ops::Deref;
+use std::{ops::Deref, sync::Arc};
 
 use crate::{
     error::{Error, Result},
     keys::{KeyId, VerifyingKey},
     manifest::Manifest,
-    names::{ArtifactDigest, VersionName},
+    names::{ArtifactDigest, ModelName, VersionName},
     provenance::{Envelope, Predicate, Statement, Subject, VersionRecord},
 };
+
+mod chain;
+mod clock;
+mod memory;
+mod root;
+mod rooted;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Candidate, Reached};
+pub use clock::{Clock, TOLERANCE};
+pub use memory::{Memory, Seen};
+pub use root::{Holder, Key, MAX_ROOT, ROOT_PAYLOAD_TYPE, Release, Required, Role, Status, TrustRoot};
+pub use rooted::{Approved, Rooted};
+pub use source::{draft, duration, to_toml};
 
 /// Whose signatures are accepted.
 #[derive(Debug, Clone)]
@@ -16,9 +32,46 @@ use crate::{
 pub enum Policy {
     /// Any one of these keys.
     AnyOf(Vec<VerifyingKey>),
+    /// The keys to which a trust root gives the right.
+    Rooted(Arc<Rooted>),
     /// Nobody's is needed: whoever controls the store controls what is read. Contents are still checked against the
     /// manifest, and a manifest against the digest it was asked for by.
     InsecureSkipSignature,
+}
+
+/// What a signature is to be good for. Only a trust root tells rights apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Right<'a> {
+    roles: &'static [Role],
+    model: Option<&'a ModelName>,
+}
+
+impl<'a> Right<'a> {
+    /// To seal versions of this model; of any, where an artifact is asked for by its digest.
+    pub fn seal(model: Option<&'a ModelName>) -> Self {
+        Self { roles: &[Role::Sealer], model }
+    }
+
+    /// To say who may open versions of this model.
+    pub fn share(model: Option<&'a ModelName>) -> Self {
+        Self { roles: &[Role::Sealer, Role::Share], model }
+    }
+
+    /// To attest something about versions of this model.
+    pub fn attest(model: Option<&'a ModelName>) -> Self {
+        Self { roles: &[Role::Sealer, Role::Scanner, Role::Release], model }
+    }
+
+    /// To attest it in this role.
+    pub fn attest_as(role: Role, model: Option<&'a ModelName>) -> Self {
+        let roles: &[Role] = match role {
+            Role::Sealer => &[Role::Sealer],
+            Role::Scanner => &[Role::Scanner],
+            Role::Release => &[Role::Release],
+            _ => &[],
+        };
+        Self { roles, model }
+    }
 }
 
 /// A value that was checked against a [`Policy`]: a signature over it, or over something that fixes it, by an accepted
@@ -61,26 +114,53 @@ impl Policy {
         Ok(Self::AnyOf(keys))
     }
 
+    /// The BLAKE3 of trust root version 1, which records made under it name.
+    pub fn origin(&self) -> Option<blake3::Hash> {
+        match self {
+            Self::Rooted(rooted) => Some(rooted.origin()),
+            _ => None,
+        }
+    }
+
+    /// Whether a signature by this key would count for this.
+    pub fn accepts(&self, id: &KeyId, right: Right<'_>) -> bool {
+        match self {
+            Self::AnyOf(keys) => keys.iter().any(|key| key.key_id() == *id),
+            Self::Rooted(rooted) => rooted.accepts(id, right),
+            Self::InsecureSkipSignature => true,
+        }
+    }
+
     /// Checks an envelope and reads the statement in it, in this order. `what` names it in errors.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the bytes are no envelope, or a signed statement breaks its format;
-    /// [`Error::Untrusted`] if nobody accepted signed it.
-    pub fn statement<P: Predicate>(&self, envelope: &[u8], what: &str) -> Result<Verified<Statement<P>>> {
+    /// [`Error::Untrusted`] if nobody accepted signed it, or it belongs to another trust root.
+    pub fn statement<P: Predicate>(
+        &self,
+        envelope: &[u8],
+        right: Right<'_>,
+        what: &str,
+    ) -> Result<Verified<Statement<P>>> {
         let envelope = Envelope::parse_record(envelope)?;
-        let signers = self.signers(&envelope, what)?;
-        Ok(Verified { value: Statement::parse(envelope.payload())?, signers })
+        let signers = self.signers(&envelope, right, what)?;
+        let value = Statement::<P>::parse(envelope.payload())?;
+        if self.origin().is_some_and(|origin| !value.predicate.belongs_to(&origin)) {
+            return Err(Error::Untrusted { what: what.to_owned(), why: "was not made under this trust root" });
+        }
+        Ok(Verified { value, signers })
     }
 
-    fn signers(&self, envelope: &Envelope, what: &str) -> Result<Vec<KeyId>> {
+    fn signers(&self, envelope: &Envelope, right: Right<'_>, what: &str) -> Result<Vec<KeyId>> {
+        let untrusted = |why| Err(Error::Untrusted { what: what.to_owned(), why });
+        if envelope.signatures().is_empty() && !matches!(self, Self::InsecureSkipSignature) {
+            return untrusted("is not signed");
+        }
         let keys = match self {
             Self::InsecureSkipSignature => return Ok(Vec::new()),
             Self::AnyOf(keys) => keys,
+            Self::Rooted(rooted) => return rooted.signers(envelope, right, what),
         };
-        let untrusted = |why| Err(Error::Untrusted { what: what.to_owned(), why });
-        if envelope.signatures().is_empty() {
-            return untrusted("is not signed");
-        }
         let mut signers = Vec::new();
         for key in keys {
             let (id, signatures) = (key.key_id(), envelope.signatures_by(key));
@@ -104,7 +184,7 @@ impl Policy {
     /// As [`Policy::statement`], and [`Error::Untrusted`] if it is the record of another name.
     pub fn version_record(&self, envelope: &[u8], name: &VersionName) -> Result<Verified<Statement<VersionRecord>>> {
         let what = format!("version record of {name}");
-        let record = self.statement::<VersionRecord>(envelope, &what)?;
+        let record = self.statement::<VersionRecord>(envelope, Right::seal(Some(&name.model)), &what)?;
         if !record.predicate.is_for(name) {
             return Err(Error::Untrusted { what, why: "is signed for another name" });
         }
@@ -152,12 +232,12 @@ fn check_digest(expected: ArtifactDigest, bytes: &[u8]) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+mod policy_tests {
     use super::*;
     use crate::{error::Kind, keys::SigningKey};
 
     fn record(name: &str, key: &SigningKey) -> Vec<u8> {
-        let predicate = VersionRecord::new(&name.parse().expect("a name")).expect("randomness");
+        let predicate = VersionRecord::new(&name.parse().expect("a name"), None).expect("randomness");
         let statement = Statement { subject: Subject::of(b"manifest"), predicate };
         Envelope::sign(statement.to_vec().expect("written"), key).expect("signed").to_vec().expect("written")
     }

@@ -11,20 +11,33 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 mod access;
+mod chain;
+mod channel;
 mod extract;
+mod freshness;
 mod fsck;
+mod gate;
 mod listing;
+mod promote;
 mod resolve;
+mod revocations;
 mod seal;
 mod share;
+mod signed;
 
 pub use access::{Access, Skipped};
+pub use channel::{Entry, Head, Promoted};
 pub use extract::{Destination, extract};
+pub use freshness::{DEFAULT_FRESHNESS, Stated};
 pub use fsck::{Finding, Report};
+pub use gate::Gate;
 pub use listing::{Listing, VersionEntry};
+pub use promote::Proposal;
 pub use resolve::{Artifact, Attestation};
+pub use revocations::{Revocations, Revoked};
 pub use seal::{Receipt, SealRequest};
 pub use share::Change;
+pub use signed::Signed;
 
 const DOCUMENT: &str = "vault.json";
 const FORMAT: &str = "mvault-vault/v1";

@@ -110,7 +110,7 @@ fn wrong_kind(path: &Path, found: &str, expected: &str) -> Failure {
 }
 
 /// The keys whose signatures count, and the files they came from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Signers(Vec<(String, VerifyingKey)>);
 
 impl Signers {
@@ -131,6 +131,11 @@ impl Signers {
     pub fn and(mut self, path: &Path, key: VerifyingKey) -> Self {
         self.0.push((file_name(path), key));
         self
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// These keys, or an error that says how to name one.

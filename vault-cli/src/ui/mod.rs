@@ -97,6 +97,11 @@ impl Ui {
         }
     }
 
+    /// One step of an explanation that was asked for.
+    pub fn explain(&self, step: &str) {
+        self.write_err(&format!("explain: {step}"));
+    }
+
     /// Something that should not be overlooked. Programs find it in the result.
     pub fn warn(&self, text: &str) {
         if self.style != Style::Json {

@@ -19,6 +19,7 @@ use super::{
     open::keyring,
 };
 use crate::{
+    belief::{BeliefArgs, View},
     failure::Result,
     secrets::{PassphraseArgs, Passphrases, Signers},
     session::Session,
@@ -38,12 +39,11 @@ use crate::{
   mvault inspect llama-ft:1.4.0
   mvault inspect llama-ft:1.4.0 --signer release.pub --identity node.key")]
 pub struct Args {
-    /// MODEL:VERSION or b3:DIGEST
+    /// MODEL:VERSION, MODEL@CHANNEL or b3:DIGEST
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// Whose signature counts; repeat for several
-    #[arg(long, value_name = "FILE.pub")]
-    signer: Vec<PathBuf>,
+    #[command(flatten)]
+    belief: BeliefArgs,
     /// A private key that opens it, to show the files; repeat for several
     #[arg(long, value_name = "FILE.key")]
     identity: Vec<PathBuf>,
@@ -52,14 +52,14 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer, session.global.examples())?;
-    let policy = signers.or_anybody()?;
+    let belief = args.belief.load(session)?;
     let vault = session.vault()?;
-    let artifact = vault.resolve(&args.reference, &policy)?;
+    let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
+    let checked = !belief.is_anybody();
     let beside = Beside::read(&vault, &artifact, &policy)?;
 
-    let mut lines = outside(&artifact, &beside, &signers, args);
-    let mut object = outside_json(&artifact, &beside, args);
+    let mut lines = outside(&artifact, &beside, &signers, (args, checked));
+    let mut object = outside_json(&artifact, &beside, checked);
     let mut passphrases = Passphrases::new(&args.passphrase);
     if !args.identity.is_empty() || passphrases.is_given() {
         let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
@@ -75,9 +75,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     Ok(())
 }
 
-fn outside(artifact: &Artifact, beside: &Beside, signers: &Signers, args: &Args) -> Vec<String> {
+fn outside(artifact: &Artifact, beside: &Beside, signers: &Signers, (args, checked): (&Args, bool)) -> Vec<String> {
     let manifest = &artifact.manifest;
-    let checked = !args.signer.is_empty();
     let signed = if checked {
         format!("signed by {}", signers.names(manifest.signers(), NOBODY))
     } else {
@@ -104,7 +103,7 @@ fn outside(artifact: &Artifact, beside: &Beside, signers: &Signers, args: &Args)
     lines
 }
 
-fn outside_json(artifact: &Artifact, beside: &Beside, args: &Args) -> Value {
+fn outside_json(artifact: &Artifact, beside: &Beside, checked: bool) -> Value {
     let manifest = &artifact.manifest;
     let stream = |(number, stream): (u32, &Stream)| {
         json!({
@@ -117,7 +116,7 @@ fn outside_json(artifact: &Artifact, beside: &Beside, args: &Args) -> Value {
     json!({
         "name": artifact.name.as_ref().map(ToString::to_string),
         "digest": artifact.digest.to_string(),
-        "signature_checked": !args.signer.is_empty(),
+        "signature_checked": checked,
         "signers": ids(manifest.signers()),
         "artifact_id": hex::encode(manifest.artifact_id),
         "suite": SUITE,

@@ -1,12 +1,11 @@
 //! `mvault ls`
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use vault_core::vault::VersionEntry;
 
 use super::describe::ids;
 use crate::{
+    belief::{BeliefArgs, View},
     failure::Result,
     secrets::Signers,
     session::Session,
@@ -18,27 +17,28 @@ use crate::{
 /// Without --signer nobody's signature is checked, and the list is what the store claims. Records that do not count are
 /// reported on standard error.
 ///
-/// JSON: {"versions": [{"name", "digest", "created", "streams", "sealed_bytes", "signers"}], "signatures_checked",
+/// JSON: {"versions": [{"name", "digest", "created", "streams", "sealed_bytes", "signers", "revoked"}], "signatures_checked",
 /// "skipped": [{"path", "reason"}]}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault ls --signer release.pub")]
 pub struct Args {
-    /// Whose signature counts; repeat for several
-    #[arg(long, value_name = "FILE.pub")]
-    signer: Vec<PathBuf>,
+    #[command(flatten)]
+    belief: BeliefArgs,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer, session.global.examples())?;
-    let listing = session.vault()?.list(&signers.or_anybody()?)?;
+    let belief = args.belief.load(session)?;
+    let vault = session.vault()?;
+    let View { policy, signers, revocations } = belief.view(&vault, session)?;
+    let listing = vault.list(&policy)?;
     let head = ["VERSION", "DIGEST", "STREAMS", "SEALED", "CREATED", "SIGNER"].map(str::to_owned).to_vec();
-    let rows = listing.versions.iter().map(|entry| row(entry, &signers));
+    let rows = listing.versions.iter().map(|entry| row(entry, &signers, revocations.contains(entry.digest)));
     let text = table(&[head].into_iter().chain(rows).collect::<Vec<_>>());
     let skipped = listing.skipped.iter();
     let object = json!({
-        "versions": listing.versions.iter().map(object).collect::<Value>(),
-        "signatures_checked": !args.signer.is_empty(),
+        "versions": listing.versions.iter().map(|entry| object(entry, revocations.contains(entry.digest))).collect::<Value>(),
+        "signatures_checked": !belief.is_anybody(),
         "skipped": skipped.map(|(path, e)| json!({ "path": path, "reason": e.to_string() })).collect::<Value>(),
     });
     session.ui.result(if listing.versions.is_empty() { "no versions" } else { &text }, &object)?;
@@ -48,19 +48,20 @@ pub fn run(args: &Args, session: &Session) -> Result {
     Ok(())
 }
 
-fn row(entry: &VersionEntry, signers: &Signers) -> Vec<String> {
+fn row(entry: &VersionEntry, signers: &Signers, revoked: bool) -> Vec<String> {
     let (streams, sealed) = match entry.size {
         Some((streams, sealed)) => (streams.to_string(), bytes(sealed)),
         None => ("?".into(), "manifest damaged".into()),
     };
     let signer = match &entry.signers[..] {
+        _ if revoked => "REVOKED".to_owned(),
         [] => "not checked".to_owned(),
         [id, ..] => signers.file_of(id).map_or_else(|| short(&id.to_hex()), str::to_owned),
     };
     vec![entry.name.to_string(), short(&entry.digest.to_string()), streams, sealed, entry.created.clone(), signer]
 }
 
-fn object(entry: &VersionEntry) -> Value {
+fn object(entry: &VersionEntry, revoked: bool) -> Value {
     json!({
         "name": entry.name.to_string(),
         "digest": entry.digest.to_string(),
@@ -68,5 +69,6 @@ fn object(entry: &VersionEntry) -> Value {
         "streams": entry.size.map(|(streams, _)| streams),
         "sealed_bytes": entry.size.map(|(_, sealed)| sealed),
         "signers": ids(&entry.signers),
+        "revoked": revoked,
     })
 }

@@ -4,8 +4,11 @@ use clap::Subcommand;
 
 use crate::{failure::Result, session::Session};
 
+mod approve;
+mod channel;
 mod completions;
 mod describe;
+mod freshness;
 mod fsck;
 mod init;
 mod inspect;
@@ -13,9 +16,14 @@ mod key;
 mod ls;
 mod manpages;
 mod open;
+mod promote;
+mod proposal;
 mod quickstart;
+mod revoke;
+mod rollback;
 mod seal;
 mod share;
+mod trust;
 mod verify;
 
 /// What to do.
@@ -30,6 +38,13 @@ pub enum Verb {
     Ls(ls::Args),
     Inspect(inspect::Args),
     Share(share::Args),
+    Trust(trust::Args),
+    Promote(promote::Args),
+    Approve(approve::Args),
+    Rollback(rollback::Args),
+    Revoke(revoke::Args),
+    Channel(channel::Args),
+    Freshness(freshness::Args),
     Fsck(fsck::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -48,6 +63,13 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Ls(args) => ls::run(&args, session),
         Verb::Inspect(args) => inspect::run(&args, session),
         Verb::Share(args) => share::run(&args, session),
+        Verb::Trust(args) => trust::run(args, session),
+        Verb::Promote(args) => promote::run(&args, session),
+        Verb::Approve(args) => approve::run(&args, session),
+        Verb::Rollback(args) => rollback::run(&args, session),
+        Verb::Revoke(args) => revoke::run(&args, session),
+        Verb::Channel(args) => channel::run(&args, session),
+        Verb::Freshness(args) => freshness::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),

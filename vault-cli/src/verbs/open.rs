@@ -9,15 +9,15 @@ use vault_core::{
     manifest::Manifest,
     names::Reference,
     open::Opened,
-    trust::Policy,
     vault::{Destination, extract},
     wrap::Keyring,
 };
 
 use super::describe::while_reading;
 use crate::{
+    belief::{BeliefArgs, View},
     failure::{Failure, Result},
-    secrets::{PassphraseArgs, Passphrases, Signers, load_identities},
+    secrets::{PassphraseArgs, Passphrases, load_identities},
     session::Session,
     ui::{bytes, count},
 };
@@ -33,14 +33,18 @@ const STDOUT: &str = "-";
 ///
 /// Without --identity, a passphrase is asked.
 ///
-/// JSON: {"name", "digest", "signers", "destination", "files", "bytes"}; not with DEST `-`
+/// With a trust root (--trust), MODEL@CHANNEL opens what the channel points to, if approvals, freshness, attestations and
+/// everything else are as the trust root demands; --explain says what was checked.
+///
+/// JSON: {"name", "channel", "generation", "digest", "signers", "destination", "files", "bytes"}; not with DEST `-`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault open llama-ft:1.4.0 ./llama-ft --identity node.key --signer release.pub
+  mvault open llama-ft@production ./llama-ft --identity node.key --trust root.json
   mvault open llama-ft:1.4.0 - --file config.json --identity node.key --signer release.pub
   mvault open llama-ft:1.4.0 head.bin --file model.safetensors --range 0..4096 --identity node.key --signer release.pub")]
 pub struct Args {
-    /// MODEL:VERSION or b3:DIGEST
+    /// MODEL:VERSION, MODEL@CHANNEL or b3:DIGEST
     #[arg(value_name = "REF")]
     reference: Reference,
     /// Where to: a folder, a file with --file, or `-` for standard output
@@ -48,11 +52,10 @@ pub struct Args {
     /// The private key that opens it; repeat for several
     #[arg(long, value_name = "FILE.key")]
     identity: Vec<PathBuf>,
-    /// Whose signature counts; repeat for several
-    #[arg(long, value_name = "FILE.pub")]
-    signer: Vec<PathBuf>,
+    #[command(flatten)]
+    belief: BeliefArgs,
     /// Believe whatever the store gives, signed by nobody: it may be anything
-    #[arg(long, conflicts_with = "signer")]
+    #[arg(long, conflicts_with_all = ["signer", "trust"])]
     insecure_skip_signature: bool,
     /// Open this file only
     #[arg(long, value_name = "PATH")]
@@ -95,10 +98,10 @@ impl ByteRange {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer, session.global.examples())?;
-    let policy = policy(args, &signers)?;
+    let belief = args.belief.load(session)?;
+    let belief = if args.insecure_skip_signature { belief } else { belief.demand()? };
     let vault = session.vault()?;
-    let artifact = vault.resolve(&args.reference, &policy)?;
+    let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
     let mut passphrases = Passphrases::new(&args.passphrase);
     let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
     let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
@@ -119,6 +122,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     );
     let object = json!({
         "name": artifact.name.as_ref().map(ToString::to_string),
+        "channel": artifact.channel.as_ref().map(|(channel, _)| channel.to_string()),
+        "generation": artifact.channel.as_ref().map(|(_, generation)| generation),
         "digest": artifact.digest.to_string(),
         "signers": super::describe::ids(artifact.manifest.signers()),
         "destination": dest,
@@ -126,13 +131,6 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "bytes": length,
     });
     session.ui.result(&text, &object)
-}
-
-fn policy(args: &Args, signers: &Signers) -> Result<Policy> {
-    if args.insecure_skip_signature {
-        return Ok(Policy::InsecureSkipSignature);
-    }
-    signers.demand()
 }
 
 /// The keys to open with. Without a private key, a passphrase is all there can be.

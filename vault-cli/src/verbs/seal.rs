@@ -14,6 +14,7 @@ use clap::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use vault_core::{
+    error::Kind,
     keys::Signer,
     names::{FilePath, VersionName},
     provenance::{MAX_ENVELOPE, Provenance},
@@ -21,11 +22,13 @@ use vault_core::{
     source::{Data, Input, Symlinks, files_below},
     store::Durability,
     tree::PartSize,
-    vault::{Receipt, SealRequest},
+    trust::Role,
+    vault::{Receipt, SealRequest, Vault},
     wrap::Audience,
 };
 
 use crate::{
+    belief::TrustArgs,
     failure::{Failure, Result},
     interrupt::Interrupt,
     secrets::{PassphraseArgs, Passphrases, load_recipients, load_signing},
@@ -85,6 +88,8 @@ pub struct Args {
     #[arg(long)]
     no_sync: bool,
     #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
     passphrase: PassphraseArgs,
 }
 
@@ -121,12 +126,45 @@ pub fn run(args: Args, session: &Session) -> Result {
         digests: args.digest.map_or(Digests::None, |Digest::Sha256| Digests::Sha256),
     };
     let name = args.publish_as;
-    let request =
-        SealRequest { name, inputs, audience: audience.clone(), signer: signer.as_ref(), provenance, options };
+    let trust_root = check_role(&args.trust, &vault, &name, signer.as_ref(), session)?;
+    let request = SealRequest {
+        name,
+        inputs,
+        audience: audience.clone(),
+        signer: signer.as_ref(),
+        trust_root,
+        provenance,
+        options,
+    };
     let bar = session.start("sealing", total)?;
     let receipt = vault.seal(request, &bar)?;
     drop(bar);
     report(&receipt, &audience, signer.as_ref(), session)
+}
+
+/// The trust root to seal under, if there is one; it must let this key seal this model.
+fn check_role(
+    trust: &TrustArgs,
+    vault: &Vault,
+    name: &VersionName,
+    signer: &dyn Signer,
+    session: &Session,
+) -> Result<Option<blake3::Hash>> {
+    if trust.trust.is_none() {
+        return Ok(None);
+    }
+    let id = signer.verifying_key().key_id();
+    let root = trust.root(session)?;
+    let (holds, _) =
+        root.with(vault, session, |gate| Ok(gate.rooted().root().holds(Role::Sealer, &id, Some(&name.model))))?;
+    if holds {
+        return Ok(Some(root.pinned().origin()));
+    }
+    Err(Failure::new(
+        Kind::Authenticity,
+        format!("the trust root does not let key {id} seal versions of {}", name.model),
+    )
+    .hint("nothing was sealed; sign with a key that has the sealer role for this model"))
 }
 
 fn report(receipt: &Receipt, audience: &Audience, signer: &dyn Signer, session: &Session) -> Result {

@@ -7,7 +7,7 @@ use vault_core::{
     Error,
     error::Kind,
     keys::{KeyId, PublicKey, Signer},
-    names::Reference,
+    names::{Pattern, Reference},
     trust::Policy,
     vault::{Access, Change, Vault},
     wrap::{Audience, Keyring},
@@ -15,8 +15,9 @@ use vault_core::{
 
 use super::{describe::ids, open::keyring};
 use crate::{
+    belief::{Belief, BeliefArgs, View},
     failure::{Failure, Result},
-    secrets::{PassphraseArgs, Passphrases, Signers, load_public, load_recipients, load_signing},
+    secrets::{PassphraseArgs, Passphrases, load_public, load_recipients, load_signing},
     session::Session,
     ui::count,
 };
@@ -42,7 +43,7 @@ pub struct Args {
     all: bool,
     /// Which models: a name in which * stands for anything
     #[arg(long, value_name = "PATTERN", requires = "all")]
-    model: Option<String>,
+    model: Option<Pattern>,
     /// Who is to be able to open it, too; repeat for several
     #[arg(long, value_name = "FILE.pub")]
     to: Vec<PathBuf>,
@@ -64,9 +65,8 @@ pub struct Args {
     /// Whose signature the new recipients carry
     #[arg(long, value_name = "FILE.key")]
     sign_with: PathBuf,
-    /// Whose signatures count besides; repeat for several
-    #[arg(long, value_name = "FILE.pub")]
-    signer: Vec<PathBuf>,
+    #[command(flatten)]
+    belief: BeliefArgs,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -84,7 +84,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let job = prepare(args, session)?;
     let shared = match &args.reference {
         Some(reference) => vec![job.share(reference, &job.change, session)?],
-        None => job.share_all(args.model.as_deref().unwrap_or_default(), session)?,
+        None => job.share_all(args.model.as_ref(), session)?,
     };
     let text = shared.iter().map(Shared::text).collect::<String>();
     session.ui.result(&text, &json!({ "shared": shared.iter().map(Shared::object).collect::<Value>() }))
@@ -100,7 +100,11 @@ fn prepare(args: &Args, session: &Session) -> Result<Job> {
     let vault = session.vault()?;
     let mut passphrases = Passphrases::new(&args.passphrase);
     let signer = load_signing(&args.sign_with, &mut passphrases, session.global.examples())?;
-    let signers = Signers::load(&args.signer, session.global.examples())?.and(&args.sign_with, signer.verifying_key());
+    let belief = match args.belief.load(session)? {
+        Belief::Signers(signers) => Belief::Signers(signers.and(&args.sign_with, signer.verifying_key())),
+        root @ Belief::Root(_) => root,
+    };
+    let View { policy, .. } = belief.view(&vault, session)?;
     let ring =
         if adds { keyring(session, &args.identity, &mut passphrases, "the artifact")? } else { Keyring::default() };
     let mut add = Audience { recipients, passphrases: Vec::new() };
@@ -108,7 +112,7 @@ fn prepare(args: &Args, session: &Session) -> Result<Job> {
         add.passphrases.push(Passphrases::from_file(args.to_passphrase_file.as_ref()).fresh("the artifact")?);
     }
     let change = Change { add, remove, remove_passphrases: args.remove_passphrases };
-    Ok(Job { vault, policy: signers.demand()?, ring, signer, change })
+    Ok(Job { vault, policy, ring, signer, change })
 }
 
 fn key_id(text: &str) -> Result<KeyId> {
@@ -145,16 +149,21 @@ impl Job {
     }
 
     /// Where somebody to remove is no recipient there is nothing to remove; but somewhere they must be one.
-    fn share_all(&self, pattern: &str, session: &Session) -> Result<Vec<Shared>> {
+    fn share_all(&self, pattern: Option<&Pattern>, session: &Session) -> Result<Vec<Shared>> {
         let listing = self.vault.list(&self.policy)?;
         for (path, error) in &listing.skipped {
             session.ui.warn(&format!("{path} does not count: {error}"));
         }
         let names = listing.versions.into_iter().map(|entry| entry.name);
-        let references: Vec<_> =
-            names.filter(|name| matches(pattern, name.model.as_str())).map(Reference::Version).collect();
+        let references: Vec<_> = names
+            .filter(|name| pattern.is_none_or(|p| p.matches(name.model.as_str())))
+            .map(Reference::Version)
+            .collect();
         if references.is_empty() {
-            return Err(Failure::new(Kind::NotFound, format!("no version of a model like {pattern:?} exists")));
+            return Err(Failure::new(
+                Kind::NotFound,
+                format!("no version of a model like {} exists", pattern.map_or("*", Pattern::as_str)),
+            ));
         }
         let (mut shared, mut removed) = (Vec::new(), Vec::new());
         for reference in &references {
@@ -192,45 +201,5 @@ impl Shared {
             "signers": ids(&self.access.signers),
             "recipients": stanzas.collect::<Value>(),
         })
-    }
-}
-
-/// Whether `name` is like `pattern`, in which `*` stands for anything.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(head) else { return false };
-    let mut pieces: Vec<_> = rest.split('*').collect();
-    let tail = pieces.pop().unwrap_or_default();
-    for piece in pieces {
-        // The leftmost place leaves most for what follows.
-        match name.find(piece) {
-            Some(at) => name = &name[at + piece.len()..],
-            None => return false,
-        }
-    }
-    name.ends_with(tail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_anything() {
-        for (pattern, name) in [
-            ("*", "a/b"),
-            ("a*", "a"),
-            ("*b", "a/b"),
-            ("a*b", "ab"),
-            ("a*c*e", "abcde"),
-            ("a", "a"),
-            ("**", "x"),
-            ("*ab*ab", "abab"),
-        ] {
-            assert!(matches(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in [("a", "ab"), ("a*b", "a"), ("aa*a", "aa"), ("*c*", "ab"), ("", "a"), ("*ab*ab", "ab")] {
-            assert!(!matches(pattern, name), "{pattern} {name}");
-        }
     }
 }

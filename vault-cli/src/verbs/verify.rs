@@ -1,7 +1,5 @@
 //! `mvault verify`
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use vault_core::{
     Error,
@@ -14,6 +12,7 @@ use vault_core::{
 
 use super::describe::{Beside, NOBODY, ids, while_reading};
 use crate::{
+    belief::{Belief, BeliefArgs, View},
     failure::{Failure, Result},
     secrets::Signers,
     session::Session,
@@ -34,26 +33,25 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault verify llama-ft:1.4.0 --signer release.pub
+  mvault verify llama-ft@production --trust root.json --explain
   mvault verify --all --signer release.pub --signer backup.pub")]
 pub struct Args {
-    /// MODEL:VERSION or b3:DIGEST
+    /// MODEL:VERSION, MODEL@CHANNEL or b3:DIGEST
     #[arg(value_name = "REF", required_unless_present = "all")]
     reference: Option<Reference>,
     /// Check every version of the vault
     #[arg(long, conflicts_with = "reference")]
     all: bool,
-    /// Whose signature counts; repeat for several
-    #[arg(long, value_name = "FILE.pub")]
-    signer: Vec<PathBuf>,
+    #[command(flatten)]
+    belief: BeliefArgs,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let signers = Signers::load(&args.signer, session.global.examples())?;
-    let policy = signers.demand()?;
+    let belief = args.belief.load(session)?.demand()?;
     let vault = session.vault()?;
     match &args.reference {
-        Some(reference) => one(&vault, reference, &policy, &signers, session),
-        None => all(&vault, &policy, &signers, session),
+        Some(reference) => one(&vault, &belief, reference, session),
+        None => all(&vault, &belief.view(&vault, session)?, session),
     }
 }
 
@@ -64,8 +62,7 @@ struct Proof {
     beside: Beside,
 }
 
-fn prove(vault: &Vault, reference: &Reference, policy: &Policy, session: &Session) -> Result<Proof> {
-    let artifact = vault.resolve(reference, policy)?;
+fn prove(vault: &Vault, artifact: Artifact, policy: &Policy, session: &Session) -> Result<Proof> {
     let bar = session.start("verifying", Some(artifact.manifest.sealed_len()))?;
     let checked = vault.verify(&artifact, session.threads(), &bar).map_err(while_reading(&artifact.manifest))?;
     drop(bar);
@@ -111,21 +108,27 @@ impl Proof {
     }
 }
 
-fn one(vault: &Vault, reference: &Reference, policy: &Policy, signers: &Signers, session: &Session) -> Result {
-    let proof = prove(vault, reference, policy, session)?;
-    session.ui.result(&proof.text(signers), &proof.object())?;
+fn one(vault: &Vault, belief: &Belief, reference: &Reference, session: &Session) -> Result {
+    let (artifact, view) = belief.resolve(vault, reference, session)?;
+    let proof = prove(vault, artifact, &view.policy, session)?;
+    session.ui.result(&proof.text(&view.signers), &proof.object())?;
     proof.warn(session);
     Ok(())
 }
 
-fn all(vault: &Vault, policy: &Policy, signers: &Signers, session: &Session) -> Result {
-    let listing = vault.list(policy)?;
+fn all(vault: &Vault, view: &View, session: &Session) -> Result {
+    let listing = vault.list(&view.policy)?;
+    let prove = |reference: &Reference| {
+        let artifact = vault.resolve(reference, &view.policy)?;
+        view.refuse_revoked(&artifact, reference)?;
+        prove(vault, artifact, &view.policy, session)
+    };
     let mut tally = Tally::default();
     for entry in listing.versions {
         let name = entry.name.to_string();
-        match prove(vault, &Reference::Version(entry.name), policy, session) {
+        match prove(&Reference::Version(entry.name)) {
             Ok(proof) => {
-                session.ui.line(proof.text(signers).trim_end())?;
+                session.ui.line(proof.text(&view.signers).trim_end())?;
                 proof.warn(session);
                 tally.versions.push(proof.object());
             }

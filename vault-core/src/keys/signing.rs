@@ -94,7 +94,18 @@ impl VerifyingKey {
         pem::encode_public(&self.to_spki_der())
     }
 
-    fn to_spki_der(&self) -> Vec<u8> {
+    /// The key of a DER `SubjectPublicKeyInfo` (RFC 8410), 44 bytes.
+    pub(crate) fn from_spki_der(der: &[u8]) -> Result<Self> {
+        match der::parse_public_key(der)? {
+            (der::Algorithm::Ed25519, key) => {
+                Self::from_bytes(key.try_into().map_err(|_| Error::format(DOCUMENT, "the key is not 32 bytes"))?)
+            }
+            _ => Err(Error::format(DOCUMENT, "the key is not an Ed25519 key")),
+        }
+    }
+
+    /// The key as a DER `SubjectPublicKeyInfo` (RFC 8410), 44 bytes.
+    pub(crate) fn to_spki_der(&self) -> Vec<u8> {
         der::public_key(der::Algorithm::Ed25519, self.0.as_bytes())
     }
 

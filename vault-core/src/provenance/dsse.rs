@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical::{self, decode_base64, encode_base64},
     error::{Error, Result},
-    keys::{self, Signer, VerifyingKey},
+    keys::{self, KeyId, Signer, VerifyingKey},
 };
 
 /// The longest envelope that is read, in bytes.
@@ -56,9 +56,45 @@ impl Envelope {
     /// # Errors
     /// As [`keys::sign`].
     pub fn sign(payload: Vec<u8>, signer: &dyn Signer) -> Result<Self> {
-        let sig = keys::sign(signer, &pae(PAYLOAD_TYPE, &payload))?.to_vec();
+        let mut envelope = Self::unsigned(PAYLOAD_TYPE, payload);
+        envelope.add_signature(signer)?;
+        Ok(envelope)
+    }
+
+    /// An envelope that nobody signed yet.
+    pub fn unsigned(payload_type: &str, payload: Vec<u8>) -> Self {
+        Self { payload_type: payload_type.to_owned(), payload, signatures: Vec::new() }
+    }
+
+    /// Adds this key's signature and checks it. Each key signs once: an earlier signature under its id goes.
+    ///
+    /// # Errors
+    /// As [`keys::sign`].
+    pub fn add_signature(&mut self, signer: &dyn Signer) -> Result<()> {
+        let sig = keys::sign(signer, &pae(&self.payload_type, &self.payload))?.to_vec();
         let keyid = signer.verifying_key().key_id().to_hex();
-        Ok(Self { payload_type: PAYLOAD_TYPE.into(), payload, signatures: vec![Signature { keyid, sig }] })
+        self.signatures.retain(|signature| signature.keyid != keyid);
+        self.signatures.push(Signature { keyid, sig });
+        self.signatures.sort_by(|a, b| a.keyid.cmp(&b.keyid));
+        Ok(())
+    }
+
+    /// Takes over the signatures by these keys from an envelope of the same payload.
+    pub(crate) fn merge(&mut self, other: &Self, wanted: impl Fn(&str) -> bool) {
+        if (&self.payload_type, &self.payload) != (&other.payload_type, &other.payload) {
+            return;
+        }
+        for signature in other.signatures.iter().filter(|signature| wanted(&signature.keyid)) {
+            if !self.signatures.iter().any(|there| there.keyid == signature.keyid) {
+                self.signatures.push(signature.clone());
+            }
+        }
+        self.signatures.sort_by(|a, b| a.keyid.cmp(&b.keyid));
+    }
+
+    /// Drops the signatures under the ids of other keys.
+    pub(crate) fn keep_signatures(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.signatures.retain(|signature| wanted(&signature.keyid));
     }
 
     /// Reads an envelope of a vault, which is stricter than DSSE: canonical JSON, nothing unrecognized, so that no byte
@@ -67,7 +103,18 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::parse`], and [`Error::Corrupt`] if it is not canonical.
     pub fn parse_record(bytes: &[u8]) -> Result<Self> {
-        let envelope = Self::parse(bytes)?;
+        Self::parse_record_of(bytes, PAYLOAD_TYPE)
+    }
+
+    /// The same for another type of payload.
+    ///
+    /// # Errors
+    /// As [`Envelope::parse_record`].
+    pub fn parse_record_of(bytes: &[u8], payload_type: &str) -> Result<Self> {
+        let envelope = Self::read(bytes)?;
+        if envelope.payload_type != payload_type {
+            return Err(Error::format(DOCUMENT, format!("has a payload that is not {payload_type}")));
+        }
         if envelope.to_vec()? != bytes {
             return Err(Error::format(DOCUMENT, "is not canonical JSON (RFC 8785)"));
         }
@@ -79,13 +126,18 @@ impl Envelope {
     /// # Errors
     /// [`Error::Corrupt`] if it is too long, no envelope, of another payload type, or has more than 64 signatures.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let envelope = Self::read(bytes)?;
+        if envelope.payload_type != PAYLOAD_TYPE {
+            return Err(Error::format(DOCUMENT, "is not about an in-toto statement"));
+        }
+        Ok(envelope)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self> {
         if bytes.len() as u64 > MAX_ENVELOPE {
             return Err(Error::limit(DOCUMENT, "length", MAX_ENVELOPE));
         }
         let wire: WireEnvelope = serde_json::from_slice(bytes).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
-        if wire.payload_type != PAYLOAD_TYPE {
-            return Err(Error::format(DOCUMENT, "is not about an in-toto statement"));
-        }
         if wire.signatures.len() > MAX_SIGNATURES {
             return Err(Error::limit(DOCUMENT, "number of signatures", MAX_SIGNATURES as u64));
         }
@@ -125,6 +177,20 @@ impl Envelope {
     /// The signatures, none checked.
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
+    }
+
+    /// The keys that its signatures name, each once; none of them checked.
+    pub fn claimed_signers(&self) -> Vec<KeyId> {
+        let mut ids: Vec<_> = self.signatures.iter().filter_map(|s| KeyId::from_hex(&s.keyid).ok()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Whether a signature under the id of this key is one by this key.
+    pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
+        let (id, message) = (key.key_id().to_hex(), pae(&self.payload_type, &self.payload));
+        self.signatures.iter().any(|signature| signature.keyid == id && key.verify(&message, &signature.sig))
     }
 
     /// Which of these keys signed the payload: each at most once, in the order of `keys`.

@@ -9,7 +9,7 @@ use crate::{
     provenance::{Envelope, MAX_ENVELOPE},
     recipients::{RecipientsRecord, Stanza},
     stream::Dek,
-    trust::{Policy, Verified},
+    trust::{Policy, Right, Verified},
     wrap::{self, Keyring},
 };
 
@@ -105,7 +105,7 @@ impl Vault {
         let path = recipients_path(artifact.digest, generation);
         let what = format!("recipients generation {generation} of {}", artifact.digest);
         let envelope = self.demand(&path, MAX_ENVELOPE)?;
-        let record = policy.statement::<RecipientsRecord>(&envelope, &what)?;
+        let record = policy.statement::<RecipientsRecord>(&envelope, Right::share(artifact.model()), &what)?;
         if record.subject != artifact.subject {
             return Err(Error::Untrusted { what, why: "are signed for another artifact" });
         }

@@ -2,7 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::{VAULT_JSON, Vault, listing::parse_version_path, manifest_path, version_path};
+use super::{
+    VAULT_JSON, Vault,
+    listing::{is_record_path, parse_version_path},
+    manifest_path, version_path,
+};
 use crate::{
     error::{Error, Result},
     manifest::{MAX_MANIFEST, Manifest},
@@ -185,9 +189,17 @@ fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
     ArtifactDigest::from_hex(hex).ok()
 }
 
-/// Recipients and attestations.
+/// Recipients and attestations; promotions, proposals, revocations, statements of freshness, trust roots.
 fn is_statement_path(path: &str) -> bool {
     let segments: Vec<_> = path.split('/').collect();
-    matches!(segments[..], ["artifacts", hex, "recipients" | "attestations", name]
-        if ArtifactDigest::from_hex(hex).is_ok() && name.ends_with(".dsse.json"))
+    let hex = |text: &str| ArtifactDigest::from_hex(text).is_ok();
+    let placed = match segments[..] {
+        ["artifacts", artifact, "recipients" | "attestations", _] => hex(artifact),
+        ["proposals", proposal, _] => hex(proposal),
+        ["trust", version, _] => version.parse::<u64>().is_ok(),
+        ["revocations", _] => true,
+        ["freshness", .., "channels", _, _] => true,
+        _ => is_record_path(path),
+    };
+    placed && path.ends_with(".dsse.json")
 }

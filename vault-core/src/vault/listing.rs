@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     keys::KeyId,
     manifest::{MAX_MANIFEST, Manifest},
-    names::{ArtifactDigest, VersionName},
+    names::{ArtifactDigest, ChannelName, VersionName},
     provenance::MAX_ENVELOPE,
     trust::Policy,
 };
@@ -45,6 +45,7 @@ impl Vault {
         self.store.list("models", &mut |entry| {
             match parse_version_path(&entry.path) {
                 Some(name) => names.push(name),
+                None if is_record_path(&entry.path) => {}
                 None => listing.skipped.push((entry.path, Error::format("path", "names no version"))),
             }
             Ok(())
@@ -72,6 +73,16 @@ impl Vault {
         let (created, signers) = (record.predicate.created().to_owned(), record.signers().to_vec());
         Ok(VersionEntry { name: name.clone(), digest, created, signers, size })
     }
+}
+
+/// Paths of records that are no version records: promotions.
+pub(super) fn is_record_path(path: &str) -> bool {
+    let channel = |(model, rest): (&str, &str)| {
+        let (channel, file) = rest.split_once('/')?;
+        let number: u64 = file.strip_suffix(".dsse.json")?.parse().ok()?;
+        (format!("{model}@{channel}").parse::<ChannelName>().is_ok() && number > 0).then_some(())
+    };
+    path.strip_prefix("models/").and_then(|path| path.split_once("/channels/")).and_then(channel).is_some()
 }
 
 /// `models/<model>/versions/<version>.dsse.json`

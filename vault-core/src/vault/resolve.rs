@@ -7,9 +7,9 @@ use crate::{
     error::{Error, Result},
     keys::KeyId,
     manifest::{MAX_MANIFEST, Manifest},
-    names::{ArtifactDigest, Reference, VersionName},
+    names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
     provenance::{Envelope, MAX_ENVELOPE, Provenance, Subject},
-    trust::{Policy, Verified},
+    trust::{Policy, Right, Verified},
     verify::{self, Checked},
     workers::{Progress, Threads},
 };
@@ -20,8 +20,10 @@ const MAX_ATTESTATIONS: usize = 1000;
 /// An artifact whose manifest is verified.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// The name it was asked for by, if by name.
+    /// The name it was asked for by, or that a channel points to.
     pub name: Option<VersionName>,
+    /// The channel it was asked for by, and its generation.
+    pub channel: Option<(ChannelName, u64)>,
     /// Its digest.
     pub digest: ArtifactDigest,
     /// Its manifest.
@@ -41,6 +43,13 @@ pub struct Attestation {
     pub signers: Vec<KeyId>,
 }
 
+impl Artifact {
+    /// The model it was asked for as a version of.
+    pub fn model(&self) -> Option<&ModelName> {
+        self.name.as_ref().map(|name| &name.model)
+    }
+}
+
 impl Vault {
     /// Finds an artifact and verifies its manifest: by name through a version record for exactly this name, by digest
     /// through a provenance attestation; signed by somebody whom `policy` accepts.
@@ -51,6 +60,9 @@ impl Vault {
         match reference {
             Reference::Version(name) => self.resolve_version(name, policy),
             Reference::Digest(digest) => self.resolve_digest(*digest, policy),
+            Reference::Channel(channel) => {
+                Err(Error::Misuse(format!("{channel}: a channel is opened through a trust root")))
+            }
         }
     }
 
@@ -62,7 +74,7 @@ impl Vault {
         let digest = record.subject.blake3;
         let bytes = self.demand(&manifest_path(digest), MAX_MANIFEST)?;
         let manifest = record.manifest(&bytes)?;
-        Ok(Artifact { name: Some(name.clone()), digest, manifest, subject: record.subject })
+        Ok(Artifact { name: Some(name.clone()), channel: None, digest, manifest, subject: record.subject })
     }
 
     fn resolve_digest(&self, digest: ArtifactDigest, policy: &Policy) -> Result<Artifact> {
@@ -72,15 +84,15 @@ impl Vault {
         let subject = Subject::of(&bytes);
         if let Policy::InsecureSkipSignature = policy {
             let manifest = policy.unsigned_manifest(digest, &bytes)?;
-            return Ok(Artifact { name: None, digest, manifest, subject });
+            return Ok(Artifact { name: None, channel: None, digest, manifest, subject });
         }
         let what = format!("provenance of {digest}");
         let mut refusal = Error::Untrusted { what: what.clone(), why: "is missing" };
         for path in self.attestation_paths(digest)? {
             let Some(envelope) = self.read_attestation(&path)? else { continue };
-            let statement = policy.statement::<Provenance>(&envelope, &what);
+            let statement = policy.statement::<Provenance>(&envelope, Right::seal(None), &what);
             match statement.and_then(|statement| statement.manifest(&bytes)) {
-                Ok(manifest) => return Ok(Artifact { name: None, digest, manifest, subject }),
+                Ok(manifest) => return Ok(Artifact { name: None, channel: None, digest, manifest, subject }),
                 // A manifest that is not what the digest names is no attestation's fault.
                 Err(error) if digest != subject.blake3 => return Err(error),
                 Err(error @ Error::Untrusted { .. }) => refusal = error,
@@ -127,7 +139,7 @@ impl Vault {
             };
             let predicate_type = claimed_type(&envelope);
             let signers = policy
-                .statement::<Provenance>(&envelope, "attestation")
+                .statement::<Provenance>(&envelope, Right::attest(artifact.model()), "attestation")
                 .ok()
                 .filter(|statement| statement.subject == artifact.subject)
                 .map(|statement| statement.signers().to_vec());

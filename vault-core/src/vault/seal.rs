@@ -28,6 +28,8 @@ pub struct SealRequest<'a> {
     pub audience: Audience,
     /// Whose signature it carries.
     pub signer: &'a dyn Signer,
+    /// The BLAKE3 of version 1 of the trust root that it is sealed under.
+    pub trust_root: Option<blake3::Hash>,
     /// How it came to be; what every seal knows by default.
     pub provenance: Option<Provenance>,
     /// How to seal.
@@ -58,7 +60,7 @@ impl Vault {
     /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
     /// created: then the version is there, but may not survive a power cut.
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
-        let SealRequest { name, inputs, audience, signer, provenance, options } = request;
+        let SealRequest { name, inputs, audience, signer, trust_root, provenance, options } = request;
         audience.check()?;
         self.check_name_is_free(&name)?;
 
@@ -71,7 +73,7 @@ impl Vault {
         self.create_new(&manifest_path(digest), &manifest)?;
 
         let stanzas = wrap::wrap(&sealed.dek, digest, &audience)?;
-        let recipients = RecipientsRecord::new(1, None, &stanzas)?;
+        let recipients = RecipientsRecord::new(1, None, trust_root, &stanzas)?;
         self.create_new(&recipients_path(digest, 1), &sign(subject, recipients, signer)?)?;
         let provenance = provenance.unwrap_or_else(|| Provenance::of_seal(&name));
         self.attest(digest, &sign(subject, provenance, signer)?)?;
@@ -79,7 +81,7 @@ impl Vault {
 
         // Somebody may have published the name, or its twin, while this was being sealed.
         self.check_name_is_free(&name)?;
-        let record = sign(subject, VersionRecord::new(&name)?, signer)?;
+        let record = sign(subject, VersionRecord::new(&name, trust_root)?, signer)?;
         self.commit_version(&name, &record)?;
         Ok(Receipt {
             digest,

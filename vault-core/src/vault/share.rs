@@ -6,7 +6,7 @@ use crate::{
     keys::{KeyId, Signer},
     recipients::{RecipientsRecord, Stanza},
     store::Created,
-    trust::Policy,
+    trust::{Policy, Right},
     wrap::{self, Audience, Keyring},
 };
 
@@ -40,6 +40,11 @@ impl Vault {
         change: &Change,
         signer: &dyn Signer,
     ) -> Result<Access> {
+        let id = signer.verifying_key().key_id();
+        if !policy.accepts(&id, Right::share(artifact.model())) {
+            let what = format!("key {id}");
+            return Err(Error::Untrusted { what, why: "is not accepted as a signer of recipients" });
+        }
         let mut current = self.access(artifact, policy)?;
         let mut generation = current.generation;
         for _ in 0..MAX_TRIES {
@@ -49,7 +54,7 @@ impl Vault {
             }
             // The first number that is free, not the one behind the highest: junk under a high number burns only itself.
             generation += 1;
-            let record = RecipientsRecord::new(generation, Some(current.digest), &stanzas)?;
+            let record = RecipientsRecord::new(generation, Some(current.digest), policy.origin(), &stanzas)?;
             let envelope = sign(artifact.subject, record, signer)?;
             let path = recipients_path(artifact.digest, generation);
             match self.store.create(&path, &envelope)? {

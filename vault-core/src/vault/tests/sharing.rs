@@ -37,7 +37,7 @@ impl Shared {
     /// A generation signed by `signer` with the stanzas that count now.
     fn signed(&self, subject: Subject, generation: u64, signer: &SigningKey) -> Vec<u8> {
         let stanzas = self.access().stanzas;
-        let record = RecipientsRecord::new(generation, None, &stanzas);
+        let record = RecipientsRecord::new(generation, None, None, &stanzas);
         seal::sign(subject, record.expect("legal"), signer).expect("signed")
     }
 }
@@ -142,7 +142,7 @@ fn a_foreign_stanza_in_a_signed_generation_does_not_unlock() {
     two_files(&other, "m:1");
     let theirs = other.vault.resolve(&reference("m:1"), &other.policy()).expect("resolved");
     let stanzas = other.vault.access(&theirs, &other.policy()).expect("access").stanzas;
-    let record = RecipientsRecord::new(2, None, &stanzas).expect("legal");
+    let record = RecipientsRecord::new(2, None, None, &stanzas).expect("legal");
     let envelope = seal::sign(shared.artifact.subject, record, &shared.fixture.signer).expect("signed");
     shared.plant(2, &envelope);
     let policy = shared.fixture.policy();
@@ -161,7 +161,7 @@ fn stanzas_added_dropped_or_reordered_break_the_signature() {
     let reordered = [stanzas[1].clone(), stanzas[0].clone()];
     let added = [stanzas[0].clone(), stanzas[1].clone(), stanzas[0].clone()];
     for forged in [&stanzas[..1], &reordered[..], &added[..]] {
-        let record = RecipientsRecord::new(2, None, forged).expect("legal");
+        let record = RecipientsRecord::new(2, None, None, forged).expect("legal");
         let payload = Statement { subject: shared.artifact.subject, predicate: record }.to_vec().expect("written");
         let mut json: serde_json::Value = serde_json::from_slice(&envelope).expect("JSON");
         json["payload"] = canonical::encode_base64(&payload).into();

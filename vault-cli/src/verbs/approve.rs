@@ -1,0 +1,73 @@
+//! `mvault approve`
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use vault_core::vault::Proposal;
+
+use super::proposal::{id, names, object, report, what};
+use crate::{
+    belief::TrustArgs,
+    failure::{Failure, Result},
+    secrets::{PassphraseArgs, Passphrases, load_signing},
+    session::Session,
+    ui::table,
+};
+
+/// Approve what somebody proposed, or list what is open
+///
+/// Shows what the proposal does, checks that it can still come into force and that its version verifies, and adds your
+/// signature. The last approval that is needed puts it in force. Each key signs one record of a generation, ever.
+///
+/// Without --key, a proposal that has its approvals is put in force; without PROPOSAL, all open ones are listed.
+///
+/// JSON: as `mvault promote`; of a list {"proposals": [each the same]}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault approve --trust root.json
+  mvault approve b3:4f1c… --key alice.key --trust root.json")]
+pub struct Args {
+    /// The proposal, as `mvault promote` printed it
+    #[arg(value_name = "PROPOSAL")]
+    proposal: Option<String>,
+    /// Whose signature approves it
+    #[arg(long, value_name = "FILE.key", requires = "proposal")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let root = args.trust.root(session)?;
+    let vault = session.vault()?;
+    let Some(proposal) = &args.proposal else {
+        let (open, _) = root.with(&vault, session, |gate| Ok(gate.proposals()?))?;
+        return list(&open, session);
+    };
+    let proposal = id(proposal)?;
+    let signer = match &args.key {
+        Some(key) => Some(load_signing(key, &mut Passphrases::new(&args.passphrase), session.global.examples())?),
+        None => None,
+    };
+    let (proposal, _) = root.with(&vault, session, |gate| -> Result<Proposal> {
+        match &signer {
+            Some(signer) => Ok(gate.approve(proposal, signer.as_ref())?),
+            None => gate
+                .publish(proposal)
+                .map_err(|e| Failure::from(e).hint("add an approval with --key, or wait for others to approve it")),
+        }
+    })?;
+    report(&proposal, false, session)
+}
+
+fn list(open: &[Proposal], session: &Session) -> Result {
+    let mut rows = vec![["PROPOSAL", "DOES", "REASON", "ASKED BY", "APPROVED BY", "NEEDS"].map(str::to_owned).to_vec()];
+    rows.extend(open.iter().map(|p| {
+        let needs = p.threshold.to_string();
+        vec![format!("b3:{}", p.id), what(p), p.reason.clone(), p.requester.clone(), names(&p.approvers), needs]
+    }));
+    let text = if open.is_empty() { "no open proposals".to_owned() } else { table(&rows) };
+    session.ui.result(&text, &json!({ "proposals": open.iter().map(object).collect::<Value>() }))
+}

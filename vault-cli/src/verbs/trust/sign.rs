@@ -1,0 +1,114 @@
+//! `mvault trust sign`
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use vault_core::{
+    keys::file,
+    provenance::Envelope,
+    secret::SecretVec,
+    trust::{Candidate, Clock, Holder, ROOT_PAYLOAD_TYPE, draft},
+};
+
+use crate::{
+    belief::{public_text, read_document, read_root},
+    failure::{Failure, Result},
+    secrets::{PassphraseArgs, Passphrases, load_signing},
+    session::Session,
+    ui::one_line,
+};
+
+/// Sign a trust root: make it of its source, or add a signature
+///
+/// Of TOML, a new document is made: version 1, or with --after the next version. Of a document, a copy with one more
+/// signature is made; -o may name the document itself.
+///
+/// JSON: {"root", "version", "digest", "signed_by", "threshold"}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault trust sign trust.toml --key alice.key -o root.json
+  mvault trust sign root.json --key bob.key -o root.json
+  mvault trust sign trust-2.toml --after root.json --key alice.key -o root-2.json")]
+pub struct Args {
+    /// The source, or the document to sign
+    #[arg(value_name = "FILE.toml|ROOT.json")]
+    source: PathBuf,
+    /// The trust root that the new one follows
+    #[arg(long, value_name = "ROOT.json")]
+    after: Option<PathBuf>,
+    /// Whose signature to add
+    #[arg(long, value_name = "FILE.key")]
+    key: PathBuf,
+    /// Where to write it
+    #[arg(long, short, value_name = "ROOT.json")]
+    output: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let bytes = read_document(&args.source)?;
+    let is_document = bytes.trim_ascii_start().first() == Some(&b'{');
+    let mut envelope = if is_document { document(args, &bytes)? } else { made(args, bytes, session)? };
+    let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
+    let id = signer.verifying_key().key_id();
+    let candidate = candidate(&args.source, &envelope)?;
+    if candidate.root().holder(&id).is_none() && args.after.is_none() {
+        session.ui.warn(&format!(
+            "{} does not list key {id}; its signature counts only for the version before",
+            args.source.display()
+        ));
+    }
+    envelope.add_signature(signer.as_ref())?;
+    let candidate = self::candidate(&args.source, &envelope)?;
+    write(&args.output, &envelope.to_vec()?, is_document && args.output == args.source)?;
+    let (signed, threshold) = candidate.progress();
+    let names = signed.iter().map(Holder::as_str).collect::<Vec<_>>();
+    let missing = if (names.len() as u64) < threshold { ", more signatures are needed" } else { "" };
+    let text = format!(
+        "wrote {}: trust root version {}, signed by {} ({} of {threshold} root holders{missing})",
+        args.output.display(),
+        candidate.root().version(),
+        if names.is_empty() { "nobody it lists".to_owned() } else { names.join(", ") },
+        names.len(),
+    );
+    let object = json!({
+        "root": args.output.display().to_string(),
+        "version": candidate.root().version(),
+        "digest": format!("b3:{}", candidate.digest()),
+        "signed_by": names,
+        "threshold": threshold,
+    });
+    session.ui.result(&text, &object)
+}
+
+fn document(args: &Args, bytes: &[u8]) -> Result<Envelope> {
+    if args.after.is_some() {
+        return Err(Failure::usage("--after goes with a source, and this is a document that is made already"));
+    }
+    Envelope::parse_record_of(bytes, ROOT_PAYLOAD_TYPE).map_err(|e| Failure::local(&args.source, &e))
+}
+
+fn made(args: &Args, bytes: Vec<u8>, session: &Session) -> Result<Envelope> {
+    let examples = session.global.examples();
+    let previous = args.after.as_deref().map(|path| read_root(path, examples)).transpose()?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not UTF-8 text", args.source.display())))?;
+    let folder = args.source.parent().unwrap_or(Path::new(""));
+    let root = draft(&text, previous.as_ref(), Clock::now(), &mut |name| public_text(folder, name))
+        .map_err(|e| Failure::usage(format!("{}: {e}", args.source.display())))?;
+    root.keys().try_for_each(|(id, _)| examples.check(&args.source, *id))?;
+    Ok(Envelope::unsigned(ROOT_PAYLOAD_TYPE, root.to_vec()?))
+}
+
+fn candidate(source: &Path, envelope: &Envelope) -> Result<Candidate> {
+    Candidate::parse(&envelope.to_vec()?).map_err(|e| Failure::local(source, &e))
+}
+
+fn write(path: &Path, bytes: &[u8], replace: bool) -> Result {
+    if replace {
+        return Ok(file::replace_private(path, &SecretVec::new(bytes.to_vec()))?);
+    }
+    let text = String::from_utf8(bytes.to_vec()).map_err(|e| Failure::operational(one_line(&e.to_string())))?;
+    Ok(file::write_public(path, &text)?)
+}

@@ -1,0 +1,154 @@
+//! From a pinned trust root forward, one version at a time, as TUF does
+//! (<https://theupdateframework.github.io/specification/latest/#update-root>).
+
+use std::collections::BTreeSet;
+
+use super::{
+    clock::Clock,
+    root::{Holder, ROOT_PAYLOAD_TYPE, Status, TrustRoot},
+};
+use crate::{
+    error::{Error, Result},
+    keys::KeyId,
+    provenance::Envelope,
+};
+
+/// A trust root that is believed: because it was pinned, or because the ones before it vouch for it.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    root: TrustRoot,
+    digest: blake3::Hash,
+    envelope: Vec<u8>,
+}
+
+impl Reached {
+    /// Starts from a trust root that the caller believes. It must still be signed as it demands itself.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is malformed; [`Error::Untrusted`] if too few of its own root holders signed it.
+    pub fn pin(envelope: &[u8]) -> Result<Self> {
+        let candidate = Candidate::parse(envelope)?;
+        candidate.demand(&candidate.root, &candidate.root)?;
+        Ok(candidate.reached())
+    }
+
+    /// Takes the next version, if this one and it itself vouch for it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is malformed or not exactly the next of this one; [`Error::Untrusted`] if too few holders
+    /// of this one or of the next signed it.
+    pub fn next(&self, envelope: &[u8]) -> Result<Self> {
+        let candidate = Candidate::parse(envelope)?;
+        let refuse = |rule: String| Err(Error::format("trust root", rule));
+        let (found, expected) = (candidate.root.version, self.root.version + 1);
+        if found != expected {
+            return refuse(format!("is version {found} where version {expected} is expected"));
+        }
+        if candidate.root.previous.map(blake3::Hash::from) != Some(self.digest) {
+            return refuse(format!("follows another version {} than the one reached", self.root.version));
+        }
+        if candidate.root.origin.map(blake3::Hash::from) != Some(self.origin()) {
+            return refuse("descends from another version 1".into());
+        }
+        candidate.demand(&self.root, &candidate.root)?;
+        candidate.demand(&candidate.root, &candidate.root)?;
+        Ok(candidate.reached())
+    }
+
+    /// The document.
+    pub fn root(&self) -> &TrustRoot {
+        &self.root
+    }
+
+    /// The BLAKE3 of its payload.
+    pub fn digest(&self) -> blake3::Hash {
+        self.digest
+    }
+
+    /// The BLAKE3 of the payload of version 1, by which every record names the trust it belongs to.
+    pub fn origin(&self) -> blake3::Hash {
+        self.root.origin_or(self.digest)
+    }
+
+    /// Its envelope.
+    pub fn envelope(&self) -> &[u8] {
+        &self.envelope
+    }
+
+    /// Whether it has expired.
+    pub fn is_expired(&self, clock: Clock) -> bool {
+        clock.is_over(&self.root.expires)
+    }
+}
+
+/// A trust root that nobody vouches for yet.
+#[derive(Debug)]
+pub struct Candidate {
+    root: TrustRoot,
+    envelope: Envelope,
+    bytes: Vec<u8>,
+}
+
+impl Candidate {
+    /// Reads an envelope.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is malformed.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let envelope = Envelope::parse_record_of(bytes, ROOT_PAYLOAD_TYPE)?;
+        let root = TrustRoot::parse(envelope.payload())?;
+        Ok(Self { root, envelope, bytes: bytes.to_vec() })
+    }
+
+    /// The document.
+    pub fn root(&self) -> &TrustRoot {
+        &self.root
+    }
+
+    /// The BLAKE3 of its payload.
+    pub fn digest(&self) -> blake3::Hash {
+        blake3::hash(self.envelope.payload())
+    }
+
+    /// The holders of its own root keys who signed it, and how many it takes.
+    pub fn progress(&self) -> (BTreeSet<Holder>, u64) {
+        (self.holders(&self.root, &self.root), self.root.roles.root.threshold)
+    }
+
+    /// The root holders of `by` who signed this, leaving out keys that `newest` calls compromised.
+    ///
+    /// Times of validity play no part: a root's own expiry limits it, and an old step must stay possible.
+    fn holders(&self, by: &TrustRoot, newest: &TrustRoot) -> BTreeSet<Holder> {
+        let active = |root: &TrustRoot, id: &KeyId| root.keys.get(id).is_some_and(|key| key.status == Status::Active);
+        let compromised = |id: &KeyId| newest.keys.get(id).is_some_and(|key| key.status == Status::Compromised);
+        let counts = |id: &KeyId| by.roles.root.keys.contains(id) && active(by, id) && !compromised(id);
+        let mut holders = BTreeSet::new();
+        for id in self.envelope.claimed_signers().into_iter().filter(counts) {
+            let Some(key) = by.keys.get(&id) else { continue };
+            if key.verifying_key().is_ok_and(|public| self.envelope.is_signed_by(&public)) {
+                holders.insert(key.holder.clone());
+            }
+        }
+        holders
+    }
+
+    fn demand(&self, by: &TrustRoot, newest: &TrustRoot) -> Result<()> {
+        if self.holders(by, newest).len() as u64 >= by.roles.root.threshold {
+            return Ok(());
+        }
+        let what = format!("trust root version {}", self.root.version);
+        Err(Error::Untrusted {
+            what,
+            why: if by.version == self.root.version {
+                "is not signed by as many holders of its own root keys as it demands"
+            } else {
+                "is not signed by as many holders of root keys as the version before it demands"
+            },
+        })
+    }
+
+    fn reached(self) -> Reached {
+        let digest = self.digest();
+        Reached { root: self.root, digest, envelope: self.bytes }
+    }
+}

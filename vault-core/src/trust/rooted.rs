@@ -1,0 +1,245 @@
+//! A trust root at work: whose signatures count now, for what.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Right, Verified,
+    chain::Reached,
+    clock::Clock,
+    root::{Holder, Release, Role, TrustRoot},
+};
+use crate::{
+    error::{Error, Result},
+    keys::KeyId,
+    names::{ChannelName, ModelName},
+    provenance::{Chained, Envelope, Freshness, Promotion, Revocation, Statement},
+};
+
+/// The trust root reached last, at the time at which records are judged.
+#[derive(Debug, Clone)]
+pub struct Rooted {
+    reached: Reached,
+    clock: Clock,
+}
+
+/// A record that enough holders signed.
+#[derive(Debug, Clone)]
+pub struct Approved<R> {
+    /// The record.
+    pub record: Statement<R>,
+    /// The BLAKE3 of its payload.
+    pub digest: blake3::Hash,
+    /// Who asked for it.
+    pub requester: Holder,
+    /// Whose approval counts.
+    pub approvers: BTreeSet<Holder>,
+    /// How many it takes.
+    pub threshold: u64,
+}
+
+impl Rooted {
+    /// Judges by this root, at this time.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the root has expired.
+    pub fn new(reached: Reached, clock: Clock) -> Result<Self> {
+        if reached.is_expired(clock) {
+            let what = format!("trust root version {}", reached.root().version());
+            return Err(Error::Stale { what, why: "it has expired, and no later one is there" });
+        }
+        Ok(Self { reached, clock })
+    }
+
+    /// The root reached.
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// The root's document.
+    pub fn root(&self) -> &TrustRoot {
+        self.reached.root()
+    }
+
+    /// The BLAKE3 of trust root version 1.
+    pub fn origin(&self) -> blake3::Hash {
+        self.reached.origin()
+    }
+
+    /// The time at which records are judged.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Whether a new signature by this key would count for this now.
+    pub(super) fn accepts(&self, id: &KeyId, right: Right<'_>) -> bool {
+        let unlisted = blake3::Hash::from_bytes([0; 32]);
+        self.root().counts(id, &unlisted, self.clock)
+            && right.roles.iter().any(|role| self.root().holds(*role, id, right.model))
+    }
+
+    /// The keys that signed and have this right now.
+    pub(super) fn signers(&self, envelope: &Envelope, right: Right<'_>, what: &str) -> Result<Vec<KeyId>> {
+        let holds = |id: &KeyId| right.roles.iter().any(|role| self.root().holds(*role, id, right.model));
+        let signers = self.signed(envelope, holds);
+        if signers.is_empty() {
+            let why = if self.signed(envelope, |_| true).is_empty() {
+                "has no valid signature by a key that the trust root lets sign now"
+            } else {
+                "is signed by a key to which the trust root does not give this right"
+            };
+            return Err(Error::Untrusted { what: what.to_owned(), why });
+        }
+        Ok(signers)
+    }
+
+    /// The keys that signed, count now and are wanted.
+    fn signed(&self, envelope: &Envelope, wanted: impl Fn(&KeyId) -> bool) -> Vec<KeyId> {
+        let digest = blake3::hash(envelope.payload());
+        let counts = |id: &KeyId| {
+            let key = self.root().keys.get(id).filter(|_| self.root().counts(id, &digest, self.clock));
+            key.and_then(|key| key.verifying_key().ok()).is_some_and(|key| envelope.is_signed_by(&key))
+        };
+        envelope.claimed_signers().into_iter().filter(|id| wanted(id) && counts(id)).collect()
+    }
+
+    fn holders<'a>(&self, ids: impl IntoIterator<Item = &'a KeyId>) -> BTreeSet<Holder> {
+        ids.into_iter().filter_map(|id| self.root().holder(id)).cloned().collect()
+    }
+
+    /// The rule that governs a channel.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if there is none: then nobody may move it.
+    pub fn release(&self, channel: &ChannelName) -> Result<&Release> {
+        let none = || Error::Untrusted { what: channel.to_string(), why: "is governed by no rule of the trust root" };
+        self.root().release(channel).ok_or_else(none)
+    }
+
+    /// Judges a promotion as it is signed so far. Whether that is enough, [`Approved::suffices`] says.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it breaks the format; [`Error::Untrusted`] if whoever asks for it did not sign it or may not
+    /// ask, or it belongs to another trust root.
+    pub fn promotion(&self, envelope: &Envelope) -> Result<Approved<Promotion>> {
+        let record = Statement::<Promotion>::parse(envelope.payload())?;
+        let channel = record.predicate.channel_name().map_err(|_| not_a_name())?;
+        let rule = self.release(&channel)?;
+        let what = format!("generation {} of {channel}", record.predicate.generation());
+        let may_ask = |id: &KeyId| rule.keys.contains(id) || self.root().holds(Role::Sealer, id, Some(&channel.model));
+        let mut approved = self.approved(record, envelope, &what, rule.threshold, &rule.keys, may_ask)?;
+        if !rule.requester_counts {
+            approved.approvers.remove(&approved.requester);
+        }
+        Ok(approved)
+    }
+
+    /// Judges a revocation as it is signed so far; any release key of the model may ask for it and counts.
+    ///
+    /// # Errors
+    /// As [`Rooted::promotion`].
+    pub fn revocation(&self, envelope: &Envelope) -> Result<Approved<Revocation>> {
+        let record = Statement::<Revocation>::parse(envelope.payload())?;
+        let model = record.predicate.version_name().map_err(|_| not_a_name())?.model;
+        let what = format!("revocation {}", record.predicate.generation());
+        let keys = self.release_keys(&model);
+        let threshold = self.root().revocation_threshold();
+        self.approved(record, envelope, &what, threshold, &keys, |id| keys.contains(id))
+    }
+
+    /// The keys that hold a release role for any channel of a model.
+    fn release_keys(&self, model: &ModelName) -> BTreeSet<KeyId> {
+        self.root().keys.keys().filter(|id| self.root().holds(Role::Release, id, Some(model))).copied().collect()
+    }
+
+    /// Whether this key may ask for a promotion of the channel, and whether it may approve one.
+    pub fn may_promote(&self, id: &KeyId, channel: &ChannelName) -> Result<(bool, bool)> {
+        let approves = self.release(channel)?.keys.contains(id);
+        Ok((approves || self.root().holds(Role::Sealer, id, Some(&channel.model)), approves))
+    }
+
+    /// Whether this key may ask for a revocation of versions of the model, and approve one.
+    pub fn may_revoke(&self, id: &KeyId, model: &ModelName) -> bool {
+        self.release_keys(model).contains(id)
+    }
+
+    fn approved<R: Chained>(
+        &self,
+        record: Statement<R>,
+        envelope: &Envelope,
+        what: &str,
+        threshold: u64,
+        keys: &BTreeSet<KeyId>,
+        may_ask: impl Fn(&KeyId) -> bool,
+    ) -> Result<Approved<R>> {
+        let untrusted = |why| Err(Error::Untrusted { what: what.to_owned(), why });
+        if !record.predicate.belongs_to(&self.origin()) {
+            return untrusted("was not made under this trust root");
+        }
+        let asked = record.predicate.requested_by();
+        let signed = self.signed(envelope, |id| keys.contains(id) || *id == asked);
+        if !signed.contains(&asked) {
+            return untrusted("is not signed by the key that it says asks for it");
+        }
+        if !may_ask(&asked) {
+            return untrusted("is asked for by a key to which the trust root does not give this right");
+        }
+        let Some(requester) = self.root().holder(&asked).cloned() else {
+            return untrusted("is asked for by a key that the trust root does not list");
+        };
+        let approvers = self.holders(signed.iter().filter(|id| keys.contains(id)));
+        let digest = blake3::hash(envelope.payload());
+        Ok(Approved { record, digest, requester, approvers, threshold })
+    }
+
+    /// The keys whose signatures a record of a chain keeps when it is published: those that count.
+    pub(crate) fn counting(&self, envelope: &Envelope) -> BTreeSet<String> {
+        self.signed(envelope, |_| true).iter().map(KeyId::to_hex).collect()
+    }
+
+    /// Checks a statement of freshness about a channel: its role, its trust root, its time.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Untrusted`]; [`Error::Stale`] if it has expired or is older than `oldest` seconds.
+    pub fn freshness(
+        &self,
+        envelope: &[u8],
+        channel: &ChannelName,
+        oldest: Option<u64>,
+    ) -> Result<Verified<Statement<Freshness>>> {
+        let what = format!("the statement of freshness for {channel}");
+        let envelope = Envelope::parse_record(envelope)?;
+        let holds = |id: &KeyId| self.root().holds(Role::Freshness, id, Some(&channel.model));
+        let signers = self.signed(&envelope, holds);
+        let untrusted = |why| Err(Error::Untrusted { what: what.clone(), why });
+        if signers.is_empty() {
+            return untrusted("has no valid signature by a freshness key");
+        }
+        let value = Statement::<Freshness>::parse(envelope.payload())?;
+        let predicate = &value.predicate;
+        if !crate::provenance::Predicate::belongs_to(predicate, &self.origin()) || !predicate.is_for(channel) {
+            return untrusted("is about something else");
+        }
+        if !self.clock.has_begun(predicate.created()) {
+            return untrusted("was made in the future");
+        }
+        if self.clock.is_over(predicate.expires()) {
+            return Err(Error::Stale { what, why: "it has expired" });
+        }
+        let age = self.clock.age(predicate.created());
+        if oldest.is_some_and(|most| age > most.saturating_add(super::TOLERANCE.unsigned_abs())) {
+            return Err(Error::Stale { what, why: "it is older than the trust root allows" });
+        }
+        Ok(Verified { value, signers })
+    }
+}
+
+impl<R> Approved<R> {
+    /// Whether enough holders approve.
+    pub fn suffices(&self) -> bool {
+        self.approvers.len() as u64 >= self.threshold
+    }
+}
+
+fn not_a_name() -> Error {
+    Error::format("record", "names no model, version or channel")
+}

@@ -1,0 +1,108 @@
+//! Numbered records in a folder of the vault, and the links between them.
+
+use std::collections::HashMap;
+
+use super::{Vault, stem};
+use crate::{
+    error::{Error, Fault, Place, Result},
+    provenance::{Envelope, MAX_ENVELOPE, Newest, peek},
+};
+
+/// The highest number that is looked at: JSON holds no more exactly.
+const MAX_GENERATION: u64 = (1 << 53) - 1;
+/// More records than any chain has; a store could offer any number.
+const MAX_RECORDS: usize = 1_000_000;
+
+/// What a record of a chain says of itself, signed by anybody.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Linked {
+    pub(super) digest: blake3::Hash,
+    pub(super) generation: u64,
+    pub(super) previous: Option<blake3::Hash>,
+}
+
+impl Vault {
+    /// The numbers of the records that stand directly in a folder, ascending.
+    pub(super) fn numbers(&self, folder: &str) -> Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        self.store.list(folder, &mut |entry| {
+            let number =
+                stem(&entry.path, folder).and_then(|stem| stem.parse::<u64>().ok().filter(|n| n.to_string() == stem));
+            if let Some(number) = number.filter(|n| (1..=MAX_GENERATION).contains(n)) {
+                if numbers.len() == MAX_RECORDS {
+                    let fault = Fault::Limit { what: "number of records", limit: MAX_RECORDS as u64 };
+                    return Err(Error::Corrupt { place: Place::Object(folder.to_owned()), fault });
+                }
+                numbers.push(number);
+            }
+            Ok(())
+        })?;
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The envelope of a record, not checked.
+    pub(super) fn record(&self, path: &str) -> Result<Envelope> {
+        Envelope::parse_record(&self.demand(path, MAX_ENVELOPE)?)
+    }
+
+    /// What a record says of itself; `None` for what is none.
+    fn linked(&self, folder: &str, generation: u64) -> Result<Option<Linked>> {
+        let envelope = match self.store.read(&record_path(folder, generation), MAX_ENVELOPE) {
+            Ok(bytes) => bytes.and_then(|bytes| Envelope::parse(&bytes).ok()),
+            Err(Error::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let said = envelope.and_then(|envelope| {
+            let (number, previous) = peek(envelope.payload()).ok()?;
+            let digest = blake3::hash(envelope.payload());
+            (number == generation).then_some(Linked { digest, generation, previous })
+        });
+        Ok(said)
+    }
+
+    /// Follows the links down from a record. Stops below `until`, if that is given, and at the first record of the chain.
+    /// The digests of those found, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a record that a link names is not there.
+    pub(super) fn follow(
+        &self,
+        folder: &str,
+        (from, previous): (u64, Option<blake3::Hash>),
+        numbers: &[u64],
+        until: u64,
+    ) -> Result<Vec<Newest>> {
+        let mut wanted = previous;
+        let mut found = Vec::new();
+        let lower: Vec<_> = numbers.iter().copied().filter(|n| (until..from).contains(n)).collect();
+        for generation in lower.into_iter().rev() {
+            if wanted.is_none() {
+                break;
+            }
+            // Anything else under this number is no part of the chain.
+            if let Some(record) = self.linked(folder, generation)?.filter(|record| wanted == Some(record.digest)) {
+                found.push(Newest { generation, digest: record.digest });
+                wanted = record.previous;
+            }
+        }
+        // Below `until` nothing was looked at.
+        if until <= 1
+            && let Some(missing) = wanted
+        {
+            let what = format!("the record with digest {missing} of {folder}, which the one behind it names");
+            return Err(Error::Corrupt { place: Place::Object(what), fault: Fault::Missing });
+        }
+        Ok(found)
+    }
+
+    /// The digests of the payloads of all records of a folder.
+    pub(super) fn digests(&self, folder: &str, numbers: &[u64]) -> Result<HashMap<blake3::Hash, u64>> {
+        let linked: Vec<_> = numbers.iter().map(|n| self.linked(folder, *n)).collect::<Result<_>>()?;
+        Ok(linked.into_iter().flatten().map(|record| (record.digest, record.generation)).collect())
+    }
+}
+
+pub(super) fn record_path(folder: &str, generation: u64) -> String {
+    format!("{folder}/{generation}.dsse.json")
+}

@@ -1,0 +1,289 @@
+//! Channels: the newest promotion that counts, and what it takes to open through it.
+
+use super::{Artifact, Gate, Skipped, Vault, chain::record_path};
+use crate::{
+    error::{Error, Result},
+    names::{ChannelName, Reference},
+    provenance::{Chained, Newest, Promotion},
+    trust::{Approved, Rooted},
+};
+
+/// The most records above the one that counts, and beside the chain, that are judged.
+const MAX_LOOKS: usize = 100;
+
+/// The newest promotion of a channel.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The promotion and who approved it.
+    pub approved: Approved<Promotion>,
+    /// What stands under higher numbers and does not count.
+    pub skipped: Vec<Skipped>,
+    /// How many records before it were followed by their digests.
+    pub links: usize,
+}
+
+/// One record of a channel's history.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its number.
+    pub generation: u64,
+    /// The record, if it can be read.
+    pub promotion: Option<Promoted>,
+    /// Why it does not count, or no longer: the keys of old promotions may be retired since.
+    pub fault: Option<Error>,
+    /// Whether the newest promotion descends from it, or is it.
+    pub linked: bool,
+}
+
+/// What a record of a channel's history says.
+#[derive(Debug, Clone)]
+pub struct Promoted {
+    /// The version.
+    pub version: String,
+    /// The artifact.
+    pub artifact: String,
+    /// Why.
+    pub reason: String,
+    /// When it claims to have been made.
+    pub created: String,
+    /// Until when it counts.
+    pub expires: String,
+    /// The BLAKE3 of its payload.
+    pub digest: blake3::Hash,
+    /// Who asked for it; empty if the signature does not count.
+    pub requester: String,
+    /// Who approved it.
+    pub approvers: Vec<String>,
+}
+
+impl Head {
+    /// Its number and digest.
+    pub fn newest(&self) -> Newest {
+        Newest { generation: self.approved.record.predicate.generation(), digest: self.approved.digest }
+    }
+}
+
+impl Vault {
+    /// One promotion of a channel, if it counts.
+    fn promotion(&self, rooted: &Rooted, channel: &ChannelName, generation: u64) -> Result<Approved<Promotion>> {
+        let envelope = self.record(&record_path(&channel_folder(channel), generation))?;
+        let approved = rooted.promotion(&envelope)?;
+        let untrusted = |why| Err(Error::Untrusted { what: format!("generation {generation} of {channel}"), why });
+        let predicate = &approved.record.predicate;
+        if predicate.channel_name().ok().as_ref() != Some(channel) {
+            return untrusted("is signed for another channel");
+        }
+        if predicate.generation() != generation {
+            return untrusted("is signed as another generation");
+        }
+        if !approved.suffices() {
+            return untrusted("is not approved by enough holders");
+        }
+        Ok(approved)
+    }
+}
+
+impl Gate<'_> {
+    /// The newest promotion of a channel that counts: approved as the trust root demands, with an unbroken chain of digests
+    /// to the one this client saw last or to the first. Whether it has expired is not judged here.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if a newer one was seen before; [`Error::Untrusted`] if two valid ones contradict each other, or the
+    /// channel is governed by no rule; [`Error::Corrupt`] if a record of the chain is missing.
+    pub fn head(&mut self, channel: &ChannelName) -> Result<Option<Head>> {
+        self.rooted.release(channel)?;
+        let folder = channel_folder(channel);
+        let numbers = self.vault.numbers(&folder)?;
+        let known = self.memory.channel(channel);
+        let mut skipped = Vec::new();
+        let mut newest = None;
+        for &generation in numbers.iter().rev() {
+            match self.vault.promotion(&self.rooted, channel, generation) {
+                Ok(approved) => {
+                    newest = Some(approved);
+                    break;
+                }
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(_) if skipped.len() == MAX_LOOKS => {
+                    let what = format!("{channel}: above its newest promotion");
+                    return Err(Error::Untrusted { what, why: "there are more than 100 records that do not count" });
+                }
+                Err(reason) => skipped.push(Skipped { generation, reason }),
+            }
+        }
+        let Some(approved) = newest else {
+            let what = channel.to_string();
+            return match known {
+                Some(_) => Err(Error::Stale { what, why: "a promotion was seen before, and the store shows none" }),
+                None => Ok(None),
+            };
+        };
+        let mut head = Head { approved, skipped, links: 0 };
+        head.links = self.check_links(channel, &head, known, &numbers)?;
+        self.memory.saw_channel(channel, head.newest());
+        Ok(Some(head))
+    }
+
+    /// Checks that the newest promotion descends from what was seen before.
+    fn check_links(
+        &mut self,
+        channel: &ChannelName,
+        head: &Head,
+        known: Option<Newest>,
+        numbers: &[u64],
+    ) -> Result<usize> {
+        let newest = head.newest();
+        let fork = || {
+            let what = format!("{channel} has two valid promotions that contradict each other");
+            Err(Error::Untrusted { what, why: "a fork" })
+        };
+        let until = match known {
+            Some(known) if known.generation > newest.generation => {
+                let what = format!("generation {} of {channel}", newest.generation);
+                return Err(Error::Stale { what, why: "a newer one was seen before: it was rolled back" });
+            }
+            Some(known) if known.generation == newest.generation => {
+                return if known.digest == newest.digest { Ok(0) } else { fork() };
+            }
+            Some(known) => known.generation,
+            None => 1,
+        };
+        let folder = channel_folder(channel);
+        let previous = head.approved.record.predicate.previous();
+        let followed = self.vault.follow(&folder, (newest.generation, previous), numbers, until)?;
+        let beside = numbers.iter().filter(|n| (until..newest.generation).contains(n));
+        let beside = beside.filter(|n| !followed.iter().any(|link| link.generation == **n));
+        // A record beside the chain burns its number; one that counts contradicts the chain.
+        for generation in beside.take(MAX_LOOKS) {
+            match self.vault.promotion(&self.rooted, channel, *generation) {
+                Ok(_) => return fork(),
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if let Some(known) = known.filter(|known| !followed.contains(known)) {
+            // It may be that its keys were compromised since: then it counts no more, and the chain goes around it.
+            let there = self.vault.record(&record_path(&folder, known.generation));
+            if there.map(|envelope| blake3::hash(envelope.payload())).ok() != Some(known.digest) {
+                return fork();
+            }
+            self.note(format!("generation {} of {channel}, seen before, counts no more", known.generation));
+        }
+        Ok(followed.len())
+    }
+
+    /// Opens a channel: everything that the trust root demands is checked, and each check is noted in [`Gate::steps`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if nothing was ever promoted; [`Error::Stale`] if the promotion has expired, was rolled back, or
+    /// a demanded statement of freshness is missing, old, or knows of something newer; [`Error::Untrusted`] if approvals or
+    /// attestations are missing, the artifact is revoked or another one than was promoted; [`Error::Corrupt`].
+    pub fn resolve_channel(&mut self, channel: &ChannelName) -> Result<Artifact> {
+        let Some(head) = self.head(channel)? else {
+            return Err(Error::NotFound { what: format!("a promotion to {channel}") });
+        };
+        let Newest { generation, .. } = head.newest();
+        for Skipped { generation, reason } in &head.skipped {
+            self.note(format!("generation {generation} of {channel} does not count: {reason}"));
+        }
+        let Approved { record, requester, approvers, threshold, .. } = &head.approved;
+        let by = approvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        self.step(format!(
+            "channel: generation {generation} of {channel}, asked for by {requester}, approved by {by} ({} of {threshold})",
+            approvers.len()
+        ));
+        self.step(match head.links {
+            0 => "history: the promotion seen last time, or the first".to_owned(),
+            links => format!("history: {links} earlier promotions follow each other by digest"),
+        });
+        let what = format!("generation {generation} of {channel}");
+        if record.predicate.expiry().is_some_and(|expiry| self.rooted.clock().is_past(expiry)) {
+            return Err(Error::Stale { what, why: "it has expired" });
+        }
+        self.step(format!("expiry: {}", record.predicate.expires()));
+        self.check_freshness(channel, &head)?;
+
+        let name = record.predicate.version_name()?;
+        let mut artifact = self.vault.resolve(&Reference::Version(name.clone()), &self.policy())?;
+        if artifact.subject != record.subject {
+            let what = format!("{name} in {channel}");
+            return Err(Error::Untrusted { what, why: "is another artifact than the one that was promoted" });
+        }
+        let sealers = self.holders(artifact.manifest.signers());
+        self.step(format!("artifact: {name}, {}, sealed by {sealers}", artifact.digest));
+        self.refuse_revoked(artifact.digest, &name.to_string())?;
+        self.check_attestations(channel, &artifact)?;
+        artifact.channel = Some((channel.clone(), generation));
+        Ok(artifact)
+    }
+
+    /// Demands the attestations that the trust root demands of the channel.
+    fn check_attestations(&mut self, channel: &ChannelName, artifact: &Artifact) -> Result<()> {
+        let rule = self.rooted.release(channel)?;
+        match rule.attestations().first() {
+            None => Ok(()),
+            Some(_) => Err(Error::Untrusted { what: artifact.digest.to_string(), why: "lacks a demanded attestation" }),
+        }
+    }
+
+    /// The history of a channel, the oldest first. Every record is judged, by the trust root of today.
+    ///
+    /// # Errors
+    /// As [`Gate::head`], except that an unbroken chain is not demanded: see [`Entry::linked`].
+    pub fn channel_log(&mut self, channel: &ChannelName) -> Result<Vec<Entry>> {
+        self.rooted.release(channel)?;
+        let folder = channel_folder(channel);
+        let numbers = self.vault.numbers(&folder)?;
+        let mut entries: Vec<_> = Vec::new();
+        let mut wanted: Option<Option<blake3::Hash>> = None;
+        for &generation in numbers.iter().rev() {
+            let judged = self.vault.promotion(&self.rooted, channel, generation);
+            if let Err(error @ Error::Storage { .. }) = judged {
+                return Err(error);
+            }
+            let read = self.vault.record(&record_path(&folder, generation)).and_then(|e| promoted(&e, &judged)).ok();
+            let linked = match (&wanted, &read) {
+                // The chain starts at the newest that counts.
+                (None, _) => judged.is_ok(),
+                (Some(Some(wanted)), Some((promoted, _))) => promoted.digest == *wanted,
+                _ => false,
+            };
+            if linked && let Some((_, previous)) = &read {
+                wanted = Some(*previous);
+            }
+            entries.push(Entry {
+                generation,
+                promotion: read.map(|(promoted, _)| promoted),
+                fault: judged.err(),
+                linked,
+            });
+        }
+        entries.reverse();
+        Ok(entries)
+    }
+}
+
+/// What a record says, and which one it names as the one before it.
+fn promoted(
+    envelope: &crate::provenance::Envelope,
+    judged: &Result<Approved<Promotion>>,
+) -> Result<(Promoted, Option<blake3::Hash>)> {
+    let statement = crate::provenance::Statement::<Promotion>::parse(envelope.payload())?;
+    let predicate = &statement.predicate;
+    let judged = judged.as_ref().ok();
+    let promoted = Promoted {
+        version: predicate.version_name()?.to_string(),
+        artifact: statement.subject.blake3.to_string(),
+        reason: predicate.reason().to_owned(),
+        created: predicate.created().to_owned(),
+        expires: predicate.expires().to_owned(),
+        digest: blake3::hash(envelope.payload()),
+        requester: judged.map(|approved| approved.requester.to_string()).unwrap_or_default(),
+        approvers: judged.map_or_else(Vec::new, |a| a.approvers.iter().map(ToString::to_string).collect()),
+    };
+    Ok((promoted, predicate.previous()))
+}
+
+pub(super) fn channel_folder(channel: &ChannelName) -> String {
+    format!("models/{}/channels/{}", channel.model, channel.channel)
+}

@@ -1,0 +1,491 @@
+//! Proposing, approving and publishing: how several people move a channel or revoke a version.
+//!
+//! A proposal is the record itself with the signature of who asks for it. Every approval is one more signature of the same
+//! bytes. When enough holders have signed, anybody publishes it, under its number. Each step creates one object, so a crash
+//! anywhere leaves a proposal that can be approved or published later.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Gate, Vault, chain::record_path, channel::channel_folder, revocations};
+use crate::{
+    error::{Error, Result},
+    keys::{KeyId, Signer},
+    names::{ArtifactDigest, ChannelName, Reference, VersionName},
+    provenance::{
+        Chained, Envelope, Link, MAX_ENVELOPE, PAYLOAD_TYPE, Predicate, Promotion, Revocation, Statement,
+        predicate_type,
+    },
+    store::Created,
+    trust::{Approved, Rooted},
+};
+
+const FOLDER: &str = "proposals";
+/// The payload type of what takes a generation out of use.
+const WITHDRAWN: &str = "application/vnd.mvault.withdrawn.v1+json";
+/// The most signatures that are gathered for one proposal.
+const MAX_APPROVALS: usize = 100;
+/// The most open proposals that are looked at.
+const MAX_PROPOSALS: usize = 10_000;
+
+/// A proposal and how far it is.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// The BLAKE3 of the record, by which it is approved.
+    pub id: blake3::Hash,
+    /// The channel that is to move; none if a version is to be revoked.
+    pub channel: Option<ChannelName>,
+    /// Its number in the chain.
+    pub generation: u64,
+    /// The version.
+    pub version: VersionName,
+    /// The artifact.
+    pub artifact: ArtifactDigest,
+    /// Why.
+    pub reason: String,
+    /// Until when it counts (RFC 3339).
+    pub expires: Option<String>,
+    /// Who asks for it.
+    pub requester: String,
+    /// Whose approval counts.
+    pub approvers: Vec<String>,
+    /// How many it takes.
+    pub threshold: u64,
+    /// Whether it is in force.
+    pub published: bool,
+}
+
+/// A record of either chain, judged.
+#[derive(Debug, Clone)]
+enum Record {
+    Promotion(ChannelName, Approved<Promotion>),
+    Revocation(Approved<Revocation>),
+}
+
+impl Record {
+    fn judge(rooted: &Rooted, envelope: &Envelope) -> Result<Self> {
+        match predicate_type(envelope.payload()).as_deref() {
+            Some(Promotion::TYPE) => {
+                let approved = rooted.promotion(envelope)?;
+                let channel = approved.record.predicate.channel_name()?;
+                Ok(Self::Promotion(channel, approved))
+            }
+            Some(Revocation::TYPE) => rooted.revocation(envelope).map(Self::Revocation),
+            _ => Err(Error::format("proposal", "is neither a promotion nor a revocation")),
+        }
+    }
+
+    fn folder(&self) -> String {
+        match self {
+            Self::Promotion(channel, _) => channel_folder(channel),
+            Self::Revocation(_) => revocations::FOLDER.to_owned(),
+        }
+    }
+
+    fn path(&self) -> String {
+        record_path(&self.folder(), self.generation())
+    }
+
+    fn generation(&self) -> u64 {
+        match self {
+            Self::Promotion(_, approved) => approved.record.predicate.generation(),
+            Self::Revocation(approved) => approved.record.predicate.generation(),
+        }
+    }
+
+    fn previous(&self) -> Option<blake3::Hash> {
+        match self {
+            Self::Promotion(_, approved) => approved.record.predicate.previous(),
+            Self::Revocation(approved) => approved.record.predicate.previous(),
+        }
+    }
+
+    fn suffices(&self) -> bool {
+        match self {
+            Self::Promotion(_, approved) => approved.suffices(),
+            Self::Revocation(approved) => approved.suffices(),
+        }
+    }
+
+    fn expiry(&self) -> Option<&str> {
+        match self {
+            Self::Promotion(_, approved) => approved.record.predicate.expiry(),
+            Self::Revocation(approved) => approved.record.predicate.expiry(),
+        }
+    }
+
+    fn what(&self) -> String {
+        match self {
+            Self::Promotion(channel, _) => format!("generation {} of {channel}", self.generation()),
+            Self::Revocation(_) => format!("revocation {}", self.generation()),
+        }
+    }
+
+    fn view(&self, published: bool) -> Result<Proposal> {
+        fn of<R: Chained>(approved: &Approved<R>, channel: Option<ChannelName>, published: bool) -> Result<Proposal> {
+            let predicate = &approved.record.predicate;
+            Ok(Proposal {
+                id: approved.digest,
+                channel,
+                generation: predicate.generation(),
+                version: predicate.version_name()?,
+                artifact: approved.record.subject.blake3,
+                reason: predicate.reason().to_owned(),
+                expires: predicate.expiry().map(str::to_owned),
+                requester: approved.requester.to_string(),
+                approvers: approved.approvers.iter().map(ToString::to_string).collect(),
+                threshold: approved.threshold,
+                published,
+            })
+        }
+        match self {
+            Self::Promotion(channel, approved) => of(approved, Some(channel.clone()), published),
+            Self::Revocation(approved) => of(approved, None, published),
+        }
+    }
+}
+
+impl Gate<'_> {
+    /// Asks for a channel to point to a version, as its next generation. Published at once if that needs nobody else.
+    ///
+    /// `lifetime` is in seconds; what the trust root says is the default and the most.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if the key may not ask, or the version does not verify or is revoked; [`Error::Conflict`] if the
+    /// key signed another record for this generation; [`Error::Misuse`] if the reason or lifetime cannot be.
+    pub fn propose_promotion(
+        &mut self,
+        channel: &ChannelName,
+        name: &VersionName,
+        (reason, lifetime): (&str, Option<u64>),
+        signer: &dyn Signer,
+    ) -> Result<Proposal> {
+        let id = signer.verifying_key().key_id();
+        if !self.rooted.may_promote(&id, channel)?.0 {
+            return Err(not_allowed(id, "is not given the right to ask for a promotion to this channel"));
+        }
+        let most = self.rooted.release(channel)?.lifetime();
+        let lifetime = lifetime.unwrap_or(most);
+        if lifetime == 0 || lifetime > most {
+            return Err(Error::Misuse(format!(
+                "the trust root lets a promotion to {channel} count for at most {most} seconds"
+            )));
+        }
+        let artifact = self.resolve(&Reference::Version(name.clone()))?;
+        let head = self.head(channel)?.map(|head| head.newest());
+        let folder = channel_folder(channel);
+        let link = self.next_link(&folder, head, reason, id)?;
+        let clock = self.rooted.clock();
+        let promotion = Promotion::new(channel, name, link, clock.time(), clock.after(lifetime))?;
+        self.propose(&Statement { subject: artifact.subject, predicate: promotion }, &folder, signer)
+    }
+
+    /// Asks for a version to be revoked. Published at once if that needs nobody else.
+    ///
+    /// # Errors
+    /// As [`Gate::propose_promotion`]; [`Error::Conflict`] if it is revoked already.
+    pub fn propose_revocation(&mut self, name: &VersionName, reason: &str, signer: &dyn Signer) -> Result<Proposal> {
+        let id = signer.verifying_key().key_id();
+        if !self.rooted.may_revoke(&id, &name.model) {
+            return Err(not_allowed(id, "is not given the right to revoke versions of this model"));
+        }
+        let artifact = self.vault.resolve(&Reference::Version(name.clone()), &self.policy())?;
+        if self.revocations.contains(artifact.digest) {
+            return Err(Error::Conflict { what: format!("a revocation of {name}") });
+        }
+        let link = self.next_link(revocations::FOLDER, self.revocations.newest(), reason, id)?;
+        let revocation = Revocation::new(name, link, self.rooted.clock().time())?;
+        self.propose(&Statement { subject: artifact.subject, predicate: revocation }, revocations::FOLDER, signer)
+    }
+
+    /// The first free number behind the newest record.
+    fn next_link(
+        &self,
+        folder: &str,
+        head: Option<crate::provenance::Newest>,
+        reason: &str,
+        requested_by: KeyId,
+    ) -> Result<Link> {
+        let taken = self.vault.numbers(folder)?;
+        let first = head.map_or(1, |head| head.generation + 1);
+        let generation = (first..).find(|n| taken.binary_search(n).is_err()).unwrap_or(u64::MAX);
+        Ok(Link {
+            generation,
+            previous: head.map(|head| head.digest),
+            trust_root: self.rooted.origin(),
+            requested_by,
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn propose<R: Chained>(&mut self, record: &Statement<R>, chain: &str, signer: &dyn Signer) -> Result<Proposal> {
+        let payload = record.to_vec()?;
+        let id = blake3::hash(&payload);
+        self.sign_once(chain, record.predicate.generation(), id, signer)?;
+        let envelope = Envelope::sign(payload, signer)?;
+        self.vault.add_signature(id, &envelope)?;
+        self.advance(id, &envelope)
+    }
+
+    /// Adds an approval to a proposal, and publishes it if that is the last one it needs.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such proposal; [`Error::Stale`] if it has expired; [`Error::Untrusted`] if the key
+    /// may not approve it, or what it is about does not verify or is revoked; [`Error::Conflict`] if the generation is taken
+    /// or the key signed another record for it.
+    pub fn approve(&mut self, id: blake3::Hash, signer: &dyn Signer) -> Result<Proposal> {
+        let mut envelope = self.vault.proposal(id, &self.rooted)?;
+        let record = Record::judge(&self.rooted, &envelope)?;
+        if self.is_published(&record, id)? {
+            return record.view(true);
+        }
+        self.check_current(&record)?;
+        let key = signer.verifying_key().key_id();
+        self.check_right(&record, key)?;
+        self.sign_once(&record.folder(), record.generation(), id, signer)?;
+        let mut approval = Envelope::unsigned(PAYLOAD_TYPE, envelope.payload().to_vec());
+        approval.add_signature(signer)?;
+        self.vault.add_signature(id, &approval)?;
+        envelope.merge(&approval, |_| true);
+        self.advance(id, &envelope)
+    }
+
+    /// Publishes a proposal that has all its approvals.
+    ///
+    /// # Errors
+    /// As [`Gate::approve`]; [`Error::Untrusted`] if approvals are missing.
+    pub fn publish(&mut self, id: blake3::Hash) -> Result<Proposal> {
+        let envelope = self.vault.proposal(id, &self.rooted)?;
+        let record = Record::judge(&self.rooted, &envelope)?;
+        if !record.suffices() {
+            return Err(Error::Untrusted { what: record.what(), why: "is not approved by enough holders" });
+        }
+        self.advance(id, &envelope)
+    }
+
+    /// Takes the generation of a proposal out of use, so that its requester can ask for something else.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if the key is not that of who asked; [`Error::Conflict`] if it is published.
+    pub fn withdraw(&mut self, id: blake3::Hash, signer: &dyn Signer) -> Result<Proposal> {
+        let envelope = self.vault.proposal(id, &self.rooted)?;
+        let record = Record::judge(&self.rooted, &envelope)?;
+        let asked = match &record {
+            Record::Promotion(_, approved) => approved.record.predicate.requested_by(),
+            Record::Revocation(approved) => approved.record.predicate.requested_by(),
+        };
+        let key = signer.verifying_key().key_id();
+        if key != asked {
+            return Err(not_allowed(key, "is not the one that asked for this"));
+        }
+        if self.is_published(&record, id)? {
+            return Err(Error::Conflict { what: record.what() });
+        }
+        let mut withdrawn = Envelope::unsigned(WITHDRAWN, format!("{{\"proposal\":\"{id}\"}}").into_bytes());
+        withdrawn.add_signature(signer)?;
+        match self.vault.store.create(&record.path(), &withdrawn.to_vec()?)? {
+            Created::New => self.vault.store.sync()?,
+            Created::Exists => return Err(Error::Conflict { what: record.what() }),
+        }
+        record.view(false)
+    }
+
+    /// The proposals that could still come into force, the oldest generation first.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn proposals(&mut self) -> Result<Vec<Proposal>> {
+        let mut open = Vec::new();
+        for id in self.vault.proposal_ids()? {
+            let judged = self.vault.proposal(id, &self.rooted).and_then(|e| Record::judge(&self.rooted, &e));
+            let record = match judged {
+                Ok(record) => record,
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(_) => continue,
+            };
+            let over = record.expiry().is_some_and(|expiry| self.rooted.clock().is_past(expiry));
+            if !over
+                && !self.is_published(&record, id)?
+                && self.vault.store.read(&record.path(), MAX_ENVELOPE)?.is_none()
+            {
+                open.push(record.view(false)?);
+            }
+        }
+        open.sort_by(|a, b| (&a.channel, a.generation).cmp(&(&b.channel, b.generation)));
+        Ok(open)
+    }
+
+    /// Publishes the record if enough holders signed it.
+    fn advance(&mut self, id: blake3::Hash, envelope: &Envelope) -> Result<Proposal> {
+        let record = Record::judge(&self.rooted, envelope)?;
+        if self.is_published(&record, id)? {
+            return record.view(true);
+        }
+        if !record.suffices() {
+            return record.view(false);
+        }
+        self.check_current(&record)?;
+        let counting = self.rooted.counting(envelope);
+        let mut published = envelope.clone();
+        published.keep_signatures(|keyid| counting.contains(keyid));
+        let path = record.path();
+        let created = self.vault.store.create(&path, &published.to_vec()?)?;
+        if matches!(created, Created::Exists) && !self.is_published(&record, id)? {
+            return Err(Error::Conflict { what: record.what() });
+        }
+        self.vault.store.sync()?;
+        self.remember(&record)?;
+        record.view(true)
+    }
+
+    /// Reads the chain anew, so that what was just published is remembered.
+    fn remember(&mut self, record: &Record) -> Result<()> {
+        match record {
+            Record::Promotion(channel, _) => {
+                self.head(channel)?;
+            }
+            Record::Revocation(_) => {
+                let mut notes = Vec::new();
+                self.revocations = self.vault.load_revocations(&self.rooted, &mut self.memory, true, &mut notes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this very record stands under its number.
+    fn is_published(&self, record: &Record, id: blake3::Hash) -> Result<bool> {
+        match self.vault.store.read(&record.path(), MAX_ENVELOPE) {
+            Ok(bytes) => Ok(bytes
+                .and_then(|bytes| Envelope::parse_record(&bytes).ok())
+                .is_some_and(|envelope| blake3::hash(envelope.payload()) == id)),
+            Err(Error::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a record may still come into force: not expired, the next of its chain, about something that verifies.
+    fn check_current(&mut self, record: &Record) -> Result<()> {
+        if record.expiry().is_some_and(|expiry| self.rooted.clock().is_past(expiry)) {
+            return Err(Error::Stale { what: record.what(), why: "it has expired, and its approvals with it" });
+        }
+        let newest = match record {
+            Record::Promotion(channel, _) => self.head(channel)?.map(|head| head.newest()),
+            Record::Revocation(_) => self.revocations.newest(),
+        };
+        let taken = || Err(Error::Conflict { what: record.what() });
+        if record.previous() != newest.map(|newest| newest.digest)
+            || newest.is_some_and(|newest| newest.generation >= record.generation())
+            || self.vault.store.read(&record.path(), MAX_ENVELOPE)?.is_some()
+        {
+            return taken();
+        }
+        let (name, subject) = match record {
+            Record::Promotion(_, approved) => (approved.record.predicate.version_name()?, approved.record.subject),
+            Record::Revocation(approved) => (approved.record.predicate.version_name()?, approved.record.subject),
+        };
+        let artifact = self.vault.resolve(&Reference::Version(name.clone()), &self.policy())?;
+        if artifact.subject != subject {
+            let what = format!("{name} in {}", record.what());
+            return Err(Error::Untrusted { what, why: "is another artifact than the one proposed" });
+        }
+        match record {
+            Record::Promotion(..) => self.refuse_revoked(artifact.digest, &name.to_string()),
+            Record::Revocation(_) => Ok(()),
+        }
+    }
+
+    fn check_right(&self, record: &Record, key: KeyId) -> Result<()> {
+        let may = match record {
+            Record::Promotion(channel, _) => self.rooted.may_promote(&key, channel)?.1,
+            Record::Revocation(approved) => {
+                self.rooted.may_revoke(&key, &approved.record.predicate.version_name()?.model)
+            }
+        };
+        if may { Ok(()) } else { Err(not_allowed(key, "is not given the right to approve this")) }
+    }
+
+    /// Notes that this key signs this record, unless it signed another one for the same generation: as far as this client
+    /// remembers, and as far as the proposals of the vault show.
+    fn sign_once(&mut self, chain: &str, generation: u64, id: blake3::Hash, signer: &dyn Signer) -> Result<()> {
+        let key = signer.verifying_key().key_id();
+        let signed = || Error::Conflict {
+            what: format!("a signature by key {key} of another record for generation {generation} of {chain}"),
+        };
+        if self.memory.approved(&key, chain, generation).is_some_and(|other| other != id) {
+            return Err(signed());
+        }
+        for other in self.vault.proposal_ids()?.into_iter().filter(|other| *other != id) {
+            let judged = self.vault.proposal(other, &self.rooted).and_then(|envelope| {
+                let record = Record::judge(&self.rooted, &envelope)?;
+                Ok((record, envelope))
+            });
+            match judged {
+                Ok((record, envelope)) => {
+                    let same = record.folder() == chain && record.generation() == generation;
+                    if same && envelope.is_signed_by(&signer.verifying_key()) {
+                        return Err(signed());
+                    }
+                }
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.memory.approve(&key, chain, generation, id);
+        // Before the signature leaves this machine.
+        self.memory.save()
+    }
+}
+
+impl Vault {
+    fn proposal_ids(&self) -> Result<Vec<blake3::Hash>> {
+        let mut ids = Vec::new();
+        self.store.list(FOLDER, &mut |entry| {
+            let id = entry.path.split('/').nth(1).and_then(|hex| ArtifactDigest::from_hex(hex).ok());
+            if let Some(id) = id.filter(|id| !ids.contains(&id.hash()))
+                && ids.len() < MAX_PROPOSALS
+            {
+                ids.push(id.hash());
+            }
+            Ok(())
+        })?;
+        Ok(ids)
+    }
+
+    /// A proposal with all signatures that count.
+    fn proposal(&self, id: blake3::Hash, rooted: &Rooted) -> Result<Envelope> {
+        let folder = format!("{FOLDER}/{}", id.to_hex());
+        let mut paths = Vec::new();
+        self.store.list(&folder, &mut |entry| {
+            if paths.len() < MAX_APPROVALS {
+                paths.push(entry.path);
+            }
+            Ok(())
+        })?;
+        paths.sort();
+        let mut gathered: Option<Envelope> = None;
+        for path in paths {
+            let envelope = match self.record(&path) {
+                Ok(envelope) if blake3::hash(envelope.payload()) == id => envelope,
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                _ => continue,
+            };
+            let counting = rooted.counting(&envelope);
+            let gathered =
+                gathered.get_or_insert_with(|| Envelope::unsigned(PAYLOAD_TYPE, envelope.payload().to_vec()));
+            gathered.merge(&envelope, |keyid| counting.contains(keyid));
+        }
+        gathered.ok_or_else(|| Error::NotFound { what: format!("proposal {id}") })
+    }
+
+    fn add_signature(&self, id: blake3::Hash, envelope: &Envelope) -> Result<()> {
+        let bytes = envelope.to_vec()?;
+        let name = hex::encode(Sha256::digest(&bytes));
+        // The same signature twice is one.
+        let (Created::New | Created::Exists) =
+            self.store.create(&format!("{FOLDER}/{}/{name}.dsse.json", id.to_hex()), &bytes)?;
+        self.store.sync()
+    }
+}
+
+fn not_allowed(key: KeyId, why: &'static str) -> Error {
+    Error::Untrusted { what: format!("key {key}"), why }
+}
