@@ -16,8 +16,6 @@ mod memory;
 mod root;
 mod rooted;
 mod source;
-#[cfg(test)]
-mod tests;
 
 pub use chain::{Candidate, Reached};
 pub use clock::{Clock, TOLERANCE};

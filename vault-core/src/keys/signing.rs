@@ -23,6 +23,12 @@ impl SigningKey {
     }
 
     /// The key of a 32-byte RFC 8032 seed.
+    #[cfg(test)]
+    pub(crate) fn from_seed_for_tests(seed: [u8; 32]) -> Self {
+        Self::from_seed(&Secret::new(seed))
+    }
+
+    /// The key of a 32-byte RFC 8032 seed.
     pub(super) fn from_seed(seed: &Secret<32>) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(seed.expose()))
     }

@@ -20,6 +20,9 @@ pub struct Head {
     pub skipped: Vec<Skipped>,
     /// How many records before it were followed by their digests.
     pub links: usize,
+    /// A later generation that this client saw and that counts no more, because its keys were compromised or retired
+    /// since. What is left is older: a new promotion may be built on it, but it is not to be opened.
+    pub lost: Option<u64>,
 }
 
 /// One record of a channel's history.
@@ -60,6 +63,20 @@ impl Head {
     /// Its number and digest.
     pub fn newest(&self) -> Newest {
         Newest { generation: self.approved.record.predicate.generation(), digest: self.approved.digest }
+    }
+
+    /// Refuses what is older than what was seen.
+    ///
+    /// # Errors
+    /// [`Error::Stale`].
+    pub(super) fn refuse_lost(&self, channel: &ChannelName) -> Result<()> {
+        match self.lost {
+            None => Ok(()),
+            Some(generation) => Err(Error::Stale {
+                what: format!("generation {generation} of {channel}"),
+                why: "it was seen before and counts no more, and nothing newer is there",
+            }),
+        }
     }
 }
 
@@ -118,10 +135,25 @@ impl Gate<'_> {
                 None => Ok(None),
             };
         };
-        let mut head = Head { approved, skipped, links: 0 };
-        head.links = self.check_links(channel, &head, known, &numbers)?;
-        self.memory.saw_channel(channel, head.newest());
+        let mut head = Head { approved, skipped, links: 0, lost: None };
+        match known.filter(|known| known.generation > head.newest().generation) {
+            Some(known) if self.is_there(channel, known) => head.lost = Some(known.generation),
+            Some(_) => {
+                let what = format!("generation {} of {channel}", head.newest().generation);
+                return Err(Error::Stale { what, why: "a newer one was seen before: it was rolled back" });
+            }
+            None => {
+                head.links = self.check_links(channel, &head, known, &numbers)?;
+                self.memory.saw_channel(channel, head.newest());
+            }
+        }
         Ok(Some(head))
+    }
+
+    /// Whether the very record that was seen still stands under its number.
+    fn is_there(&self, channel: &ChannelName, seen: Newest) -> bool {
+        let record = self.vault.record(&record_path(&channel_folder(channel), seen.generation));
+        record.is_ok_and(|envelope| blake3::hash(envelope.payload()) == seen.digest)
     }
 
     /// Checks that the newest promotion descends from what was seen before.
@@ -138,10 +170,6 @@ impl Gate<'_> {
             Err(Error::Untrusted { what, why: "a fork" })
         };
         let until = match known {
-            Some(known) if known.generation > newest.generation => {
-                let what = format!("generation {} of {channel}", newest.generation);
-                return Err(Error::Stale { what, why: "a newer one was seen before: it was rolled back" });
-            }
             Some(known) if known.generation == newest.generation => {
                 return if known.digest == newest.digest { Ok(0) } else { fork() };
             }
@@ -163,8 +191,7 @@ impl Gate<'_> {
         }
         if let Some(known) = known.filter(|known| !followed.contains(known)) {
             // It may be that its keys were compromised since: then it counts no more, and the chain goes around it.
-            let there = self.vault.record(&record_path(&folder, known.generation));
-            if there.map(|envelope| blake3::hash(envelope.payload())).ok() != Some(known.digest) {
+            if !self.is_there(channel, known) {
                 return fork();
             }
             self.note(format!("generation {} of {channel}, seen before, counts no more", known.generation));
@@ -182,6 +209,7 @@ impl Gate<'_> {
         let Some(head) = self.head(channel)? else {
             return Err(Error::NotFound { what: format!("a promotion to {channel}") });
         };
+        head.refuse_lost(channel)?;
         let Newest { generation, .. } = head.newest();
         for Skipped { generation, reason } in &head.skipped {
             self.note(format!("generation {generation} of {channel} does not count: {reason}"));

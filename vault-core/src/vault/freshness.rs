@@ -45,6 +45,7 @@ impl Gate<'_> {
         let Some(head) = self.head(channel)? else {
             return Err(Error::NotFound { what: format!("a promotion to {channel}") });
         };
+        head.refuse_lost(channel)?;
         let clock = self.rooted.clock();
         let root_version = self.rooted.root().version();
         let (created, expires) = (clock.time(), clock.after(seconds));

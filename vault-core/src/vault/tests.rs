@@ -20,6 +20,7 @@ use crate::{
 mod extraction;
 mod sharing;
 mod tampering;
+mod trusting;
 
 fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
     result.expect_err("refused").kind()
