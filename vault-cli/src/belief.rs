@@ -46,7 +46,7 @@ pub struct TrustArgs {
     #[arg(long, value_name = "FOLDER", env = "MVAULT_STATE")]
     pub state: Option<PathBuf>,
     /// Remember nothing: an older state that is still valid cannot be told from the newest
-    #[arg(long, conflicts_with = "state", hide_short_help = true)]
+    #[arg(long, hide_short_help = true)]
     pub stateless: bool,
     /// Judge by another time than now, for audits: RFC 3339, in UTC
     #[arg(long, value_name = "TIME", hide_short_help = true)]

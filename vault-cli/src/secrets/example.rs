@@ -7,8 +7,14 @@ use vault_core::keys::{KeyId, PublicKey};
 use crate::failure::{Failure, Result};
 
 /// The public halves of all keys in `keys-example/`.
-const PUBLIC: [&str; 2] =
-    [include_str!("../../../keys-example/trainer.pub"), include_str!("../../../keys-example/node.pub")];
+const PUBLIC: [&str; 6] = [
+    include_str!("../../../keys-example/trainer.pub"),
+    include_str!("../../../keys-example/node.pub"),
+    include_str!("../../../keys-example/alice.pub"),
+    include_str!("../../../keys-example/bob.pub"),
+    include_str!("../../../keys-example/carol.pub"),
+    include_str!("../../../keys-example/clock.pub"),
+];
 
 /// What to do about example keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use vault_core::{
     source::{Data, Input, Symlinks, files_below},
     store::Durability,
     tree::PartSize,
-    trust::Role,
+    trust::Right,
     vault::{Receipt, SealRequest, Vault},
     wrap::Audience,
 };
@@ -156,7 +156,7 @@ fn check_role(
     let id = signer.verifying_key().key_id();
     let root = trust.root(session)?;
     let (holds, _) =
-        root.with(vault, session, |gate| Ok(gate.rooted().root().holds(Role::Sealer, &id, Some(&name.model))))?;
+        root.with(vault, session, |gate| Ok(gate.policy().accepts(&id, Right::seal(Some(&name.model)))))?;
     if holds {
         return Ok(Some(root.pinned().origin()));
     }

@@ -70,11 +70,15 @@ impl Rooted {
         self.clock
     }
 
-    /// Whether a new signature by this key would count for this now.
-    pub(super) fn accepts(&self, id: &KeyId, right: Right<'_>) -> bool {
+    /// Whether a new signature by this key counts now for anything.
+    pub fn is_usable(&self, id: &KeyId) -> bool {
         let unlisted = blake3::Hash::from_bytes([0; 32]);
         self.root().counts(id, &unlisted, self.clock)
-            && right.roles.iter().any(|role| self.root().holds(*role, id, right.model))
+    }
+
+    /// Whether a new signature by this key would count for this now.
+    pub(super) fn accepts(&self, id: &KeyId, right: Right<'_>) -> bool {
+        self.is_usable(id) && right.roles.iter().any(|role| self.root().holds(*role, id, right.model))
     }
 
     /// The keys that signed and have this right now.
@@ -152,14 +156,18 @@ impl Rooted {
     }
 
     /// Whether this key may ask for a promotion of the channel, and whether it may approve one.
+    ///
+    /// # Errors
+    /// As [`Rooted::release`].
     pub fn may_promote(&self, id: &KeyId, channel: &ChannelName) -> Result<(bool, bool)> {
-        let approves = self.release(channel)?.keys.contains(id);
-        Ok((approves || self.root().holds(Role::Sealer, id, Some(&channel.model)), approves))
+        let usable = self.is_usable(id);
+        let approves = usable && self.release(channel)?.keys.contains(id);
+        Ok((approves || usable && self.root().holds(Role::Sealer, id, Some(&channel.model)), approves))
     }
 
     /// Whether this key may ask for a revocation of versions of the model, and approve one.
     pub fn may_revoke(&self, id: &KeyId, model: &ModelName) -> bool {
-        self.release_keys(model).contains(id)
+        self.is_usable(id) && self.release_keys(model).contains(id)
     }
 
     fn approved<R: Chained>(

@@ -38,7 +38,7 @@ impl Gate<'_> {
     /// as [`Gate::head`].
     pub fn state_freshness(&mut self, channel: &ChannelName, seconds: u64, signer: &dyn Signer) -> Result<Stated> {
         let id = signer.verifying_key().key_id();
-        if !self.rooted.root().holds(Role::Freshness, &id, Some(&channel.model)) {
+        if !self.rooted.is_usable(&id) || !self.rooted.root().holds(Role::Freshness, &id, Some(&channel.model)) {
             let what = format!("key {id}");
             return Err(Error::Untrusted { what, why: "is not given the freshness role for this model" });
         }

@@ -1,0 +1,123 @@
+use serde_json::json;
+
+use crate::{Office, text};
+
+#[test]
+fn a_release_from_the_proposal_to_the_serving_node_and_back() {
+    let office = Office::new();
+    let proposal = office.propose("m:1", "production", "trainer");
+    let open = office.trusting(&["approve"]).ok().json();
+    assert_eq!(open["proposals"][0]["proposal"], json!(proposal));
+    assert_eq!(office.approve(&proposal, "alice").ok().json()["published"], false);
+    assert_eq!(office.approve(&proposal, "bob").ok().json()["published"], true);
+    office.state_freshness();
+
+    let opened = office.open("m@production").ok();
+    assert_eq!(office.opened(), "1".repeat(5000).as_bytes());
+    assert_eq!((&opened.json()["channel"], &opened.json()["generation"]), (&json!("m@production"), &json!(1)));
+    for step in [
+        "trust root: version 1",
+        "asked for by trainer, approved by alice, bob (2 of 2)",
+        "freshness: stated",
+        "not revoked",
+    ] {
+        assert!(opened.stderr.contains(step), "{step}: {}", opened.stderr);
+    }
+    office.trusting(&["verify", "m@production"]).ok();
+
+    office.release("m:2");
+    office.open("m@production").ok();
+    assert_eq!(office.opened(), "2".repeat(5000).as_bytes());
+
+    let back = office.trusting(&["rollback", "m@production", "--reason", "loops", "--key", "trainer.key"]).ok().json();
+    assert_eq!(back["version"], "m:1");
+    for by in ["alice", "bob"] {
+        office.approve(&text(&back["proposal"]), by).ok();
+    }
+    office.open("m@production").ok();
+    assert_eq!(office.opened(), "1".repeat(5000).as_bytes());
+
+    let log = office.trusting(&["channel", "log", "m@production"]).ok().json();
+    let versions: Vec<_> = log["history"].as_array().expect("a list").iter().map(|e| text(&e["version"])).collect();
+    assert_eq!(versions, ["m:1", "m:2", "m:1"]);
+    assert_eq!(log["history"][1]["approvers"], json!(["alice", "bob"]));
+    let now = text(&log["history"][2]["created"]);
+    let then = office.trusting(&["channel", "log", "m@production", "--at", &now]).ok().json();
+    assert_eq!(then["history"].as_array().expect("a list").len(), 1);
+    Office::refused(
+        office.trusting(&["channel", "log", "m@production", "--at", "2020-01-01T00:00:00Z"]),
+        8,
+        "not-found",
+    );
+
+    office.trusting(&["revoke", "m:1", "--reason", "leaks", "--key", "alice.key"]).ok();
+    for reference in ["m:1", "m@production"] {
+        assert!(Office::refused(office.open(reference), 4, "authenticity").contains("revoked"), "{reference}");
+    }
+    assert!(!office.0.path("out").exists(), "nothing was written");
+    let listed = office.trusting(&["ls"]).ok().json();
+    assert_eq!(listed["versions"][0]["revoked"], true);
+    let revoked = office.trusting(&["revoke", "--list"]).ok().json();
+    assert_eq!(revoked["revocations"][0]["reason"], "leaks");
+    office.run(&["fsck"]).ok();
+    assert!(office.run(&["fsck"]).ok().json().to_string().matches("foreign").count() <= 1, "all of it has its place");
+}
+
+#[test]
+fn a_trust_root_is_renewed_and_everybody_follows() {
+    let office = Office::new();
+    office.release("m:1");
+    office.run(&["trust", "edit", "root.json", "-o", "trust-2.toml"]).ok();
+    let source = String::from_utf8(office.0.read("trust-2.toml")).expect("UTF-8");
+    let keeps = office.run(&["trust", "keeps", "trainer.pub"]).ok().json();
+    let kept: Vec<_> = keeps["keeps"].as_array().expect("a list").iter().map(|k| text(&k["digest"])).collect();
+    assert!(kept.len() >= 9, "three versions, each with a record, provenance and recipients; and a proposal: {kept:?}");
+    let retired = format!("holder = \"trainer\"\nstatus = \"retired\"\nkeeps = {kept:?}");
+    office.0.write("trust-2.toml", source.replace("holder = \"trainer\"", &retired).as_bytes());
+    let sign = |key: &str, source: &str, more: &[&str]| {
+        office.run(&[&["trust", "sign", source, "--key", key, "-o", "root-2.json"], more].concat())
+    };
+    sign("alice.key", "trust-2.toml", &["--after", "root.json"]).ok();
+    Office::refused(office.run(&["trust", "publish", "root-2.json", "--trust", "root.json"]), 4, "authenticity");
+    sign("carol.key", "root-2.json", &[]).ok();
+    office.run(&["trust", "publish", "root-2.json", "--trust", "root.json"]).ok();
+
+    let verified = office.trusting(&["trust", "verify"]).ok().json();
+    assert_eq!((&verified["version"], &verified["pinned_version"]), (&json!(2), &json!(1)));
+    office.open("m@production").ok();
+    Office::refused(office.seal("m:4"), 4, "authenticity");
+    // Whoever has the retired key seals all the same, without asking: nobody believes it.
+    let sealed = office.run(&["seal", "model", "m:4", "--to", "node.pub", "--sign-with", "trainer.key"]);
+    sealed.ok();
+    Office::refused(office.open("m:4"), 4, "authenticity");
+}
+
+#[test]
+fn many_who_open_at_once_share_one_memory() {
+    let office = Office::new();
+    office.release("m:1");
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let office = &office;
+            scope.spawn(move || {
+                let out = format!("out-{number}");
+                office.trusting(&["open", "m@production", &out, "--identity", "node.key"]).ok();
+            });
+        }
+    });
+}
+
+#[test]
+fn what_is_not_remembered_is_said() {
+    let office = Office::new();
+    office.release("m:1");
+    let says = |args: &[&str]| {
+        let args = [&["--allow-example-keys", "verify", "m@production", "--trust", "root.json"], args].concat();
+        let mut command = std::process::Command::new(vault_tests::mvault());
+        command.args(args).current_dir(office.0.root()).env("MVAULT_VAULT", "vault");
+        vault_tests::Output::of(&mut command, b"").ok().stderr
+    };
+    assert!(says(&["--state", "other"]).contains("nothing was remembered"));
+    assert!(!says(&["--state", "other"]).contains("remembered"));
+    assert!(says(&["--stateless"]).contains("nothing is remembered"));
+}
