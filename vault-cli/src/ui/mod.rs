@@ -6,7 +6,9 @@
 use std::{
     cell::RefCell,
     fmt,
+    fs::File,
     io::{self, Write},
+    os::fd::AsFd,
 };
 
 use serde_json::Value;
@@ -48,14 +50,12 @@ impl fmt::Debug for Ui {
 impl Ui {
     /// Output to the process's standard streams.
     pub fn terminal(style: Style) -> Self {
-        let (out, err) = (RefCell::new(Box::new(io::stdout()) as _), RefCell::new(Box::new(io::stderr()) as _));
-        Self { style, out, err, real: true }
+        Self { style, out: RefCell::new(stdout()), err: RefCell::new(Box::new(io::stderr())), real: true }
     }
 
     /// Everything to standard output, in the order it happened.
     pub fn transcript(style: Style) -> Self {
-        let (out, err) = (RefCell::new(Box::new(io::stdout()) as _), RefCell::new(Box::new(io::stdout()) as _));
-        Self { style, out, err, real: true }
+        Self { style, out: RefCell::new(stdout()), err: RefCell::new(stdout()), real: true }
     }
 
     /// Output to anything else.
@@ -87,7 +87,8 @@ impl Ui {
 
     fn write_out(&self, text: &str) -> Result {
         let mut out = self.out.borrow_mut();
-        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| Failure::io("standard output", &e))
+        let line = format!("{text}\n");
+        out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(|e| Failure::io("standard output", &e))
     }
 
     /// A detail, for people who want details.
@@ -119,7 +120,7 @@ impl Ui {
     }
 
     fn write_err(&self, text: &str) {
-        let _ = writeln!(self.err.borrow_mut(), "{}", one_line(text));
+        let _ = self.err.borrow_mut().write_all(format!("{}\n", one_line(text)).as_bytes());
     }
 
     /// A progress bar; nothing is drawn unless standard error is a terminal and `wanted`.
@@ -141,6 +142,14 @@ impl Ui {
     /// Makes sure that everything printed has arrived.
     pub fn finish(&self) -> Result {
         self.out.borrow_mut().flush().map_err(|e| Failure::io("standard output", &e))
+    }
+}
+
+/// Standard output, without the one of Rust's library, which takes a descriptor that refuses to be written for a success.
+fn stdout() -> Box<dyn Write> {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(descriptor) => Box::new(File::from(descriptor)),
+        Err(_) => Box::new(io::stdout()),
     }
 }
 
