@@ -613,7 +613,8 @@ class Vaults(unittest.TestCase):
         stanzas = json.loads(self._payload(folder / "1.dsse.json"))["predicate"]["recipients"]
         keys, passphrase = stanzas[:2], stanzas[2]
         for bad in (
-            [passphrase | {"memory_kib": 1_048_577}],
+            [passphrase | {"memory_kib": 262_145, "passes": 1}],
+            [passphrase | {"memory_kib": 262_144, "passes": 5}],
             [passphrase | {"memory_kib": 31}],
             [passphrase | {"passes": 17}],
             [passphrase | {"passes": 0}],

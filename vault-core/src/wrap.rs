@@ -155,3 +155,32 @@ fn info(digest: ArtifactDigest) -> Vec<u8> {
 fn fixed(ciphertext: Vec<u8>) -> Result<[u8; WRAPPED_LEN]> {
     ciphertext.try_into().map_err(|_| Error::Misuse("a wrapped key has 48 bytes".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::fixtures::{Fixture, reference};
+
+    #[test]
+    fn private_keys_are_tried_before_passphrases() {
+        let mut fixture = Fixture::new();
+        fixture.seal("m:1", &[("a", b"weights")]);
+        let artifact = fixture.vault.resolve(&reference("m:1"), &fixture.policy()).expect("resolved");
+        let access = fixture.vault.access(&artifact, &fixture.policy()).expect("access");
+        let cost = Cost { memory_kib: Cost::MAX_MEMORY_KIB, passes: 1, lanes: 1 };
+        let dear = PassphraseStanza { cost, salt: [0; 16], commitment: [0; 32], ciphertext: [0; WRAPPED_LEN] };
+        let mut stanzas = vec![Stanza::Passphrase(dear.clone()); MAX_PASSPHRASES];
+        stanzas.extend(access.stanzas);
+        let phrases = vec![SecretVec::new(b"some passphrase".to_vec())];
+
+        let started = Instant::now();
+        assert!(from_passphrase(&dear, artifact.digest, &phrases).expect("tried").is_none());
+        let one_try = started.elapsed();
+        fixture.ring.passphrases = phrases;
+        let started = Instant::now();
+        unwrap(&stanzas, artifact.digest, &artifact.manifest, &fixture.ring).expect("opens");
+        assert!(started.elapsed() < one_try, "no passphrase was tried");
+    }
+}
