@@ -200,7 +200,8 @@ fn verifying_all_reports_what_nobody_accepted_signed_and_what_has_no_place() {
     let ignored = desk.run(&["verify", "--all", "--signer", "release.pub", "--signer", "other.pub"]);
     assert!(ignored.ok().contains("2 of 2") && ignored.err.contains("notes.txt is ignored"), "{}", ignored.err);
     let skipped = desk.run(&["ls", "--json"]).json();
-    assert_eq!(skipped["skipped"][0]["path"], "models/demo/notes.txt");
+    assert_eq!(skipped["foreign"][0], "models/demo/notes.txt");
+    assert_eq!(skipped["skipped"], serde_json::json!([]));
 }
 
 #[test]

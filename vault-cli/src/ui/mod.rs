@@ -215,10 +215,7 @@ mod tests {
     fn nor_do_they_in_json_and_it_still_says_the_same() {
         let object = serde_json::json!({ "na\u{202e}me": "a\u{1b}b\n\u{7f}\u{9b}\u{61c}\u{200f}\u{2069}\u{2028} modèle \u{1f600}" });
         let text = json_text(&object);
-        assert_eq!(
-            text,
-            r#"{"na\u202eme":"a\u001bb\n\u007f\u009b\u061c\u200f\u2069\u2028 modèle 😀"}"#
-        );
+        assert_eq!(text, r#"{"na\u202eme":"a\u001bb\n\u007f\u009b\u061c\u200f\u2069\u2028 modèle 😀"}"#);
         assert_eq!(serde_json::from_str::<Value>(&text).expect("still JSON"), object);
     }
 }
