@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 
 import read
-from test_reference import HERE, OK, call, contents
+from support import HERE, OK, call, contents
 
 FROZEN = [HERE.parent / "compat" / version for version in ("v1",)]
 

@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, num::NonZeroUsize};
 
-use clap::{Args, CommandFactory, Parser, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
 use vault_core::aead;
 
-use crate::{secrets::Examples, ui::Style, verbs::Verb};
+use crate::{secrets::Examples, streams, ui::Style, verbs::Verb};
 
 /// Seal, sign, verify and open model weights.
 ///
@@ -89,7 +89,11 @@ impl Global {
 
 /// Reads a command line.
 pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(args)
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    streams::have_one_reader_each(&command, &matches)
+        .map_err(|rule| command.error(ErrorKind::ArgumentConflict, rule))?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// The whole command, for completions and manual pages.

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use vault_core::{Error, error::Kind};
+use vault_core::{Error, error::Kind, keys::file::OPEN_TO_OTHERS};
+
+use crate::ui::shell_quoted;
 
 /// The exit code for a command line that cannot be.
 pub const USAGE: u8 = 2;
@@ -68,10 +70,11 @@ impl Failure {
             format!("{name}: {}", text.strip_prefix("key file: ").unwrap_or(&text))
         };
         let hint = match kind {
-            Kind::NoKey => Some("try again; the passphrase is the one the key was made with"),
+            Kind::NoKey => Some("try again; the passphrase is the one the key was made with".to_owned()),
+            Kind::Usage if text.ends_with(OPEN_TO_OTHERS) => Some(format!("run `chmod 600 {}`", shell_quoted(&name))),
             _ => None,
         };
-        Self { class: Class::Core(kind), message: text, hint: hint.map(str::to_owned) }
+        Self { class: Class::Core(kind), message: text, hint }
     }
 
     /// The same failure with this advice.

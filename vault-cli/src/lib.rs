@@ -9,6 +9,7 @@ mod failure;
 mod interrupt;
 mod secrets;
 mod session;
+mod streams;
 mod ui;
 mod verbs;
 

@@ -126,6 +126,37 @@ fn the_tensors_of_a_sealed_model_are_listed_and_a_hostile_header_is_not() {
 }
 
 #[test]
+fn files_are_inspected_one_after_the_other_and_what_was_read_is_printed() {
+    let desk = Desk::new();
+    for (name, tensor) in [("a", "first"), ("b", "second")] {
+        let header = format!(r#"{{"{tensor}":{{"dtype":"U8","shape":[{}],"data_offsets":[0,{0}]}}}}"#, 3_000_000);
+        let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &noise(3_000_000)].concat();
+        desk.write(&format!("model/{name}.safetensors"), &file);
+    }
+    desk.seal("model", "demo:1").ok();
+    let inspect = ["inspect", "demo:1", "--identity", "node.key"];
+    let json = [&inspect[..], &["--json"]].concat();
+    assert_eq!(desk.run(&json).json()["files"][1]["tensors"][0]["name"], "second");
+    let text = desk.run(&inspect).ok();
+    assert!(text.contains("    first  U8  [3000000]") && text.contains("  b.safetensors  "), "{text}");
+
+    // Of the second stream the first segment, in which the header is.
+    let second = desk.run(&[&json[..], &["--signer", "release.pub"]].concat()).json()["digest"].clone();
+    let manifest = desk.path(format!("vault/artifacts/{}/manifest.json", &second.as_str().unwrap()[3..]));
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
+    let part = manifest["streams"][1]["parts"][0].as_str().unwrap().to_owned();
+    desk.write(&format!("vault/objects/{}/{part}", &part[..2]), &noise(3_000_200));
+    let ran = desk.run(&json);
+    ran.fails(3);
+    let printed: serde_json::Value = serde_json::from_slice(&ran.out).unwrap();
+    assert_eq!(printed["files"].as_array().map(Vec::len), Some(1), "{printed}");
+    let ran = desk.run(&inspect);
+    ran.fails(3);
+    let text = String::from_utf8(ran.out).unwrap();
+    assert!(text.contains("first") && !text.contains("second"), "{text}");
+}
+
+#[test]
 fn a_passphrase_protects_keys_and_opens_artifacts() {
     let desk = Desk::new();
     desk.write("pass", b"correct horse\n");

@@ -96,7 +96,8 @@ fn a_private_key_that_others_can_read_is_refused() {
     let desk = Desk::sealed();
     fs::set_permissions(desk.path("node.key"), fs::Permissions::from_mode(0o640)).unwrap();
     let open = ["open", "demo:1", "out", "--identity", "node.key", "--signer", "release.pub"];
-    refused(&desk, &open, 2, "usage", "mode 0640");
+    refused(&desk, &open, 2, "usage", "mode 0640, so others can get at the private key");
+    assert!(desk.run(&open).err.contains("hint: run `chmod 600 node.key`"));
 }
 
 #[test]
@@ -199,7 +200,8 @@ fn verifying_all_reports_what_nobody_accepted_signed_and_what_has_no_place() {
     let ignored = desk.run(&["verify", "--all", "--signer", "release.pub", "--signer", "other.pub"]);
     assert!(ignored.ok().contains("2 of 2") && ignored.err.contains("notes.txt is ignored"), "{}", ignored.err);
     let skipped = desk.run(&["ls", "--json"]).json();
-    assert_eq!(skipped["skipped"][0]["path"], "models/demo/notes.txt");
+    assert_eq!(skipped["foreign"][0], "models/demo/notes.txt");
+    assert_eq!(skipped["skipped"], serde_json::json!([]));
 }
 
 #[test]
@@ -210,6 +212,11 @@ fn names_in_a_hostile_vault_can_neither_steer_a_terminal_nor_forge_a_line() {
         let text = ran.ok() + &ran.err;
         assert!(text.contains(r"x\u{a}\u{1b}[2Jverified: all is well"), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("verified: all")), "{text}");
+    }
+    desk.write("vault/models/\u{9b}2J\u{202e}\u{200f}x", b"hello");
+    for ran in [desk.run(&["ls", "--json"]), desk.run(&["fsck", "--json"])] {
+        let text = ran.ok();
+        assert!(text.contains(r"\u009b2J\u202e\u200fx") && text.trim_end().is_ascii(), "{text}");
     }
 }
 

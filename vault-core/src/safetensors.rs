@@ -93,18 +93,47 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireHeader, A::Error> {
-        let (mut tensors, mut names) = (Vec::new(), std::collections::HashSet::new());
+        let (mut tensors, mut has_metadata) = (Vec::new(), false);
         while let Some(name) = map.next_key::<String>()? {
-            if !names.insert(name.clone()) {
-                return Err(A::Error::custom(format!("{name:?} is there twice")));
-            }
-            if name == METADATA {
-                map.next_value::<std::collections::HashMap<String, String>>()?;
-            } else {
+            if name != METADATA {
                 tensors.push((name, map.next_value()?));
+            } else if std::mem::replace(&mut has_metadata, true) {
+                return Err(A::Error::custom(format!("{name:?} is there twice")));
+            } else {
+                map.next_value::<Metadata>()?;
             }
         }
-        Ok(WireHeader(tensors))
+        // A set to look names up in would take more memory than all else.
+        let mut names: Vec<&str> = tensors.iter().map(|(name, _): &(String, WireTensor)| name.as_str()).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(A::Error::custom(format!("{:?} is there twice", pair[0]))),
+            None => Ok(WireHeader(tensors)),
+        }
+    }
+}
+
+/// A map of strings to strings, checked and not kept.
+struct Metadata;
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MetadataVisitor)
+    }
+}
+
+struct MetadataVisitor;
+
+impl<'de> Visitor<'de> for MetadataVisitor {
+    type Value = Metadata;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a map of strings to strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+        while map.next_entry::<String, String>()?.is_some() {}
+        Ok(Metadata)
     }
 }
 
@@ -151,7 +180,7 @@ pub fn parse(header: &[u8], data_len: u64) -> Result<Vec<Tensor>> {
     let tensors = wire.0.into_iter().map(|(name, tensor)| tensor.check(name)).collect::<Result<Vec<_>>>();
     let mut tensors = tensors?;
     // Empty tensors take no room; among tensors of one offset they come first.
-    tensors.sort_by(|a, b| (a.offset, a.length, &a.name).cmp(&(b.offset, b.length, &b.name)));
+    tensors.sort_unstable_by(|a, b| (a.offset, a.length, &a.name).cmp(&(b.offset, b.length, &b.name)));
     let mut end = 0;
     for tensor in &tensors {
         if tensor.offset != end {

@@ -7,12 +7,16 @@ use std::sync::{
 
 use crate::{
     body::{self, Body, OpenPart},
-    error::{Error, Result},
+    error::Result,
     manifest::{Manifest, Stream},
     parts::Fetch,
     trust::Verified,
     workers::{self, Progress, Threads},
 };
+
+mod damage;
+
+pub use damage::{Flaw, Sound, Survey, damage};
 
 /// What [`contents`] checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub fn contents(
         while !stop.requested()? {
             let at = current.load(Ordering::Acquire);
             let Some(lane) = usize::try_from(at).ok().and_then(|at| bodies.get(at)) else { return Ok(()) };
-            let Some((body, position)) = lane.next(fetch)? else {
+            let Some((body, position)) = lane.next(fetch, |_| false)? else {
                 let _ = current.compare_exchange(at, at + 1, Ordering::AcqRel, Ordering::Acquire);
                 continue;
             };
@@ -51,52 +55,6 @@ pub fn contents(
     })?;
     let parts = manifest.numbered_streams().map(|(_, stream)| stream.layout.parts()).sum();
     Ok(Checked { bytes: manifest.sealed_len(), parts })
-}
-
-/// Looks at all of an artifact and reports everything that is wrong with it, where [`contents`] stops at the first.
-///
-/// # Errors
-/// [`Error::Storage`] if something cannot be read, and what `report` returns.
-pub fn damage(
-    manifest: &Verified<Manifest>,
-    fetch: &dyn Fetch,
-    progress: &dyn Progress,
-    report: &mut dyn FnMut(Error) -> Result<()>,
-) -> Result<()> {
-    let mut scratch = body::scratch();
-    for (number, stream) in manifest.numbered_streams() {
-        let body = match Body::open(number, stream, fetch) {
-            Ok(body) => body,
-            Err(error @ Error::Corrupt { .. }) => {
-                report(error)?;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let mut part = OpenPart::default();
-        let mut lost = None;
-        for position in 0..stream.layout.segments() {
-            if lost == Some(stream.layout.part_of(position)) {
-                continue;
-            }
-            if progress.cancelled() {
-                return Err(Error::storage("operation")(std::io::ErrorKind::Interrupted.into()));
-            }
-            match body.verify(position, &mut part, &mut scratch) {
-                Ok(()) => {}
-                Err(error @ Error::Corrupt { .. }) => {
-                    // A part that cannot be opened is one fault, not one for each of its segments.
-                    if part.is_closed() {
-                        lost = Some(stream.layout.part_of(position));
-                    }
-                    report(error)?;
-                }
-                Err(error) => return Err(error),
-            }
-            progress.advance(stream.layout.segment_len(position) as u64);
-        }
-    }
-    Ok(())
 }
 
 /// One stream and how far its verification is.
@@ -112,19 +70,36 @@ impl<'a> Lane<'a> {
         Self { number, stream, next: AtomicU64::new(0), body: Mutex::new(None) }
     }
 
-    /// The next segment, if there is one. The first to come reads the tree; the last to go lets go of it.
-    fn next(&self, fetch: &'a dyn Fetch) -> Result<Option<(std::sync::Arc<Body<'a>>, u64)>> {
+    /// The next segment, if there is one. The first to come reads the tree; the last to go lets go of it. Parts that may
+    /// be `left_out` are.
+    fn next(
+        &self,
+        fetch: &'a dyn Fetch,
+        left_out: impl Fn(u64) -> bool,
+    ) -> Result<Option<(std::sync::Arc<Body<'a>>, u64)>> {
         let mut slot = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = self.next.load(Ordering::Relaxed);
-        if position == self.stream.layout.segments() {
+        let (layout, mut position) = (&self.stream.layout, self.next.load(Ordering::Relaxed));
+        if slot.is_none() && position == 0 {
+            *slot = Some(Body::open(self.number, self.stream, fetch)?.into());
+        }
+        while position < layout.segments() && left_out(layout.part_of(position)) {
+            position = layout.first_of_part(layout.part_of(position) + 1);
+        }
+        if position >= layout.segments() {
+            self.next.store(position, Ordering::Relaxed);
             *slot = None;
             return Ok(None);
         }
-        let body = match &*slot {
-            Some(body) => std::sync::Arc::clone(body),
-            None => std::sync::Arc::clone(slot.insert(Body::open(self.number, self.stream, fetch)?.into())),
-        };
+        let Some(body) = &*slot else { return Ok(None) };
+        let body = std::sync::Arc::clone(body);
         self.next.store(position + 1, Ordering::Relaxed);
         Ok(Some((body, position)))
+    }
+
+    /// Leaves out everything before this segment.
+    fn skip_to(&self, position: u64) {
+        // Under the same lock as `next`, which reads the number and writes it back.
+        let _slot = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        self.next.fetch_max(position, Ordering::Relaxed);
     }
 }

@@ -245,4 +245,21 @@ mod tests {
         fixture.ring.identities.push(first);
         assert_eq!(fixture.read("m:1", "a").expect("opened by the one behind it"), b"weights");
     }
+
+    #[test]
+    fn private_keys_are_tried_before_passphrases() {
+        let mut fixture = Fixture::new();
+        fixture.seal("m:1", &[("a", b"weights")]);
+        let artifact = fixture.vault.resolve(&reference("m:1"), &fixture.policy()).expect("resolved");
+        let access = fixture.vault.access(&artifact, &fixture.policy()).expect("access");
+        // Whoever tries it gets an error, because no such cost is allowed.
+        let cost = Cost { memory_kib: u32::MAX, passes: 1, lanes: 1 };
+        let trap = PassphraseStanza { cost, salt: [0; 16], commitment: [0; 32], ciphertext: [0; WRAPPED_LEN] };
+        let mut stanzas = vec![Stanza::Passphrase(trap.clone())];
+        stanzas.extend(access.stanzas);
+        let phrases = vec![SecretVec::new(b"some passphrase".to_vec())];
+        assert!(from_passphrase(&trap, artifact.digest, &phrases).is_err());
+        fixture.ring.passphrases = phrases;
+        unwrap(&stanzas, artifact.digest, &artifact.manifest, &fixture.ring).expect("opens");
+    }
 }

@@ -112,7 +112,8 @@ def expand_x_wing(seed: bytes):
 
 def argon2_allowed(memory_kib: int, passes: int, lanes: int) -> bool:
     """The limits of section 9, to be checked before anything is allocated."""
-    return 1 <= lanes <= 16 and 1 <= passes <= 16 and 8 * lanes <= memory_kib <= 1_048_576
+    in_bounds = 1 <= lanes <= 16 and 1 <= passes <= 16 and 8 * lanes <= memory_kib <= 262_144
+    return in_bounds and memory_kib * passes <= 1_048_576
 
 
 def argon2id(passphrase: bytes, salt: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:

@@ -62,7 +62,7 @@ def _check_stanza(stanza):
         b64(salt, "salt", SALT_LENGTH)
         integer(lanes, 1, 16, "lanes")
         integer(passes, 1, 16, "passes")
-        integer(memory_kib, 8 * lanes, 1_048_576, "memory_kib")
+        integer(memory_kib, 8 * lanes, 262_144, "memory_kib")
         require(argon2_allowed(memory_kib, passes, lanes), "recipient: Argon2id settings")
     else:
         require(type(kind) is str and kind in hpke.ENC_LENGTH, "recipient: unknown type")

@@ -1,12 +1,19 @@
 //! Passphrases: from a file, a descriptor or the terminal; never from the command line or the environment.
 
-use std::{fs::File, io::Read, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use vault_core::secret::SecretVec;
 use zeroize::Zeroizing;
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    streams::{STANDARD, descriptor, duplicate},
+};
 
 /// The longest passphrase that is read, in bytes.
 const MAX_PASSPHRASE: usize = 1024;
@@ -15,7 +22,7 @@ const TERMINAL: &str = "/dev/tty";
 /// Where the passphrase of existing keys comes from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PassphraseArgs {
-    /// Read the passphrase from the first line of FILE instead of the terminal
+    /// Read the passphrase from the first line of FILE, `-` for standard input, instead of the terminal
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
     pub passphrase_file: Option<PathBuf>,
     /// Read the passphrase from the first line of this open file descriptor
@@ -34,16 +41,18 @@ pub struct Passphrases {
 
 #[derive(Debug)]
 enum Source {
-    File { path: PathBuf, name: String },
+    File(PathBuf),
+    Descriptor(u32),
     Terminal,
 }
 
 impl Passphrases {
     pub fn new(args: &PassphraseArgs) -> Self {
-        let file = |path: PathBuf, name| Source::File { path, name };
         let source = match (&args.passphrase_file, args.passphrase_fd) {
-            (Some(path), _) => file(path.clone(), path.display().to_string()),
-            (None, Some(fd)) => file(format!("/dev/fd/{fd}").into(), format!("file descriptor {fd}")),
+            (Some(path), _) if path == Path::new(STANDARD) => Source::Descriptor(0),
+            // Opening such a path would begin at the start of a file again, and fail for a socket.
+            (Some(path), _) => descriptor(path).map_or_else(|| Source::File(path.clone()), Source::Descriptor),
+            (None, Some(number)) => Source::Descriptor(number.into()),
             (None, None) => Source::Terminal,
         };
         Self { source, known: None, reused: false }
@@ -56,7 +65,7 @@ impl Passphrases {
 
     /// Whether there is one without asking anybody.
     pub fn is_given(&self) -> bool {
-        matches!(self.source, Source::File { .. })
+        !matches!(self.source, Source::Terminal)
     }
 
     /// The passphrase that `what` is protected with.
@@ -66,7 +75,9 @@ impl Passphrases {
             return Ok(known.clone());
         }
         let passphrase = match &self.source {
-            Source::File { path, name } => from_file(path, name)?,
+            Source::File(path) => read(File::open(path), &path.display().to_string())?,
+            Source::Descriptor(0) => read(duplicate(0), "standard input")?,
+            Source::Descriptor(number) => read(duplicate(*number), &format!("file descriptor {number}"))?,
             Source::Terminal => ask(&format!("passphrase for {what}: "))?,
         };
         Ok(self.known.insert(passphrase).clone())
@@ -94,9 +105,8 @@ impl Passphrases {
     }
 }
 
-fn from_file(path: &std::path::Path, name: &str) -> Result<SecretVec> {
-    // Opening /dev/fd/N gives what descriptor N refers to, without owning or closing it.
-    let mut file = File::open(path).map_err(|error| match error.kind() {
+fn read(file: std::io::Result<File>, name: &str) -> Result<SecretVec> {
+    let mut file = file.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             Failure::new(vault_core::error::Kind::NotFound, format!("{name} does not exist"))
         }
@@ -104,8 +114,9 @@ fn from_file(path: &std::path::Path, name: &str) -> Result<SecretVec> {
     })?;
     let mut bytes = Zeroizing::new(vec![0; MAX_PASSPHRASE + 2]);
     let mut length = 0;
-    while length < bytes.len() && !bytes[..length].contains(&b'\n') {
-        match file.read(&mut bytes[length..]) {
+    // Byte by byte: what is behind the line is left for whoever reads the stream next.
+    while length < bytes.len() && !bytes[..length].ends_with(b"\n") {
+        match file.read(&mut bytes[length..=length]) {
             Ok(0) => break,
             Ok(read) => length += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

@@ -5,8 +5,10 @@
 
 use std::{
     cell::RefCell,
-    fmt,
+    fmt::{self, Display},
+    fs::File,
     io::{self, Write},
+    os::fd::AsFd,
 };
 
 use serde_json::Value;
@@ -15,9 +17,11 @@ use crate::failure::{Failure, Result};
 
 mod bar;
 mod figures;
+mod piecewise;
 
 pub use bar::Bar;
 pub use figures::{bytes, count, shell_quoted, short, table};
+pub use piecewise::Piecewise;
 
 /// How output is to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +52,12 @@ impl fmt::Debug for Ui {
 impl Ui {
     /// Output to the process's standard streams.
     pub fn terminal(style: Style) -> Self {
-        let (out, err) = (RefCell::new(Box::new(io::stdout()) as _), RefCell::new(Box::new(io::stderr()) as _));
-        Self { style, out, err, real: true }
+        Self { style, out: RefCell::new(stdout()), err: RefCell::new(Box::new(io::stderr())), real: true }
     }
 
     /// Everything to standard output, in the order it happened.
     pub fn transcript(style: Style) -> Self {
-        let (out, err) = (RefCell::new(Box::new(io::stdout()) as _), RefCell::new(Box::new(io::stdout()) as _));
-        Self { style, out, err, real: true }
+        Self { style, out: RefCell::new(stdout()), err: RefCell::new(stdout()), real: true }
     }
 
     /// Output to anything else.
@@ -71,7 +73,7 @@ impl Ui {
     /// The result of the command: `text` for people, `object` for programs. Exactly one is printed, once.
     pub fn result(&self, text: &str, object: &Value) -> Result {
         let text = match self.style {
-            Style::Json => object.to_string(),
+            Style::Json => json_text(object),
             Style::Text | Style::Quiet => printable(text.trim_end()),
         };
         self.write_out(&text)
@@ -85,9 +87,18 @@ impl Ui {
         }
     }
 
+    /// A result in pieces.
+    pub fn piecewise(&self) -> Piecewise<'_> {
+        Piecewise::new(self)
+    }
+
     fn write_out(&self, text: &str) -> Result {
+        self.write_all(format!("{text}\n").as_bytes())
+    }
+
+    fn write_all(&self, bytes: &[u8]) -> Result {
         let mut out = self.out.borrow_mut();
-        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| Failure::io("standard output", &e))
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| Failure::io("standard output", &e))
     }
 
     /// A detail, for people who want details.
@@ -114,7 +125,7 @@ impl Ui {
         if self.style == Style::Json {
             let mut err = self.err.borrow_mut();
             // There is nowhere left to say that standard error is closed; the exit code says the rest.
-            let _ = writeln!(err, "{}", failure.to_json());
+            let _ = writeln!(err, "{}", json_text(&failure.to_json()));
             return;
         }
         self.write_err(&format!("error: {}", failure.message()));
@@ -124,7 +135,7 @@ impl Ui {
     }
 
     fn write_err(&self, text: &str) {
-        let _ = writeln!(self.err.borrow_mut(), "{}", one_line(text));
+        let _ = self.err.borrow_mut().write_all(format!("{}\n", one_line(text)).as_bytes());
     }
 
     /// A progress bar; nothing is drawn unless standard error is a terminal and `wanted`.
@@ -149,6 +160,14 @@ impl Ui {
     }
 }
 
+/// Standard output, without the one of Rust's library, which takes a descriptor that refuses to be written for a success.
+fn stdout() -> Box<dyn Write> {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(descriptor) => Box::new(File::from(descriptor)),
+        Err(_) => Box::new(io::stdout()),
+    }
+}
+
 /// `text` without control characters: neither names in a vault nor errors about them may steer a terminal.
 fn printable(text: &str) -> String {
     escaped(text, |c| c != '\n')
@@ -159,13 +178,28 @@ pub fn one_line(text: &str) -> String {
     escaped(text, |_| true)
 }
 
+/// An object on one line. JSON itself asks to escape the first 32 characters only; the others stand in strings, where an
+/// escape means the same.
+pub fn json_text(object: &impl Display) -> String {
+    escape(&object.to_string(), steers, |c| format!("\\u{:04x}", u32::from(c)))
+}
+
 fn escaped(text: &str, applies: fn(char) -> bool) -> String {
-    let bidi = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let steers = |c: char| (c.is_control() || bidi(c)) && applies(c);
-    if !text.contains(steers) {
+    escape(text, |c| steers(c) && applies(c), |c| c.escape_unicode().to_string())
+}
+
+fn escape(text: &str, which: impl Fn(char) -> bool, how: impl Fn(char) -> String) -> String {
+    if !text.contains(&which) {
         return text.to_owned();
     }
-    text.chars().map(|c| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+    text.chars().map(|c| if which(c) { how(c) } else { c.to_string() }).collect()
+}
+
+/// Whether a character may move the cursor, end a line, or turn the direction of writing (UAX #9, section 2).
+fn steers(c: char) -> bool {
+    let ends_line = matches!(c, '\u{2028}' | '\u{2029}');
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || ends_line || turns
 }
 
 #[cfg(test)]
@@ -177,5 +211,16 @@ mod tests {
         assert_eq!(printable("modèle\nß"), "modèle\nß");
         assert_eq!(one_line("a\nverified: b"), r"a\u{a}verified: b");
         assert_eq!(printable("a\u{1b}[2Jb\r\u{9b}c\u{202e}d"), r"a\u{1b}[2Jb\u{d}\u{9b}c\u{202e}d");
+        for turning in "\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}\u{2028}\u{2029}\u{7f}\u{85}".chars() {
+            assert_eq!(one_line(&turning.to_string()), turning.escape_unicode().to_string());
+        }
+    }
+
+    #[test]
+    fn nor_do_they_in_json_and_it_still_says_the_same() {
+        let object = serde_json::json!({ "na\u{202e}me": "a\u{1b}b\n\u{7f}\u{9b}\u{61c}\u{200f}\u{2069}\u{2028} modèle \u{1f600}" });
+        let text = json_text(&object);
+        assert_eq!(text, r#"{"na\u202eme":"a\u001bb\n\u007f\u009b\u061c\u200f\u2069\u2028 modèle 😀"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("still JSON"), object);
     }
 }

@@ -2,14 +2,11 @@
 
 use serde_json::{Value, json};
 use vault_core::{
-    Error,
     error::Kind,
-    names::{ArtifactDigest, Reference},
-    trust::Policy,
-    vault::{Finding, Vault},
+    store::Entry,
+    vault::{Finding, Report},
 };
 
-use super::describe::damaged_object;
 use crate::{
     failure::{Failure, Result},
     session::Session,
@@ -18,62 +15,157 @@ use crate::{
 
 /// Check every stored byte of a vault and report what is damaged or belongs to nothing
 ///
-/// Damage ends with exit code 3; the report comes first. What an interrupted seal left behind is reported and harmless.
-/// Signatures are not checked: that is what `mvault verify --all` is for.
+/// Damage ends with exit code 3, otherwise what could not be read with 1; the report comes first. What an interrupted seal
+/// left behind is reported and harmless. Signatures are not checked: that is what `mvault verify --all` is for.
 ///
 /// JSON: {"versions", "artifacts", "objects", "bytes", "damage": [{"kind", "artifact", "version", "object", "message"}],
-/// "unpublished": […], "orphans": [{"path", "bytes"}], "foreign": […], "leftovers": [{"path", "bytes"}]}
+/// "unreadable": [{"path", "message"}], "unpublished": […], "orphans": [{"path", "bytes"}], "foreign": […],
+/// "leftovers": [{"path", "bytes"}], "more": {"damage", …}}; of every list the first 1000, and how many more there are
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault --vault /srv/models fsck")]
 pub struct Args {}
 
+/// The most entries of a list; the rest is counted.
+const MAX_LISTED: usize = 1000;
+
+/// One list of the report.
 #[derive(Default)]
-struct Findings {
-    lines: Vec<String>,
-    damage: Vec<Value>,
-    unpublished: Vec<Value>,
-    orphans: Vec<Value>,
-    foreign: Vec<Value>,
+struct List {
+    entries: Vec<Value>,
+    more: u64,
 }
 
-impl Findings {
-    fn add(&mut self, vault: &Vault, finding: &Finding) {
-        match finding {
-            Finding::Damaged { artifact, error } => {
-                let object = object(vault, *artifact, error);
-                let place = object.as_ref().map(|object| format!(" (in {object})")).unwrap_or_default();
-                self.lines.push(format!("damaged: {artifact}: {error}{place}"));
-                let (artifact, message) = (artifact.to_string(), error.to_string());
-                self.damage
-                    .push(json!({ "kind": "damaged", "artifact": artifact, "message": message, "object": object }));
-            }
-            Finding::BrokenVersion { name, error } => {
-                self.lines.push(format!("broken version: {name}: {error}"));
-                let name = name.to_string();
-                self.damage.push(json!({ "kind": "version", "version": name, "message": error.to_string() }));
-            }
-            Finding::Unpublished { artifact } => {
-                self.lines.push(format!("unpublished: {artifact}: no version names it"));
-                self.unpublished.push(json!(artifact.to_string()));
-            }
-            Finding::Orphan { path, size } => {
-                self.lines.push(format!("orphan: {path}: {}, no manifest names it", bytes(*size)));
-                self.orphans.push(json!({ "path": path, "bytes": size }));
-            }
-            Finding::Foreign { path } => {
-                self.lines.push(format!("foreign: {path}: has no place in a vault"));
-                self.foreign.push(json!(path));
-            }
-            other => self.lines.push(format!("{other:?}")),
-        }
+impl List {
+    fn total(&self) -> u64 {
+        self.entries.len() as u64 + self.more
     }
 }
 
-/// The object that a damaged segment is in.
-fn object(vault: &Vault, artifact: ArtifactDigest, error: &Error) -> Option<String> {
-    let artifact = vault.resolve(&Reference::Digest(artifact), &Policy::InsecureSkipSignature).ok()?;
-    damaged_object(&artifact.manifest, error)
+#[derive(Default)]
+struct Findings {
+    lines: Vec<String>,
+    damage: List,
+    unreadable: List,
+    unpublished: List,
+    orphans: List,
+    foreign: List,
+    leftovers: List,
+}
+
+impl Findings {
+    fn add(&mut self, finding: &Finding) {
+        let (list, line, object) = match finding {
+            Finding::Damaged { artifact, object, error } => {
+                let message = error.to_string();
+                let line = match object.as_str() {
+                    named if message.contains(named) => format!("damaged: {artifact}: {message}"),
+                    object => format!("damaged: {artifact}: {message} (in {object})"),
+                };
+                let artifact = artifact.to_string();
+                let damage = json!({ "kind": "damaged", "artifact": artifact, "message": message, "object": object });
+                (&mut self.damage, line, damage)
+            }
+            Finding::MoreDamage { artifact, count: more } => {
+                self.damage.more += more;
+                self.lines.push(format!("damaged: {artifact}: in {} more", count(*more, "place")));
+                return;
+            }
+            Finding::BrokenVersion { name, error } => {
+                let object = json!({ "kind": "version", "version": name.to_string(), "message": error.to_string() });
+                (&mut self.damage, format!("broken version: {name}: {error}"), object)
+            }
+            Finding::Unreadable { path, error } => {
+                let (place, message) = (if path.is_empty() { "the vault" } else { path }, error.to_string());
+                let message = message.strip_prefix(&format!("{path}: ")).unwrap_or(&message);
+                let object = json!({ "path": path, "message": message });
+                (&mut self.unreadable, format!("unreadable: {place}: {message}"), object)
+            }
+            Finding::Unpublished { artifact } => {
+                let line = format!("unpublished: {artifact}: no version names it");
+                (&mut self.unpublished, line, json!(artifact.to_string()))
+            }
+            Finding::Orphan { path, size } => {
+                let line = format!("orphan: {path}: {}, no manifest names it", bytes(*size));
+                (&mut self.orphans, line, json!({ "path": path, "bytes": size }))
+            }
+            Finding::Foreign { path } => {
+                (&mut self.foreign, format!("foreign: {path}: has no place in a vault"), json!(path))
+            }
+            other => return self.lines.push(format!("{other:?}")),
+        };
+        if list.entries.len() < MAX_LISTED {
+            list.entries.push(object);
+            self.lines.push(line);
+        } else {
+            list.more += 1;
+        }
+    }
+
+    fn leftover(&mut self, entry: &Entry) {
+        if self.leftovers.entries.len() < MAX_LISTED {
+            self.lines.push(format!("leftover: {}: {}, of a seal at work or killed", entry.path, bytes(entry.size)));
+            self.leftovers.entries.push(json!({ "path": entry.path, "bytes": entry.size }));
+        } else {
+            self.leftovers.more += 1;
+        }
+    }
+
+    fn lists(&self) -> [(&'static str, &List); 6] {
+        [
+            ("damage", &self.damage),
+            ("unreadable", &self.unreadable),
+            ("unpublished", &self.unpublished),
+            ("orphans", &self.orphans),
+            ("foreign", &self.foreign),
+            ("leftovers", &self.leftovers),
+        ]
+    }
+
+    fn object(&self, report: &Report) -> Value {
+        let mut object = json!({
+            "versions": report.versions, "artifacts": report.artifacts, "objects": report.objects,
+            "bytes": report.bytes,
+        });
+        let lists = self.lists();
+        for (name, list) in lists {
+            object[name] = json!(list.entries);
+        }
+        object["more"] = lists.iter().map(|(name, list)| ((*name).to_owned(), json!(list.more))).collect();
+        object
+    }
+
+    fn text(&self, report: &Report) -> String {
+        let more = self.lists().into_iter().filter(|(_, list)| list.more > 0);
+        let more = more.map(|(name, list)| format!("{name}: {} more", list.more));
+        let fate = match (self.damage.total(), self.unreadable.total()) {
+            (0, 0) => "no damage".to_owned(),
+            (0, unreadable) => format!("{unreadable} unreadable"),
+            (damaged, 0) => format!("{damaged} damaged"),
+            (damaged, unreadable) => format!("{damaged} damaged, {unreadable} unreadable"),
+        };
+        let last = format!(
+            "checked {}, {}, {}, {} of ciphertext: {fate}",
+            count(report.versions, "version"),
+            count(report.artifacts, "artifact"),
+            count(report.objects, "object"),
+            bytes(report.bytes),
+        );
+        let lines = self.lines.iter().cloned().chain(more).chain([last]);
+        lines.map(|line| one_line(&line)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn verdict(&self) -> Result {
+        let unreadable = format!("{} could not be read", count(self.unreadable.total(), "object"));
+        match (self.damage.total(), self.unreadable.total()) {
+            (0, 0) => Ok(()),
+            (0, _) => Err(Failure::operational(unreadable).hint("mend what is named above and check again")),
+            (damaged, _) => {
+                Err(Failure::new(Kind::Integrity, format!("the vault is damaged in {}", count(damaged, "place")))
+                    .hint("restore what is named above from another copy"))
+            }
+        }
+    }
 }
 
 pub fn run(_: &Args, session: &Session) -> Result {
@@ -81,35 +173,62 @@ pub fn run(_: &Args, session: &Session) -> Result {
     let mut findings = Findings::default();
     let bar = session.start("checking", None)?;
     let report = vault.fsck(session.threads(), &bar, &mut |finding| {
-        findings.add(&vault, &finding);
+        findings.add(&finding);
         Ok(())
     })?;
     drop(bar);
-    let leftovers = vault.store().leftovers()?;
-    for entry in &leftovers {
-        let what = format!("leftover: {}: {}, of a seal at work or killed", entry.path, bytes(entry.size));
-        findings.lines.push(what);
+    match vault.store().leftovers() {
+        Ok(leftovers) => leftovers.iter().for_each(|entry| findings.leftover(entry)),
+        Err(error) => findings.add(&Finding::Unreadable { path: "staging".into(), error }),
     }
-    let damaged = findings.damage.len();
-    findings.lines.push(format!(
-        "checked {}, {}, {}, {} of ciphertext: {}",
-        count(report.versions, "version"),
-        count(report.artifacts, "artifact"),
-        count(report.objects, "object"),
-        bytes(report.bytes),
-        if damaged == 0 { "no damage".into() } else { format!("{damaged} damaged") },
-    ));
-    let leftovers = leftovers.iter().map(|entry| json!({ "path": entry.path, "bytes": entry.size }));
-    let object = json!({
-        "versions": report.versions, "artifacts": report.artifacts, "objects": report.objects, "bytes": report.bytes,
-        "damage": findings.damage, "unpublished": findings.unpublished, "orphans": findings.orphans,
-        "foreign": findings.foreign, "leftovers": leftovers.collect::<Value>(),
-    });
-    let lines: Vec<_> = findings.lines.iter().map(|line| one_line(line)).collect();
-    session.ui.result(&lines.join("\n"), &object)?;
-    if damaged > 0 {
-        let message = format!("the vault is damaged in {}", count(damaged as u64, "place"));
-        return Err(Failure::new(Kind::Integrity, message).hint("restore what is named above from another copy"));
+    session.ui.result(&findings.text(&report), &findings.object(&report))?;
+    findings.verdict()
+}
+
+#[cfg(test)]
+mod tests {
+    use vault_core::{Error, names::ArtifactDigest};
+
+    use super::*;
+
+    fn unreadable() -> Finding {
+        let error = Error::storage("objects/00/00")(std::io::Error::other("bad sector"));
+        Finding::Unreadable { path: "objects/00/00".into(), error }
     }
-    Ok(())
+
+    fn damaged() -> Finding {
+        let (artifact, error) = (ArtifactDigest::of(b""), Error::Misuse("segment 0".into()));
+        Finding::Damaged { artifact, object: "objects/11/11".into(), error }
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_with_1_unless_damage_weighs_more() {
+        let mut findings = Findings::default();
+        assert!(findings.verdict().is_ok());
+        findings.add(&Finding::Orphan { path: "objects/22/22".into(), size: 1 });
+        assert!(findings.verdict().is_ok());
+        findings.add(&unreadable());
+        assert_eq!(findings.verdict().expect_err("unreadable").exit(), 1);
+        let text = findings.text(&Report::default());
+        assert!(text.contains("unreadable: objects/00/00: bad sector\n"), "{text}");
+        findings.add(&damaged());
+        assert_eq!(findings.verdict().expect_err("damaged").exit(), 3);
+        assert!(findings.text(&Report::default()).contains("segment 0 (in objects/11/11)"));
+        assert_eq!(findings.object(&Report::default())["unreadable"][0]["path"], "objects/00/00");
+    }
+
+    #[test]
+    fn of_every_list_a_thousand_are_kept_and_the_rest_is_counted() {
+        let mut findings = Findings::default();
+        for number in 0..1500 {
+            findings.add(&Finding::Foreign { path: number.to_string() });
+            findings.add(&damaged());
+        }
+        findings.add(&Finding::MoreDamage { artifact: ArtifactDigest::of(b""), count: 7 });
+        let object = findings.object(&Report::default());
+        assert_eq!(object["foreign"].as_array().map(Vec::len), Some(1000));
+        assert_eq!((&object["more"]["foreign"], &object["more"]["damage"]), (&500.into(), &507.into()));
+        assert!(findings.lines.len() <= 2001);
+        assert!(findings.text(&Report::default()).ends_with("1507 damaged"));
+    }
 }

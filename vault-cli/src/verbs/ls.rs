@@ -9,7 +9,7 @@ use crate::{
     failure::Result,
     secrets::Signers,
     session::Session,
-    ui::{bytes, short, table},
+    ui::{bytes, count, short, table},
 };
 
 /// List the versions of a vault
@@ -18,7 +18,7 @@ use crate::{
 /// reported on standard error.
 ///
 /// JSON: {"versions": [{"name", "digest", "created", "streams", "sealed_bytes", "signers", "revoked"}], "signatures_checked",
-/// "skipped": [{"path", "reason"}]}
+/// "skipped": [{"path", "reason"}], "foreign": [path], "more": {"skipped", "foreign"}}; what is more was not listed
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault ls --signer release.pub")]
@@ -40,10 +40,19 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "versions": listing.versions.iter().map(|entry| object(entry, revocations.contains(entry.digest))).collect::<Value>(),
         "signatures_checked": !belief.is_anybody(),
         "skipped": skipped.map(|(path, e)| json!({ "path": path, "reason": e.to_string() })).collect::<Value>(),
+        "foreign": listing.foreign,
+        "more": { "skipped": listing.more_skipped, "foreign": listing.more_foreign },
     });
     session.ui.result(if listing.versions.is_empty() { "no versions" } else { &text }, &object)?;
     for (path, error) in &listing.skipped {
         session.ui.warn(&format!("{path} does not count: {error}"));
+    }
+    for path in &listing.foreign {
+        session.ui.warn(&format!("{path} names no version"));
+    }
+    let more = listing.more_skipped.saturating_add(listing.more_foreign);
+    if more > 0 {
+        session.ui.warn(&format!("{} more that do not count", count(more, "path")));
     }
     Ok(())
 }

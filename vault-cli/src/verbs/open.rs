@@ -19,10 +19,9 @@ use crate::{
     failure::{Failure, Result},
     secrets::{PassphraseArgs, Passphrases, load_identities},
     session::Session,
+    streams::{STANDARD, was_closed},
     ui::{bytes, count},
 };
-
-const STDOUT: &str = "-";
 
 /// Check and decrypt a version
 ///
@@ -98,6 +97,11 @@ impl ByteRange {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
+    let to_standard_output = args.dest == Path::new(STANDARD);
+    if to_standard_output && was_closed(std::io::stdout()) {
+        return Err(Failure::operational("standard output is closed")
+            .hint("to throw the bytes away, open the null device for writing only: `> /dev/null`"));
+    }
     let belief = args.belief.load(session)?;
     let belief = if args.insecure_skip_signature { belief } else { belief.demand()? };
     let vault = session.vault()?;
@@ -108,7 +112,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     if args.insecure_skip_signature {
         session.ui.warn("no signature was checked: these bytes may be from anybody");
     }
-    if args.dest == Path::new(STDOUT) {
+    if to_standard_output {
         return to_stdout(args, &opened, &artifact.manifest, session);
     }
     let (files, length) = to_disk(args, &opened, &artifact.manifest, session)?;

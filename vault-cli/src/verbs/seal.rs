@@ -33,10 +33,10 @@ use crate::{
     interrupt::Interrupt,
     secrets::{PassphraseArgs, Passphrases, load_recipients, load_signing},
     session::Session,
+    streams::{STANDARD, was_closed},
     ui::{bytes, count},
 };
 
-const STDIN: &str = "-";
 /// How often a silent input is asked whether a signal came meanwhile.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -198,10 +198,7 @@ fn recipients(audience: &Audience) -> Vec<serde_json::Value> {
 
 /// The files to seal, and their length together if that is known.
 fn inputs(args: &Args, session: &Session) -> Result<(Vec<Input<'static>>, Option<u64>)> {
-    if args.path == Path::new(STDIN) {
-        if args.passphrase.passphrase_fd == Some(0) {
-            return Err(Failure::usage("standard input cannot be both the passphrase and what is sealed"));
-        }
+    if args.path == Path::new(STANDARD) {
         return Ok((vec![standard_input(args.name.as_deref(), session)?], None));
     }
     if args.name.is_some() {
@@ -220,6 +217,10 @@ fn inputs(args: &Args, session: &Session) -> Result<(Vec<Input<'static>>, Option
 fn standard_input(name: Option<&str>, session: &Session) -> Result<Input<'static>> {
     let name = name.unwrap_or("stdin");
     let path = FilePath::new(name).map_err(|rule| Failure::usage(format!("--name {name:?} {rule}")))?;
+    if was_closed(io::stdin()) {
+        return Err(Failure::operational("standard input is closed")
+            .hint("to seal an empty file, open the empty input for reading only: `< /dev/null`"));
+    }
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|e| Failure::io("standard input", &e))?;
     let reader = Patient { file: stdin.into(), interrupt: session.interrupt.clone() };
     Ok(Input { path, executable: false, data: Data::Reader(Box::new(reader)) })

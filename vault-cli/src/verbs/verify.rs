@@ -2,8 +2,6 @@
 
 use serde_json::{Value, json};
 use vault_core::{
-    Error,
-    error::Place,
     names::Reference,
     trust::Policy,
     vault::{Artifact, Vault},
@@ -29,7 +27,8 @@ use crate::{
 ///
 /// JSON: {"verified", "digest", "name", "signers", "bytes", "parts", "attestations": [{"path", "type", "signers"}],
 /// "recipients": {"generation", "signers", "stanzas"}, "warnings"}; with --all: {"verified", "failed",
-/// "versions": [each with "name" and "verified", and "error" if it failed], "ignored": [{"path", "reason"}]}
+/// "versions": [each with "name" and "verified", and "error" if it failed], "ignored": [{"path", "reason"}],
+/// "more": {"failed", "ignored"}}, which were not listed
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault verify llama-ft:1.4.0 --signer release.pub
@@ -137,19 +136,15 @@ fn all(vault: &Vault, view: &View, session: &Session) -> Result {
         }
     }
     for (path, error) in listing.skipped {
-        if names_no_version(&error) {
-            session.ui.warn(&format!("{path} is ignored: {error}"));
-            tally.ignored.push(json!({ "path": path, "reason": error.to_string() }));
-        } else {
-            tally.fail(&path, error.into(), session)?;
-        }
+        tally.fail(&path, error.into(), session)?;
     }
+    tally.unlisted = listing.more_skipped;
+    for path in listing.foreign {
+        session.ui.warn(&format!("{path} is ignored: it names no version"));
+        tally.ignored.push(json!({ "path": path, "reason": "names no version" }));
+    }
+    tally.more_ignored = listing.more_foreign;
     tally.finish(session)
-}
-
-/// What lies about in the vault but has not the path of a version record.
-fn names_no_version(error: &Error) -> bool {
-    matches!(error, Error::Corrupt { place: Place::Document("path"), .. })
 }
 
 /// How all versions fared.
@@ -158,6 +153,9 @@ struct Tally {
     versions: Vec<Value>,
     ignored: Vec<Value>,
     failed: usize,
+    /// Failed too, but without a line of their own.
+    unlisted: u64,
+    more_ignored: u64,
     worst: Option<Failure>,
 }
 
@@ -175,16 +173,18 @@ impl Tally {
     }
 
     fn finish(self, session: &Session) -> Result {
-        let total = self.versions.len();
-        let verified = total - self.failed;
-        let text = format!("{verified} of {} verified", count(total as u64, "version"));
+        let failed = self.failed as u64 + self.unlisted;
+        let verified = (self.versions.len() - self.failed) as u64;
+        let total = verified + failed;
+        let text = format!("{verified} of {} verified", count(total, "version"));
         let object = json!({
-            "verified": verified, "failed": self.failed, "versions": self.versions, "ignored": self.ignored,
+            "verified": verified, "failed": failed, "versions": self.versions, "ignored": self.ignored,
+            "more": { "failed": self.unlisted, "ignored": self.more_ignored },
         });
         session.ui.result(&text, &object)?;
         match self.worst {
             None => Ok(()),
-            Some(worst) => Err(worst.prefixed(&format!("{} of {total} failed; the worst: ", self.failed))),
+            Some(worst) => Err(worst.prefixed(&format!("{failed} of {total} failed; the worst: "))),
         }
     }
 }

@@ -108,6 +108,14 @@ impl Desk {
         Ran::new(self.command(args).output().unwrap(), args)
     }
 
+    /// A line of a shell in this folder, away from any terminal; `$M` is the command.
+    pub fn shell(&self, line: &str) -> Ran {
+        let mut command = Command::new("setsid");
+        command.args(["--wait", "bash", "-c", line]).env("M", env!("CARGO_BIN_EXE_mvault"));
+        command.current_dir(self.folder.path()).env("MVAULT_VAULT", "vault").stdin(Stdio::null());
+        Ran::new(command.output().unwrap(), &[line])
+    }
+
     pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(args);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

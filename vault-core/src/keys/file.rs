@@ -20,6 +20,8 @@ const PRIVATE_MODE: u32 = 0o600;
 const PUBLIC_MODE: u32 = 0o644;
 /// Every right of group and world.
 const OTHERS: u32 = 0o077;
+/// How the error about a private key that group or world has rights to ends.
+pub const OPEN_TO_OTHERS: &str = ", so others can get at the private key";
 
 /// Creates `path` with mode 0600 and writes `bytes` to it.
 ///
@@ -72,9 +74,7 @@ pub fn read_private(path: &Path) -> Result<SecretVec> {
     let mode = file.metadata().map_err(|e| failed(path, e))?.permissions().mode() & 0o7777;
     if mode & OTHERS != 0 {
         let name = path.display();
-        return Err(Error::Misuse(format!(
-            "{name} has mode {mode:04o}, so others can get at the private key; run `chmod 600 {name}`"
-        )));
+        return Err(Error::Misuse(format!("{name} has mode {mode:04o}{OPEN_TO_OTHERS}")));
     }
     read_capped(path, file)
 }
@@ -221,8 +221,7 @@ mod tests {
         for bad in [0o640, 0o604, 0o620, 0o602, 0o644, 0o777] {
             fs::set_permissions(&path, fs::Permissions::from_mode(bad)).expect("chmod");
             let name = path.display();
-            let message =
-                format!("{name} has mode {bad:04o}, so others can get at the private key; run `chmod 600 {name}`");
+            let message = format!("{name} has mode {bad:04o}, so others can get at the private key");
             assert_eq!(read_private(&path).expect_err("too open").to_string(), message);
         }
         for good in [0o600, 0o400, 0o700] {

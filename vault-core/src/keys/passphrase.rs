@@ -40,8 +40,10 @@ impl Cost {
     /// What writers use: 64 MiB, three passes, four lanes.
     pub const DEFAULT: Self = Self { memory_kib: 65_536, passes: 3, lanes: 4 };
 
-    /// The most memory a reader spends, in KiB: 1 GiB.
-    pub const MAX_MEMORY_KIB: u32 = 1_048_576;
+    /// The most memory a reader spends, in KiB: 256 MiB.
+    pub const MAX_MEMORY_KIB: u32 = 262_144;
+    /// The most work a reader does, memory in KiB times passes: 1 GiB is filled, five times what writers use.
+    pub const MAX_WORK: u64 = 1_048_576;
     /// The most passes a reader makes.
     pub const MAX_PASSES: u32 = 16;
     /// The most lanes a reader fills.
@@ -59,6 +61,8 @@ impl Cost {
             format!("{passes} passes are not between 1 and {}", Self::MAX_PASSES)
         } else if !(8 * lanes..=Self::MAX_MEMORY_KIB).contains(&memory_kib) {
             format!("{memory_kib} KiB of memory are not between {} and {}", 8 * lanes, Self::MAX_MEMORY_KIB)
+        } else if u64::from(memory_kib) * u64::from(passes) > Self::MAX_WORK {
+            format!("{passes} passes over {memory_kib} KiB fill more than {} KiB", Self::MAX_WORK)
         } else {
             return Ok(());
         };
@@ -236,14 +240,16 @@ mod tests {
     #[test]
     fn costs_out_of_bounds_are_refused_at_once() {
         let cost = |memory_kib, passes, lanes| Cost { memory_kib, passes, lanes };
-        for good in [Cost::DEFAULT, CHEAP, cost(Cost::MAX_MEMORY_KIB, 16, 16), cost(128, 1, 16)] {
+        for good in [Cost::DEFAULT, CHEAP, cost(Cost::MAX_MEMORY_KIB, 4, 16), cost(65_536, 16, 16), cost(128, 1, 16)] {
             good.check().expect("within bounds");
         }
         let start = Instant::now();
         for (bad, message) in [
-            (cost(u32::MAX, 3, 4), "4294967295 KiB of memory are not between 32 and 1048576"),
-            (cost(Cost::MAX_MEMORY_KIB + 1, 3, 4), "1048577 KiB of memory are not between 32 and 1048576"),
-            (cost(127, 1, 16), "127 KiB of memory are not between 128 and 1048576"),
+            (cost(u32::MAX, 3, 4), "4294967295 KiB of memory are not between 32 and 262144"),
+            (cost(Cost::MAX_MEMORY_KIB + 1, 3, 4), "262145 KiB of memory are not between 32 and 262144"),
+            (cost(127, 1, 16), "127 KiB of memory are not between 128 and 262144"),
+            (cost(Cost::MAX_MEMORY_KIB, 5, 4), "5 passes over 262144 KiB fill more than 1048576 KiB"),
+            (cost(65_537, 16, 4), "16 passes over 65537 KiB fill more than 1048576 KiB"),
             (cost(65_536, 0, 4), "0 passes are not between 1 and 16"),
             (cost(65_536, u32::MAX, 4), "4294967295 passes are not between 1 and 16"),
             (cost(65_536, 3, 0), "0 lanes are not between 1 and 16"),

@@ -79,7 +79,7 @@ pub(super) fn into_memory(plan: &Plan<'_>, out: &mut [u8], threads: Threads, pro
                 desk.decrypted = None;
                 reader.decrypt_into(piece.position, &mut desk.part, &mut desk.buffer, room)?;
             } else {
-                room.copy_from_slice(desk.plaintext(reader, &piece)?);
+                room.copy_from_slice(desk.plaintext(&reader, &piece)?);
             }
             progress.advance(room.len() as u64);
         }
@@ -99,7 +99,7 @@ pub(super) fn at_positions(
         let mut desk = Desk::new();
         while !stop.requested()? {
             let Some(piece) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-            let plaintext = desk.plaintext(plan.reader(&piece)?, &piece)?;
+            let plaintext = desk.plaintext(&*plan.reader(&piece)?, &piece)?;
             out.write_all_at(piece.target, plaintext)?;
             progress.advance(plaintext.len() as u64);
         }
@@ -123,7 +123,7 @@ pub(super) fn in_order(
             let mut desk = Desk::new();
             while !stop.requested()? {
                 let Some((piece, room)) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-                room[..piece.within.len()].copy_from_slice(desk.plaintext(plan.reader(piece)?, piece)?);
+                room[..piece.within.len()].copy_from_slice(desk.plaintext(&*plan.reader(piece)?, piece)?);
             }
             Ok(())
         })?;

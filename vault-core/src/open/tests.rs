@@ -3,7 +3,8 @@ use std::sync::Mutex;
 use super::*;
 use crate::{
     error::Kind,
-    fixtures::{Fixture, bytes, reading, reference},
+    fixtures::{Fixture, bytes, reading, reference, threads},
+    index::Extent,
     parts::ReadAt,
     secret::Secret,
     vault::Artifact,
@@ -126,4 +127,95 @@ fn a_sink_that_fails_ends_the_stream() {
     let file = opened.index().file("a").expect("there");
     let mut refuse = |_: &[u8]| Err(Error::storage("pipe")(std::io::ErrorKind::BrokenPipe.into()));
     assert_eq!(opened.stream(file, 0..file.size, &mut refuse, &()).expect_err("broken").kind(), Kind::Operational);
+}
+
+/// A file joined from the beginnings of all streams, `length` bytes of each.
+fn spread(opened: &Opened<'_>, length: u64) -> File {
+    let streams = (0..).zip(&opened.manifest.streams);
+    let extents: Vec<_> = streams.map(|(stream, _)| Extent { length, offset: 0, stream }).collect();
+    let size = extents.iter().map(|extent| extent.length).sum();
+    let path = crate::names::FilePath::new("spread").expect("a path");
+    File { path, size, executable: false, extents, sha256: None }
+}
+
+#[test]
+fn the_trees_of_a_file_spread_over_many_streams_are_read_when_they_are_needed_and_once() {
+    let fixture = Fixture::new();
+    let data = bytes(4 * PAYLOAD, 1);
+    let files = ["a", "b", "c", "d", "e"].map(|path| (path, &data[..]));
+    fixture.seal("m:1", &files);
+    let (artifact, dek) = resolve(&fixture, "m:1");
+    let reads = std::sync::Arc::<Mutex<Vec<(String, u64, usize)>>>::default();
+    let fetch = Counting { inner: fixture.vault.store(), reads: std::sync::Arc::clone(&reads) };
+    let opened = Opened::new(&artifact.manifest, dek, &fetch, reading()).expect("opened");
+    let trees: Vec<_> = artifact.manifest.streams.iter().map(|s| s.tree.expect("a tree").to_string()).collect();
+    let count = || {
+        let mut reads = reads.lock().expect("lock");
+        reads.drain(..).filter(|(name, _, _)| trees.contains(name)).count()
+    };
+    let file = spread(&opened, 4 * PAYLOAD as u64);
+    count();
+    let mut refuse = |_: &[u8]| Err(Error::storage("pipe")(std::io::ErrorKind::BrokenPipe.into()));
+    opened.stream(&file, 0..file.size, &mut refuse, &()).expect_err("broken");
+    assert_eq!(count(), 1, "three threads were at the first stream");
+    let out = opened.read(&file, &()).expect("read");
+    assert!(out.chunks(data.len()).all(|chunk| *chunk == data[..]) && out.len() == 5 * data.len());
+    assert_eq!(count(), 5);
+}
+
+#[test]
+fn a_stream_that_is_damaged_is_noticed_when_it_is_reached_and_what_came_before_is_authentic() {
+    let fixture = Fixture::new();
+    let data = bytes(2 * PAYLOAD, 1);
+    fixture.seal("m:1", &[("a", &data), ("b", &data)]);
+    let (artifact, dek) = resolve(&fixture, "m:1");
+    let opened = Opened::new(&artifact.manifest, dek, fixture.vault.store(), reading()).expect("opened");
+    let tree = artifact.manifest.streams[1].tree.expect("a tree");
+    std::fs::write(fixture.dir.path().join(crate::parts::object_path(&tree)), [0; 64]).expect("written");
+    let (file, mut given) = (spread(&opened, 2 * PAYLOAD as u64), Vec::new());
+    let mut take = |piece: &[u8]| {
+        given.extend_from_slice(piece);
+        Ok(())
+    };
+    assert_eq!(opened.stream(&file, 0..file.size, &mut take, &()).expect_err("damaged").kind(), Kind::Integrity);
+    assert!(data.starts_with(&given));
+    assert_eq!(opened.read(&file, &()).expect_err("damaged").kind(), Kind::Integrity);
+}
+
+#[test]
+fn few_streams_are_kept_ready_however_many_a_file_is_spread_over() {
+    let fixture = Fixture::new();
+    let names: Vec<_> = (0..plan::MAX_READY + 6).map(|number| number.to_string()).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
+    fixture.seal("m:1", &files);
+    let (artifact, dek) = resolve(&fixture, "m:1");
+    let opened = Opened::new(&artifact.manifest, dek, fixture.vault.store(), reading()).expect("opened");
+    let file = spread(&opened, 1);
+    let plan = Plan::new(&opened, &file, 0..file.size).expect("planned");
+    assert_eq!(plan.ready(), 0);
+    for piece in plan.pieces() {
+        plan.reader(&piece).expect("ready");
+        assert!(plan.ready() <= plan::MAX_READY);
+    }
+    assert_eq!(plan.ready(), plan::MAX_READY);
+}
+
+#[test]
+fn small_pieces_of_one_segment_are_decrypted_once() {
+    let fixture = Fixture::new();
+    let data = bytes(PAYLOAD, 1);
+    fixture.seal("m:1", &[("a", &data)]);
+    let (artifact, dek) = resolve(&fixture, "m:1");
+    let reads = std::sync::Arc::<Mutex<Vec<(String, u64, usize)>>>::default();
+    let fetch = Counting { inner: fixture.vault.store(), reads: std::sync::Arc::clone(&reads) };
+    let options = Options { threads: threads(1), ..reading() };
+    let opened = Opened::new(&artifact.manifest, dek, &fetch, options).expect("opened");
+    reads.lock().expect("lock").clear();
+    let extents = (0..100).map(|piece| Extent { length: 10, offset: 10 * (99 - piece), stream: 0 }).collect();
+    let file = File { extents, size: 1000, ..spread(&opened, 1) };
+    let out = opened.read(&file, &()).expect("read");
+    let expected: Vec<u8> = (0..100).rev().flat_map(|piece| data[10 * piece..10 * piece + 10].to_vec()).collect();
+    assert!(out[..] == expected[..]);
+    let read: usize = reads.lock().expect("lock").iter().map(|(_, _, len)| len).sum();
+    assert_eq!(read, SEGMENT, "one segment, once");
 }

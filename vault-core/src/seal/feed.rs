@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     error::{Error, Result},
     source::{Data, SealedFile, read_full},
-    tree::PAYLOAD,
+    tree::{MAX_STREAM, PAYLOAD, SEGMENT},
 };
 
 /// Hands out the segments of one input in order.
@@ -95,6 +95,8 @@ impl<'a> Feed<'a> {
                 if file.len() == 0 {
                     file.check_unchanged()?;
                     State::Done
+                } else if file.len().div_ceil(PAYLOAD as u64) > MAX_SEGMENTS {
+                    return Err(too_long());
                 } else {
                     State::File { file, offset: 0 }
                 }
@@ -135,6 +137,13 @@ impl<'a> Feed<'a> {
             }
         }
     }
+}
+
+/// The most segments of a stream.
+pub(super) const MAX_SEGMENTS: u64 = MAX_STREAM / SEGMENT as u64;
+
+pub(super) fn too_long() -> Error {
+    Error::Misuse("a file is longer than a stream can be: 2 TiB".into())
 }
 
 fn open_file(data: &Data<'_>) -> Result<Arc<SealedFile>> {

@@ -6,6 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
+    aead::Engine,
     error::Kind,
     fixtures::{BOUNDARIES, Fixture, bytes, input, small_parts, store},
     names::FilePath,
@@ -189,4 +190,37 @@ fn a_cancelled_seal_publishes_nothing() {
     let cancel = Cancel(AtomicU64::new(0));
     assert!(fixture.vault.seal(fixture.request("m:1", vec![input("a", &data)]), &cancel).is_err());
     assert!(fixture.vault.list(&fixture.policy()).expect("listed").versions.is_empty());
+}
+
+#[test]
+fn more_files_than_an_artifact_can_have_are_refused_before_anything_is_sealed() {
+    let fixture = Fixture::new();
+    let before = fixture.objects();
+    let inputs = (0..=MAX_STREAMS).map(|number| input(&number.to_string(), b"")).collect();
+    let error = fixture.vault.seal(fixture.request("m:1", inputs), &()).expect_err("too many");
+    assert_eq!(error.to_string(), "an artifact has at most 100000 files, not 100001");
+    assert_eq!(fixture.objects(), before);
+}
+
+#[test]
+fn a_file_longer_than_a_stream_is_refused_before_it_is_read() {
+    let fixture = Fixture::new();
+    let path = fixture.dir.path().join("input");
+    // Sparse: it takes no room.
+    let longest = (1 << 21) * PAYLOAD as u64;
+    fs::File::create(&path).expect("made").set_len(longest + 1).expect("sparse files");
+    let inputs = crate::source::files_below(&path, Symlinks::Refuse).expect("a file");
+    let error = fixture.vault.seal(fixture.request("m:1", inputs), &()).expect_err("too long");
+    assert_eq!(error.to_string(), "a file is longer than a stream can be: 2 TiB");
+}
+
+#[test]
+fn a_reader_that_never_ends_is_refused_at_the_end_of_the_longest_stream() {
+    let dir = tempfile::tempdir().expect("folder");
+    let encryptor = Dek::random().and_then(|dek| dek.encryptor(&[0; 32], 0, Engine::default())).expect("a key");
+    let writer = StreamWriter::new(encryptor, small_parts().part_size);
+    let mut segment = vec![0; SEGMENT];
+    writer.write((1 << 21) - 1, false, &mut segment, &store(dir.path())).expect("the last that fits");
+    let error = writer.write(1 << 21, false, &mut segment, &store(dir.path())).expect_err("one too many");
+    assert_eq!(error.to_string(), "a file is longer than a stream can be: 2 TiB");
 }

@@ -7,12 +7,13 @@ use std::{
 
 use blake3::hazmat::ChainingValue;
 
+use super::feed::{MAX_SEGMENTS, too_long};
 use crate::{
     error::{Error, Result},
     floe::Encryptor,
     manifest::Stream,
     parts::{Sink, Staged},
-    tree::{Layout, MAX_STREAM, PartSize, SEGMENT, SegmentHasher, part_hash},
+    tree::{Layout, PartSize, SEGMENT, SegmentHasher, part_hash},
 };
 
 /// Encrypts and stores the segments of one stream.
@@ -57,8 +58,8 @@ impl StreamWriter {
 
     /// Encrypts, hashes and stores one segment, in one buffer. Returns whether the stream is complete.
     pub(super) fn write(&self, position: u64, is_final: bool, segment: &mut [u8], sink: &dyn Sink) -> Result<bool> {
-        if position >= MAX_STREAM / SEGMENT as u64 {
-            return Err(Error::Misuse("a file is longer than a stream can be: 2 TiB".into()));
+        if position >= MAX_SEGMENTS {
+            return Err(too_long());
         }
         self.encryptor.encrypt_in_place(position, is_final, segment)?;
         let offset = position % self.per_part() * SEGMENT as u64;

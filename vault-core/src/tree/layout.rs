@@ -126,6 +126,11 @@ impl Layout {
         self.part_len(part).div_ceil(SEGMENT as u64)
     }
 
+    /// The first segment of a part; where it would be, if there is no such part.
+    pub fn first_of_part(&self, part: u64) -> u64 {
+        part.saturating_mul(self.part_size.segments())
+    }
+
     /// Number of segments in a full part.
     pub fn segments_per_part(&self) -> usize {
         // At most 64.

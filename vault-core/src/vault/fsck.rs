@@ -13,8 +13,9 @@ use crate::{
     names::{ArtifactDigest, VersionName},
     parts::object_path,
     provenance::{Envelope, MAX_ENVELOPE, Statement, VersionRecord},
+    store::Entry,
     trust::{Policy, Verified},
-    verify,
+    verify::{self, Flaw, Sound},
     workers::{Progress, Threads},
 };
 
@@ -26,7 +27,23 @@ pub enum Finding {
     Damaged {
         /// The artifact.
         artifact: ArtifactDigest,
+        /// The path of the object.
+        object: String,
         /// Where, and what.
+        error: Error,
+    },
+    /// An artifact has so many flaws that the others are only counted.
+    MoreDamage {
+        /// The artifact.
+        artifact: ArtifactDigest,
+        /// How many.
+        count: u64,
+    },
+    /// Something that cannot be read, so that nothing is known about it.
+    Unreadable {
+        /// The path of the object, or of the folder that cannot be listed; empty for the vault itself.
+        path: String,
+        /// Why not: an [`Error::Storage`].
         error: Error,
     },
     /// A version whose record cannot be read or whose manifest is not there.
@@ -58,7 +75,7 @@ pub enum Finding {
 impl Finding {
     /// Whether something that was published cannot be opened any more.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::BrokenVersion { .. })
+        matches!(self, Self::Damaged { .. } | Self::MoreDamage { .. } | Self::BrokenVersion { .. })
     }
 }
 
@@ -77,68 +94,19 @@ pub struct Report {
 
 impl Vault {
     /// Checks every artifact against its manifest and reports all that is not as it should be. It says nothing about
-    /// who signed anything: that is what verifying is for.
+    /// who signed anything: that is what verifying is for. Every part is read once, however many artifacts share it.
     ///
     /// # Errors
-    /// [`Error::Storage`] if something cannot be read at all, and what `report` returns.
+    /// [`Error::Storage`] if `progress` asks to stop, and what `report` returns. What cannot be read is reported; whether
+    /// something is unpublished or an orphan is then not said, because it cannot be known.
     pub fn fsck(
         &self,
         threads: Threads,
         progress: &dyn Progress,
         report: &mut dyn FnMut(Finding) -> Result<()>,
     ) -> Result<Report> {
-        let mut totals = Report::default();
-        let (mut artifacts, mut versions) = (Vec::new(), Vec::new());
-        let mut foreign = Vec::new();
-        self.store.list("", &mut |entry| {
-            if entry.path.starts_with("objects/") || entry.path == VAULT_JSON {
-            } else if let Some(digest) = parse_manifest_path(&entry.path) {
-                artifacts.push(digest);
-            } else if let Some(name) = parse_version_path(&entry.path) {
-                versions.push(name);
-            } else if !is_statement_path(&entry.path) {
-                foreign.push(entry.path);
-            }
-            Ok(())
-        })?;
-        let mut published = HashSet::new();
-        for name in versions {
-            totals.versions += 1;
-            match self.named_artifact(&name) {
-                Ok(digest) => {
-                    published.insert(*digest.hash().as_bytes());
-                }
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(error) => report(Finding::BrokenVersion { name, error })?,
-            }
-        }
-        let mut used = HashSet::new();
-        for artifact in artifacts {
-            totals.artifacts += 1;
-            if !published.contains(artifact.hash().as_bytes()) {
-                report(Finding::Unpublished { artifact })?;
-            }
-            match self.unsigned_manifest(artifact) {
-                Ok(manifest) => {
-                    used.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
-                    totals.bytes += manifest.sealed_len();
-                    self.check_contents(artifact, &manifest, threads, progress, report)?;
-                }
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(error) => report(Finding::Damaged { artifact, error })?,
-            }
-        }
-        self.store.list("objects", &mut |entry| {
-            totals.objects += 1;
-            let name = entry.path.rsplit('/').next().and_then(|hex| ArtifactDigest::from_hex(hex).ok());
-            match name.filter(|name| object_path(&name.hash()) == entry.path) {
-                None => report(Finding::Foreign { path: entry.path }),
-                Some(name) if used.contains(name.hash().as_bytes()) => Ok(()),
-                Some(_) => report(Finding::Orphan { path: entry.path, size: entry.size }),
-            }
-        })?;
-        foreign.into_iter().try_for_each(|path| report(Finding::Foreign { path }))?;
-        Ok(totals)
+        let look = Look { vault: self, threads, progress, totals: Report::default(), is_complete: true };
+        look.over_all(report)
     }
 
     /// The artifact a version record names, if its manifest is there.
@@ -153,34 +121,123 @@ impl Vault {
         let bytes = self.demand(&manifest_path(artifact), MAX_MANIFEST)?;
         Policy::InsecureSkipSignature.unsigned_manifest(artifact, &bytes)
     }
-
-    /// First all of it at full speed; only if something is wrong, once more to name everything that is.
-    fn check_contents(
-        &self,
-        artifact: ArtifactDigest,
-        manifest: &Verified<Manifest>,
-        threads: Threads,
-        progress: &dyn Progress,
-        report: &mut dyn FnMut(Finding) -> Result<()>,
-    ) -> Result<()> {
-        match verify::contents(manifest, &self.store, threads, progress) {
-            Ok(_) => Ok(()),
-            Err(Error::Corrupt { .. }) => verify::damage(manifest, &self.store, &Counted(progress), &mut |error| {
-                report(Finding::Damaged { artifact, error })
-            }),
-            Err(error) => Err(error),
-        }
-    }
 }
 
-/// Stops when the caller wants to, and counts nothing a second time.
-struct Counted<'a>(&'a dyn Progress);
+type Reporter<'a> = &'a mut dyn FnMut(Finding) -> Result<()>;
 
-impl Progress for Counted<'_> {
-    fn advance(&self, _bytes: u64) {}
+/// One look over a vault.
+struct Look<'a> {
+    vault: &'a Vault,
+    threads: Threads,
+    progress: &'a dyn Progress,
+    totals: Report,
+    /// Whether everything could be read so far.
+    is_complete: bool,
+}
 
-    fn cancelled(&self) -> bool {
-        self.0.cancelled()
+impl Look<'_> {
+    fn over_all(mut self, report: Reporter<'_>) -> Result<Report> {
+        let (mut artifacts, mut versions) = (Vec::new(), Vec::new());
+        self.list("", report, &mut |entry, report| {
+            if entry.path.starts_with("objects/") || entry.path == VAULT_JSON {
+            } else if let Some(digest) = parse_manifest_path(&entry.path) {
+                artifacts.push(digest);
+            } else if let Some(name) = parse_version_path(&entry.path) {
+                versions.push(name);
+            } else if !is_statement_path(&entry.path) {
+                report(Finding::Foreign { path: entry.path })?;
+            }
+            Ok(())
+        })?;
+        let mut published = HashSet::new();
+        for name in versions {
+            self.totals.versions += 1;
+            self.go_on()?;
+            match self.vault.named_artifact(&name) {
+                Ok(digest) => {
+                    published.insert(*digest.hash().as_bytes());
+                }
+                Err(error @ Error::Storage { .. }) => self.unreadable(version_path(&name), error, report)?,
+                Err(error) => report(Finding::BrokenVersion { name, error })?,
+            }
+        }
+        let (mut used, mut sound) = (HashSet::new(), Sound::default());
+        for artifact in artifacts {
+            self.totals.artifacts += 1;
+            self.go_on()?;
+            if self.is_complete && !published.contains(artifact.hash().as_bytes()) {
+                report(Finding::Unpublished { artifact })?;
+            }
+            match self.vault.unsigned_manifest(artifact) {
+                Ok(manifest) => {
+                    used.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
+                    self.over_contents(artifact, &manifest, &mut sound, report)?;
+                }
+                Err(error @ Error::Storage { .. }) => self.unreadable(manifest_path(artifact), error, report)?,
+                Err(error) => report(Finding::Damaged { artifact, object: manifest_path(artifact), error })?,
+            }
+        }
+        let (mut objects, all_known) = (0, self.is_complete);
+        self.list("objects", report, &mut |entry, report| {
+            objects += 1;
+            let name = entry.path.rsplit('/').next().and_then(|hex| ArtifactDigest::from_hex(hex).ok());
+            match name.filter(|name| object_path(&name.hash()) == entry.path) {
+                None => report(Finding::Foreign { path: entry.path }),
+                Some(name) if !all_known || used.contains(name.hash().as_bytes()) => Ok(()),
+                Some(_) => report(Finding::Orphan { path: entry.path, size: entry.size }),
+            }
+        })?;
+        Ok(Report { objects, ..self.totals })
+    }
+
+    fn over_contents(
+        &mut self,
+        artifact: ArtifactDigest,
+        manifest: &Verified<Manifest>,
+        sound: &mut Sound,
+        report: Reporter<'_>,
+    ) -> Result<()> {
+        let survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
+        self.totals.bytes += survey.bytes;
+        for Flaw { object, error } in survey.flaws {
+            match error {
+                Error::Storage { .. } => report(Finding::Unreadable { path: object, error })?,
+                error => report(Finding::Damaged { artifact, object, error })?,
+            }
+        }
+        if survey.more > 0 { report(Finding::MoreDamage { artifact, count: survey.more }) } else { Ok(()) }
+    }
+
+    /// A record or manifest that cannot be read: what it names cannot be told from what nothing names.
+    fn unreadable(&mut self, path: String, error: Error, report: Reporter<'_>) -> Result<()> {
+        self.is_complete = false;
+        report(Finding::Unreadable { path, error })
+    }
+
+    /// Lists as far as the store can.
+    fn list(
+        &mut self,
+        prefix: &str,
+        report: Reporter<'_>,
+        each: &mut dyn FnMut(Entry, Reporter<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut is_ours = false;
+        let listed = self.vault.store.list(prefix, &mut |entry| {
+            let result = each(entry, &mut *report).and_then(|()| self.go_on());
+            is_ours = result.is_err();
+            result
+        });
+        match listed {
+            Err(error @ Error::Storage { .. }) if !is_ours => self.unreadable(prefix.to_owned(), error, report),
+            other => other,
+        }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.progress.cancelled() {
+            return Err(Error::storage("operation")(std::io::ErrorKind::Interrupted.into()));
+        }
+        Ok(())
     }
 }
 

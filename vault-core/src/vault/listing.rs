@@ -10,13 +10,41 @@ use crate::{
     trust::Policy,
 };
 
-/// The versions of a vault, sorted by name, and records that are none.
+/// The versions of a vault, sorted by name, and what is there besides.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Versions whose record counts.
     pub versions: Vec<VersionEntry>,
-    /// Paths that do not count as version records, and why.
+    /// Paths of version records that do not count, and why: the first 1000, and one of every further kind of error.
     pub skipped: Vec<(String, Error)>,
+    /// How many more records do not count.
+    pub more_skipped: u64,
+    /// Paths among the models that name no version: the first 1000.
+    pub foreign: Vec<String>,
+    /// How many more there are.
+    pub more_foreign: u64,
+}
+
+/// The most paths of a kind that a listing holds: a store could offer any number.
+const MAX_REPORTED: usize = 1000;
+
+impl Listing {
+    fn skip(&mut self, path: String, error: Error) {
+        let is_new = || self.skipped.iter().all(|(_, other)| other.kind() != error.kind());
+        if self.skipped.len() < MAX_REPORTED || is_new() {
+            self.skipped.push((path, error));
+        } else {
+            self.more_skipped += 1;
+        }
+    }
+
+    fn ignore(&mut self, path: String) {
+        if self.foreign.len() < MAX_REPORTED {
+            self.foreign.push(path);
+        } else {
+            self.more_foreign += 1;
+        }
+    }
 }
 
 /// One version.
@@ -46,7 +74,7 @@ impl Vault {
             match parse_version_path(&entry.path) {
                 Some(name) => names.push(name),
                 None if is_record_path(&entry.path) => {}
-                None => listing.skipped.push((entry.path, Error::format("path", "names no version"))),
+                None => listing.ignore(entry.path),
             }
             Ok(())
         })?;
@@ -55,7 +83,7 @@ impl Vault {
             match self.version_entry(&name, policy) {
                 Ok(entry) => listing.versions.push(entry),
                 Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(error) => listing.skipped.push((version_path(&name), error)),
+                Err(error) => listing.skip(version_path(&name), error),
             }
         }
         Ok(listing)

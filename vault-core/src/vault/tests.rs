@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod extraction;
+mod lying;
 mod sharing;
 mod tampering;
 mod trusting;
@@ -265,7 +266,10 @@ fn fsck_names_everything_that_is_wrong() {
     let damaged: Vec<_> = findings
         .iter()
         .filter_map(|finding| match finding {
-            Finding::Damaged { error, .. } => Some(error.to_string()),
+            Finding::Damaged { error, object, .. } => {
+                assert!(object.starts_with("objects/"), "{object}");
+                Some(error.to_string())
+            }
             _ => None,
         })
         .collect();

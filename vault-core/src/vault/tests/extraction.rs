@@ -92,3 +92,58 @@ fn after_a_failure_nothing_is_left() {
     open(&fixture, good).expect("an undamaged file opens");
     assert_eq!(fs::read(&single).expect("read"), b"2");
 }
+
+/// Does something at the first sign of progress.
+struct Meanwhile<F>(std::sync::Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send> crate::workers::Progress for Meanwhile<F> {
+    fn advance(&self, _: u64) {
+        let act = self.0.lock().expect("lock").take();
+        if let Some(act) = act {
+            act();
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_swapped_for_a_link_meanwhile_gets_the_files_and_the_link_does_not() {
+    let (fixture, out, elsewhere) =
+        (fixture(), tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    let policy = fixture.policy();
+    let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
+    let opened = fixture.vault.open_artifact(&artifact, &policy, &fixture.ring, reading()).expect("opened");
+    let parent = out.path();
+    fs::create_dir(parent.join("there")).expect("folder");
+    let swap = |name: &'static str| {
+        let (from, to, link) = (parent.join(name), parent.join(format!("moved-{name}")), elsewhere.path());
+        let act = move || {
+            fs::rename(&from, to).expect("renamed");
+            symlink(link, from).expect("link");
+        };
+        Meanwhile(std::sync::Mutex::new(Some(act)))
+    };
+    let there = parent.join("there");
+    extract(&opened, Destination::Folder(&there), &swap("there")).expect("opened");
+    assert_eq!(names(&parent.join("moved-there")), ["a.bin", "empty", "sub"]);
+    fs::create_dir(parent.join("above")).expect("folder");
+    let new = parent.join("above/new");
+    extract(&opened, Destination::Folder(&new), &swap("above")).expect("opened");
+    assert_eq!(names(&parent.join("moved-above/new")), ["a.bin", "empty", "sub"]);
+    assert!(names(elsewhere.path()).is_empty());
+}
+
+#[test]
+fn what_appears_in_the_way_meanwhile_is_kept_and_everything_else_taken_back() {
+    let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
+    let policy = fixture.policy();
+    let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
+    let opened = fixture.vault.open_artifact(&artifact, &policy, &fixture.ring, reading()).expect("opened");
+    let path = out.path().to_owned();
+    let act = || {
+        fs::create_dir(path.join("sub")).expect("folder");
+        fs::write(path.join("sub/dir"), "mine").expect("written");
+    };
+    let meanwhile = Meanwhile(std::sync::Mutex::new(Some(act)));
+    assert_eq!(kind(extract(&opened, Destination::Folder(out.path()), &meanwhile)), Kind::Conflict);
+    assert_eq!((names(out.path()), names(&out.path().join("sub"))), (vec!["sub".into()], vec!["dir".into()]));
+}

@@ -4,12 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use vault_core::{
-    index::File,
     manifest::{SUITE, Stream},
     names::Reference,
-    open::Opened,
     recipients::Stanza,
-    safetensors::{self, Tensor},
     tree::INDEX_STREAM,
     vault::Artifact,
 };
@@ -23,13 +20,16 @@ use crate::{
     failure::Result,
     secrets::{PassphraseArgs, Passphrases, Signers},
     session::Session,
-    ui::{bytes, count, one_line, table},
+    ui::{bytes, count, table},
 };
+
+mod contents;
 
 /// Show what a version consists of
 ///
 /// Without --signer no signature is checked, and what is shown is what the store claims. With --identity the files are
-/// shown, too, and for .safetensors files the tensors; only the heads of files are read.
+/// shown, too, and for .safetensors files the tensors; only the heads of files are read. They are printed as they are read:
+/// if one cannot be read, those before it are printed, and the exit code says so.
 ///
 /// JSON: {"name", "digest", "signature_checked", "signers", "artifact_id", "suite", "part_size", "sealed_bytes",
 /// "streams": [{"number", "sealed_bytes", "plaintext_bytes", "parts"}], "attestations", "recipients", "warnings"} and
@@ -58,17 +58,16 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let checked = !belief.is_anybody();
     let beside = Beside::read(&vault, &artifact, &policy)?;
 
-    let mut lines = outside(&artifact, &beside, &signers, (args, checked));
-    let mut object = outside_json(&artifact, &beside, checked);
+    let text = outside(&artifact, &beside, &signers, (args, checked)).join("\n");
+    let object = outside_json(&artifact, &beside, checked);
     let mut passphrases = Passphrases::new(&args.passphrase);
     if !args.identity.is_empty() || passphrases.is_given() {
         let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
         let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
-        let contents = contents(&opened)?;
-        lines.extend(inside(&contents));
-        object["files"] = contents.iter().map(Content::object).collect();
+        contents::print((&text, &object), &opened, &session.ui)?;
+    } else {
+        session.ui.result(&text, &object)?;
     }
-    session.ui.result(&lines.join("\n"), &object)?;
     for warning in beside.warnings() {
         session.ui.warn(&warning);
     }
@@ -135,72 +134,4 @@ fn stanzas(beside: &Beside) -> Vec<String> {
         None => "    passphrase".to_owned(),
     };
     beside.access.iter().flat_map(|access| access.stanzas.iter().map(line)).collect()
-}
-
-/// One file, and its tensors if it has any.
-struct Content<'a> {
-    file: &'a File,
-    tensors: Option<Result<Vec<Tensor>, String>>,
-}
-
-fn contents<'a>(opened: &'a Opened<'_>) -> Result<Vec<Content<'a>>> {
-    let mut contents = Vec::new();
-    for file in opened.index().files() {
-        let is_safetensors = file.path.as_str().ends_with(".safetensors");
-        let tensors = match is_safetensors.then(|| safetensors::read(opened, file)) {
-            // Sealed bytes that differ are the vault's fault; a header that makes no sense is the file's.
-            Some(Err(error)) if !is_about_header(&error) => return Err(error.into()),
-            Some(Err(error)) => Some(Err(error.to_string())),
-            Some(Ok(tensors)) => Some(Ok(tensors)),
-            None => None,
-        };
-        contents.push(Content { file, tensors });
-    }
-    Ok(contents)
-}
-
-fn is_about_header(error: &vault_core::Error) -> bool {
-    use vault_core::{Error, error::Place};
-    matches!(error, Error::Corrupt { place: Place::Document(safetensors::DOCUMENT), .. })
-}
-
-fn inside(contents: &[Content<'_>]) -> Vec<String> {
-    let mut lines = vec!["files:".to_owned()];
-    for content in contents {
-        let file = content.file;
-        let executable = if file.executable { ", executable" } else { "" };
-        let sha256 = file.sha256.map(|digest| format!(", sha256 {}", hex::encode(digest))).unwrap_or_default();
-        lines.push(format!("  {}  {}{executable}{sha256}", file.path, bytes(file.size)));
-        match &content.tensors {
-            None => {}
-            Some(Err(fault)) => lines.push(format!("    {}", one_line(fault))),
-            Some(Ok(tensors)) => {
-                let row = |t: &Tensor| {
-                    vec![format!("    {}", t.name), t.dtype.as_str().into(), format!("{:?}", t.shape), bytes(t.length)]
-                };
-                let rows = table(&tensors.iter().map(row).collect::<Vec<_>>());
-                lines.extend(rows.lines().map(str::to_owned));
-            }
-        }
-    }
-    lines
-}
-
-impl Content<'_> {
-    fn object(&self) -> Value {
-        let mut object = json!({
-            "path": self.file.path.as_str(),
-            "bytes": self.file.size,
-            "executable": self.file.executable,
-            "sha256": self.file.sha256.map(hex::encode),
-        });
-        let tensor =
-            |t: &Tensor| json!({ "name": t.name, "dtype": t.dtype.as_str(), "shape": t.shape, "bytes": t.length });
-        match &self.tensors {
-            None => {}
-            Some(Ok(tensors)) => object["tensors"] = tensors.iter().map(tensor).collect(),
-            Some(Err(fault)) => object["tensors_error"] = json!(fault),
-        }
-        object
-    }
 }
