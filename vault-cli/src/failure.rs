@@ -175,6 +175,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Untrusted { .. } => {
             "check that --signer is the public key of whoever sealed it; do not open it otherwise"
         }
+        Error::WrongKey { why, .. } if why.ends_with("the use of the key") => {
+            "ask whatever keeps the key: PIN, permission, policy or a touch may be missing"
+        }
         Error::WrongKey { .. } => {
             "`mvault inspect` lists the recipients; ask one of them to `mvault share` it with your key"
         }

@@ -3,7 +3,12 @@
 mod example;
 mod keys;
 mod passphrase;
+mod program;
 
 pub use example::Examples;
-pub use keys::{Signers, holds_private_key, load_identities, load_private, load_public, load_recipients, load_signing};
+pub use keys::{
+    Signers, holds_private_key, load_identities, load_private, load_public, load_recipients, load_reference,
+    load_signing,
+};
 pub use passphrase::{PassphraseArgs, Passphrases};
+pub use program::Program;

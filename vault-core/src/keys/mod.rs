@@ -26,6 +26,7 @@
 //! ```
 
 mod der;
+pub mod external;
 #[cfg(unix)]
 pub mod file;
 mod id;
