@@ -13,6 +13,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
 };
 use vault_core::{
     Error,
@@ -25,6 +26,9 @@ use zeroize::Zeroizing;
 const TICK: Duration = Duration::from_millis(50);
 /// The same for a program that has closed its output and so is about to end.
 const SHORT_TICK: Duration = Duration::from_millis(1);
+
+/// How long a program that was asked to end may take until it is ended.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A program that keeps a key.
 #[derive(Debug)]
@@ -61,12 +65,20 @@ impl Keeper for Program {
     }
 }
 
-/// Ends a program that is not waited for any longer.
+/// Ends a program that is not waited for any longer, first with the signal that lets it end what it started.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself, which is all that is wanted.
+        // Where anything fails here the program has ended, which is all that is wanted.
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let asked = Instant::now();
+        while asked.elapsed() < GRACE && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(SHORT_TICK);
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -181,11 +193,16 @@ mod tests {
     #[test]
     fn a_program_that_never_ends_is_stopped() {
         let start = Instant::now();
-        for script in ["sleep 60", "echo half; sleep 60", "exec >&-; sleep 60", "cat >/dev/null; sleep 60", "yes | cat"]
-        {
+        for script in [
+            "exec sleep 60",
+            "echo half; exec sleep 60",
+            "exec >&-; exec sleep 60",
+            "trap '' TERM; cat >/dev/null; sleep 5",
+            "exec yes",
+        ] {
             let error = talk_to(script, b"question", Duration::from_secs(1)).expect_err("stopped");
             let expected =
-                if script.starts_with("yes") { "longer than 65536 bytes" } else { "within 1 s and was stopped" };
+                if script.ends_with("yes") { "longer than 65536 bytes" } else { "within 1 s and was stopped" };
             assert!(error.to_string().contains(expected), "{script}: {error}");
         }
         assert!(start.elapsed() < Duration::from_secs(20));
