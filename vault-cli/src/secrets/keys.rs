@@ -9,7 +9,7 @@ use std::{
 use vault_core::{
     Error,
     keys::{
-        KeyId, PrivateKey, PublicKey, Recipient, Signer, Unwrapper, VerifyingKey,
+        KeyId, PrivateKey, PublicKey, Recipient, Signer, TokenUri, Unwrapper, VerifyingKey,
         external::{ExternalIdentity, ExternalSigner, Reference},
         file,
     },
@@ -32,7 +32,16 @@ enum Private {
     Elsewhere(Reference),
 }
 
+/// The key on a token that is named instead of a file.
+pub fn token_uri(path: &Path) -> Result<Option<TokenUri>> {
+    let uri = path.to_str().filter(|text| TokenUri::is_in(text)).map(TokenUri::parse);
+    uri.transpose().map_err(Failure::from)
+}
+
 fn load(path: &Path, passphrases: &mut Passphrases) -> Result<Private> {
+    if token_uri(path)?.is_some() {
+        return Err(Failure::usage("a key on a token signs, and does nothing else"));
+    }
     let bytes = file::read_private(path).map_err(|e| Failure::local(path, &e))?;
     if Reference::is_in(bytes.expose()) {
         return Reference::parse(bytes.expose()).map(Private::Elsewhere).map_err(|e| Failure::local(path, &e));
@@ -80,6 +89,11 @@ fn decrypt(path: &Path, pem: &SecretVec, passphrases: &mut Passphrases) -> Resul
 
 /// Reads a key that signs.
 pub fn load_signing(path: &Path, passphrases: &mut Passphrases, examples: Examples) -> Result<Box<dyn Signer>> {
+    if let Some(uri) = token_uri(path)? {
+        let signer = token_signer(&uri, passphrases)?;
+        examples.check(path, signer.verifying_key().key_id())?;
+        return Ok(signer);
+    }
     let signer: Box<dyn Signer> = match load(path, passphrases)? {
         Private::Here(PrivateKey::Signing(key)) => Box::new(key),
         Private::Here(PrivateKey::Identity(_)) => return Err(wrong_kind(path, "a recipient key", "a signing key")),
@@ -90,6 +104,31 @@ pub fn load_signing(path: &Path, passphrases: &mut Passphrases, examples: Exampl
     };
     examples.check(path, signer.verifying_key().key_id())?;
     Ok(signer)
+}
+
+#[cfg(feature = "pkcs11")]
+fn token_signer(uri: &TokenUri, passphrases: &mut Passphrases) -> Result<Box<dyn Signer>> {
+    Ok(Box::new(super::token::TokenSigner::open(uri, passphrases)?))
+}
+
+#[cfg(feature = "pkcs11")]
+fn token_public(uri: &TokenUri) -> Result<VerifyingKey> {
+    super::token::public_key(uri)
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn token_signer(_: &TokenUri, _: &mut Passphrases) -> Result<Box<dyn Signer>> {
+    Err(no_tokens())
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn token_public(_: &TokenUri) -> Result<VerifyingKey> {
+    Err(no_tokens())
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn no_tokens() -> Failure {
+    Failure::usage("this mvault was built without PKCS #11")
 }
 
 /// Reads keys that open artifacts.
@@ -115,6 +154,9 @@ pub fn load_identities(
 
 /// Reads a public key of any kind.
 pub fn load_public(path: &Path) -> Result<PublicKey> {
+    if let Some(uri) = token_uri(path)? {
+        return token_public(&uri).map(PublicKey::Signing);
+    }
     file::read_public(path).and_then(|text| PublicKey::from_pem(&text)).map_err(|e| Failure::local(path, &e))
 }
 
@@ -221,5 +263,8 @@ impl Signers {
 }
 
 fn file_name(path: &Path) -> String {
+    if let Ok(Some(uri)) = token_uri(path) {
+        return uri.describe();
+    }
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -3,20 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-
 use vault_core::keys::PublicKey;
 
 use super::describe;
 use crate::{
     failure::Result,
-    secrets::{PassphraseArgs, Passphrases, holds_private_key, load_private, load_public, load_reference},
+    secrets::{PassphraseArgs, Passphrases, holds_private_key, load_private, load_public, load_reference, token_uri},
     session::Session,
 };
 
 /// Show what a key file holds: kind, key id, public key
 ///
 /// For an encrypted private key the passphrase is asked, and with it checked. Of a key that another program keeps, what
-/// the file says about it is shown; the program is not run.
+/// the file says about it is shown; the program is not run. KEY may also be a pkcs11: URI; no PIN is asked.
 ///
 /// JSON: {"kind", "key_id", "private", "public_pem", "keeper"}; "private" says whether the file holds a private key,
 /// "keeper" is the program that keeps it instead, or null
@@ -26,6 +25,7 @@ use crate::{
   mvault key show release.key")]
 pub struct Args {
     /// A private or public key
+    #[arg(value_name = "KEY")]
     file: PathBuf,
     #[command(flatten)]
     passphrase: PassphraseArgs,
@@ -41,6 +41,9 @@ pub(super) struct Look {
 }
 
 pub(super) fn look(path: &Path, passphrase: &PassphraseArgs) -> Result<Look> {
+    if let Some(uri) = token_uri(path)? {
+        return Ok(Look { key: load_public(path)?, private: false, keeper: Some(uri.describe_token()) });
+    }
     if !holds_private_key(path)? {
         return Ok(Look { key: load_public(path)?, private: false, keeper: None });
     }
