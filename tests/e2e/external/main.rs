@@ -3,6 +3,7 @@
 
 mod honest;
 mod hostile;
+mod token;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 

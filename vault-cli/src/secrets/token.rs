@@ -2,7 +2,7 @@
 //!
 //! The library that reaches the token runs in this process. The key stays on the token; the PIN is wiped after the login.
 
-use std::{io, path::Path, sync::Mutex};
+use std::{fmt, io, path::Path, sync::Mutex};
 
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
@@ -28,7 +28,6 @@ use crate::failure::{Failure, Result};
 const POINT_HEADERS: [&[u8]; 2] = [&[0x04, 0x20], &[0x03, 0x21, 0x00]];
 
 /// A signing key on a token, ready to use.
-#[derive(Debug)]
 pub struct TokenSigner {
     name: String,
     key: VerifyingKey,
@@ -46,6 +45,12 @@ impl TokenSigner {
         check_type(&session, uri, object)?;
         let key = public_half(&session, uri, object)?;
         Ok(Self { name: uri.describe(), key, object, session: Mutex::new(session) })
+    }
+}
+
+impl fmt::Debug for TokenSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenSigner({}, {}, ..)", self.name, self.key.key_id())
     }
 }
 
