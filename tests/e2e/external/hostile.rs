@@ -1,9 +1,14 @@
 //! Programs that do not do what they are there for: precise errors, nothing published, nothing written, no hanging.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Instant};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use base64::Engine as _;
-use vault_tests::Workspace;
+use vault_tests::{Workspace, mvault};
 
 use crate::{scripted, write_private};
 
@@ -77,6 +82,26 @@ fn a_program_that_does_not_unwrap_is_described_precisely_and_nothing_is_written(
         assert!(!error.message.contains(&wrong), "no secret in errors");
         assert!(!desk.path("opened").exists());
     }
+}
+
+#[test]
+fn a_signal_is_heeded_while_a_program_is_waited_for() {
+    let desk = Workspace::new();
+    desk.write("model/a", b"weights");
+    scripted(&desk, "kept", "signer.pub", 60, "touch asked; exec sleep 60");
+    let mut command = Command::new(mvault());
+    command.args(["seal", "model", "m:1", "--vault", "vault", "--to", "alice.pub", "--sign-with", "kept.key"]);
+    let start = Instant::now();
+    let mut child = command.current_dir(desk.root()).stderr(Stdio::null()).spawn().expect("mvault runs");
+    while !desk.path("asked").exists() && start.elapsed().as_secs() < 20 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Only to mvault: what it started is its own affair.
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
+    assert!(start.elapsed().as_secs() < 30);
+    desk.run(&["verify", "m:1", "--signer", "signer.pub"]).exits(8);
 }
 
 #[test]

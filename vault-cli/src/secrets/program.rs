@@ -22,6 +22,8 @@ use vault_core::{
 };
 use zeroize::Zeroizing;
 
+use crate::interrupt;
+
 /// How often a program that is silent is asked whether it has ended: what it started may hold its output open.
 const TICK: Duration = Duration::from_millis(50);
 /// The same for a program that has closed its output and so is about to end.
@@ -110,6 +112,9 @@ fn talk(mut child: Child, question: &[u8], patience: Duration) -> io::Result<(Ex
         if let Some(status) = ended.filter(|_| silent) {
             answer.truncate(length);
             return Ok((status, SecretVec::new(std::mem::take(&mut *answer))));
+        }
+        if interrupt::requested() {
+            return Err(io::Error::other("interrupted"));
         }
         let left = patience.checked_sub(start.elapsed()).ok_or_else(|| {
             let seconds = patience.as_secs();
