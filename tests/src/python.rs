@@ -37,6 +37,11 @@ impl Reference {
         }
     }
 
+    /// The interpreter, with the packages it needs.
+    pub fn python(self) -> &'static Path {
+        self.python
+    }
+
     /// The folder it is in.
     pub fn folder() -> PathBuf {
         workspace().join("tests/reference")

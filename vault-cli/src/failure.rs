@@ -195,6 +195,9 @@ fn advice(error: &Error) -> Option<&'static str> {
             "ask whoever keeps the freshness key to run `mvault freshness sign`"
         }
         Error::Stale { .. } => "ask for a new one; `--verify-time` judges by another time, for audits",
+        Error::WrongKey { why, .. } if why.ends_with("the use of the key") => {
+            "ask whatever keeps the key: PIN, permission, policy or a touch may be missing"
+        }
         Error::WrongKey { .. } => {
             "`mvault inspect` lists the recipients; ask one of them to `mvault share` it with your key"
         }

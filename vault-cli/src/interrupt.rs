@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: noted once, asked for at every segment, so that partial files are removed before the exit.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -11,6 +11,14 @@ use signal_hook::{
 };
 
 use crate::failure::{Failure, Result};
+
+/// The one that is armed. Signals are the process's, and so is the answer for those that were handed none.
+static ARMED: OnceLock<Interrupt> = OnceLock::new();
+
+/// Whether a signal asked to stop what is going on.
+pub fn requested() -> bool {
+    ARMED.get().is_some_and(Interrupt::requested)
+}
 
 /// Which signal asked to stop, if any did. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +44,7 @@ impl Interrupt {
             let value = usize::try_from(number).unwrap_or_default();
             flag::register_usize(number, Arc::clone(&self.signal), value).map_err(failed)?;
         }
+        ARMED.get_or_init(|| self.clone());
         Ok(())
     }
 

@@ -8,19 +8,67 @@ use std::{
 
 use vault_core::{
     Error,
-    keys::{KeyId, PrivateKey, PublicKey, Recipient, Signer, Unwrapper, VerifyingKey, file},
+    keys::{
+        KeyId, PrivateKey, PublicKey, Recipient, Signer, TokenUri, Unwrapper, VerifyingKey,
+        external::{ExternalIdentity, ExternalSigner, Reference},
+        file,
+    },
+    secret::SecretVec,
     trust::Policy,
 };
 
-use super::{Examples, Passphrases};
+use super::{Examples, Passphrases, program::Program};
 use crate::failure::{Failure, Result};
 
 /// More than any key file has before its first PEM line ends.
 const MAX_SNIFF: u64 = 64 * 1024;
 
-/// Reads a private key of any kind, asking for its passphrase if it has one.
+/// What a private key file leads to.
+#[derive(Debug)]
+enum Private {
+    /// The key is in the file.
+    Here(PrivateKey),
+    /// A program keeps it.
+    Elsewhere(Reference),
+}
+
+/// The key on a token that is named instead of a file.
+pub fn token_uri(path: &Path) -> Result<Option<TokenUri>> {
+    let uri = path.to_str().filter(|text| TokenUri::is_in(text)).map(TokenUri::parse);
+    uri.transpose().map_err(Failure::from)
+}
+
+fn load(path: &Path, passphrases: &mut Passphrases) -> Result<Private> {
+    if token_uri(path)?.is_some() {
+        return Err(Failure::usage("a key on a token signs, and does nothing else"));
+    }
+    let bytes = file::read_private(path).map_err(|e| Failure::local(path, &e))?;
+    if Reference::is_in(bytes.expose()) {
+        return Reference::parse(bytes.expose()).map(Private::Elsewhere).map_err(|e| Failure::local(path, &e));
+    }
+    decrypt(path, &bytes, passphrases).map(Private::Here)
+}
+
+/// Reads a private key of any kind, asking for its passphrase if it has one. One that is kept elsewhere cannot be read.
 pub fn load_private(path: &Path, passphrases: &mut Passphrases) -> Result<PrivateKey> {
-    let pem = file::read_private(path).map_err(|e| Failure::local(path, &e))?;
+    match load(path, passphrases)? {
+        Private::Here(key) => Ok(key),
+        Private::Elsewhere(reference) => Err(Failure::usage(format!(
+            "the private key of {} is kept by {}",
+            path.display(),
+            reference.invocation.program()
+        ))),
+    }
+}
+
+/// Reads the file of a private key that a program keeps; `None` if the key is in the file.
+pub fn load_reference(path: &Path) -> Result<Option<Reference>> {
+    let bytes = file::read_private(path).map_err(|e| Failure::local(path, &e))?;
+    let reference = Reference::is_in(bytes.expose()).then(|| Reference::parse(bytes.expose()));
+    reference.transpose().map_err(|e| Failure::local(path, &e))
+}
+
+fn decrypt(path: &Path, pem: &SecretVec, passphrases: &mut Passphrases) -> Result<PrivateKey> {
     let name = path.display().to_string();
     loop {
         let mut refusal = None;
@@ -41,13 +89,46 @@ pub fn load_private(path: &Path, passphrases: &mut Passphrases) -> Result<Privat
 
 /// Reads a key that signs.
 pub fn load_signing(path: &Path, passphrases: &mut Passphrases, examples: Examples) -> Result<Box<dyn Signer>> {
-    match load_private(path, passphrases)? {
-        PrivateKey::Signing(key) => {
-            examples.check(path, key.verifying_key().key_id())?;
-            Ok(Box::new(key))
-        }
-        PrivateKey::Identity(_) => Err(wrong_kind(path, "a recipient key", "a signing key")),
+    if let Some(uri) = token_uri(path)? {
+        let signer = token_signer(&uri, passphrases)?;
+        examples.check(path, signer.verifying_key().key_id())?;
+        return Ok(signer);
     }
+    let signer: Box<dyn Signer> = match load(path, passphrases)? {
+        Private::Here(PrivateKey::Signing(key)) => Box::new(key),
+        Private::Here(PrivateKey::Identity(_)) => return Err(wrong_kind(path, "a recipient key", "a signing key")),
+        Private::Elsewhere(Reference { public, invocation }) => match public {
+            PublicKey::Signing(key) => Box::new(ExternalSigner::new(key, Program::new(path, invocation))),
+            PublicKey::Recipient(_) => return Err(wrong_kind(path, "a recipient key", "a signing key")),
+        },
+    };
+    examples.check(path, signer.verifying_key().key_id())?;
+    Ok(signer)
+}
+
+#[cfg(feature = "pkcs11")]
+fn token_signer(uri: &TokenUri, passphrases: &mut Passphrases) -> Result<Box<dyn Signer>> {
+    Ok(Box::new(super::token::TokenSigner::open(uri, passphrases)?))
+}
+
+#[cfg(feature = "pkcs11")]
+fn token_public(uri: &TokenUri) -> Result<VerifyingKey> {
+    super::token::public_key(uri)
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn token_signer(_: &TokenUri, _: &mut Passphrases) -> Result<Box<dyn Signer>> {
+    Err(no_tokens())
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn token_public(_: &TokenUri) -> Result<VerifyingKey> {
+    Err(no_tokens())
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn no_tokens() -> Failure {
+    Failure::usage("this mvault was built without PKCS #11")
 }
 
 /// Reads keys that open artifacts.
@@ -56,18 +137,26 @@ pub fn load_identities(
     passphrases: &mut Passphrases,
     examples: Examples,
 ) -> Result<Vec<Box<dyn Unwrapper>>> {
-    let load = |path: &PathBuf| match load_private(path, passphrases)? {
-        PrivateKey::Identity(key) => {
-            examples.check(path, key.key_id())?;
-            Ok(Box::new(key) as Box<dyn Unwrapper>)
-        }
-        PrivateKey::Signing(_) => Err(wrong_kind(path, "a signing key", "a recipient key")),
+    let load = |path: &PathBuf| {
+        let identity: Box<dyn Unwrapper> = match load(path, passphrases)? {
+            Private::Here(PrivateKey::Identity(key)) => Box::new(key),
+            Private::Here(PrivateKey::Signing(_)) => return Err(wrong_kind(path, "a signing key", "a recipient key")),
+            Private::Elsewhere(Reference { public, invocation }) => match public {
+                PublicKey::Recipient(key) => Box::new(ExternalIdentity::new(key, Program::new(path, invocation))),
+                PublicKey::Signing(_) => return Err(wrong_kind(path, "a signing key", "a recipient key")),
+            },
+        };
+        examples.check(path, identity.key_id())?;
+        Ok(identity)
     };
     paths.iter().map(load).collect()
 }
 
 /// Reads a public key of any kind.
 pub fn load_public(path: &Path) -> Result<PublicKey> {
+    if let Some(uri) = token_uri(path)? {
+        return token_public(&uri).map(PublicKey::Signing);
+    }
     file::read_public(path).and_then(|text| PublicKey::from_pem(&text)).map_err(|e| Failure::local(path, &e))
 }
 
@@ -83,7 +172,7 @@ pub fn load_recipients(paths: &[PathBuf], examples: Examples) -> Result<Vec<Reci
     paths.iter().map(load).collect()
 }
 
-/// Whether a PEM file holds a private key, judged by its first line; the key itself is not read.
+/// Whether a file holds a private key or refers to one, judged by its first line; the key itself is not read.
 pub fn holds_private_key(path: &Path) -> Result<bool> {
     let kind = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Failure::local(path, &Error::NotFound { what: path.display().to_string() }),
@@ -102,7 +191,7 @@ pub fn holds_private_key(path: &Path) -> Result<bool> {
             break;
         }
     }
-    Ok(line.trim_ascii().ends_with(b"PRIVATE KEY-----"))
+    Ok(line.trim_ascii().ends_with(b"PRIVATE KEY-----") || Reference::is_in(&line))
 }
 
 fn wrong_kind(path: &Path, found: &str, expected: &str) -> Failure {
@@ -179,5 +268,8 @@ impl Signers {
 }
 
 fn file_name(path: &Path) -> String {
+    if let Ok(Some(uri)) = token_uri(path) {
+        return uri.describe();
+    }
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -3,7 +3,14 @@
 mod example;
 mod keys;
 mod passphrase;
+mod program;
+#[cfg(feature = "pkcs11")]
+mod token;
 
 pub use example::Examples;
-pub use keys::{Signers, holds_private_key, load_identities, load_private, load_public, load_recipients, load_signing};
+pub use keys::{
+    Signers, holds_private_key, load_identities, load_private, load_public, load_recipients, load_reference,
+    load_signing, token_uri,
+};
 pub use passphrase::{PassphraseArgs, Passphrases};
+pub use program::Program;

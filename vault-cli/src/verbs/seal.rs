@@ -50,7 +50,8 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with release.key
-  tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key")]
+  tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key
+  mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with 'pkcs11:token=hsm;object=release?module-path=/usr/lib/p11.so'")]
 pub struct Args {
     /// A file, a folder, or `-` for standard input
     path: PathBuf,
@@ -66,8 +67,8 @@ pub struct Args {
     /// The same, from the first line of FILE
     #[arg(long, value_name = "FILE")]
     to_passphrase_file: Option<PathBuf>,
-    /// Whose signature it carries
-    #[arg(long, value_name = "FILE.key")]
+    /// Whose signature it carries: a private key file, or the pkcs11: URI of a key on a token
+    #[arg(long, value_name = "FILE.key|URI")]
     sign_with: PathBuf,
     /// How it came to be: a SLSA provenance v1 predicate
     #[arg(long, value_name = "FILE.json")]

@@ -62,8 +62,8 @@ pub struct Args {
     /// The private key that opens it now; repeat for several
     #[arg(long, value_name = "FILE.key")]
     identity: Vec<PathBuf>,
-    /// Whose signature the new recipients carry
-    #[arg(long, value_name = "FILE.key")]
+    /// Whose signature the new recipients carry: a private key file, or the pkcs11: URI of a key on a token
+    #[arg(long, value_name = "FILE.key|URI")]
     sign_with: PathBuf,
     #[command(flatten)]
     belief: BeliefArgs,

@@ -26,6 +26,7 @@
 //! ```
 
 mod der;
+pub mod external;
 #[cfg(unix)]
 pub mod file;
 mod id;
@@ -36,6 +37,7 @@ mod private;
 mod public;
 mod recipient;
 mod signing;
+mod token_uri;
 #[cfg(test)]
 mod vector_tests;
 
@@ -45,6 +47,7 @@ pub use private::PrivateKey;
 pub use public::PublicKey;
 pub use recipient::{Identity, Recipient, RecipientKind, Wrapped};
 pub use signing::{SigningKey, VerifyingKey};
+pub use token_uri::TokenUri;
 
 /// What errors call a key, wherever it was read from.
 const DOCUMENT: &str = "key file";

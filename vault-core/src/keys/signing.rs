@@ -67,7 +67,10 @@ pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
 
 impl VerifyingKey {
     /// Takes 32 bytes for a public key if they are a canonical point that is not of small order.
-    pub(super) fn from_bytes(bytes: &[u8; 32]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if they are not.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self> {
         let refuse = |rule| Error::format(DOCUMENT, rule);
         // A point with x = 0 and the sign bit set is not canonical either: it has small order and is refused as such.
         let mut y = *bytes;

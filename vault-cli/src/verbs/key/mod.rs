@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use vault_core::keys::{PrivateKey, PublicKey, file};
+use vault_core::{
+    keys::{PrivateKey, PublicKey, file},
+    secret::SecretVec,
+};
 
 use crate::{
     failure::{Failure, Result},
@@ -12,6 +15,8 @@ use crate::{
     session::Session,
 };
 
+mod export;
+mod external;
 mod generate;
 mod import;
 mod passwd;
@@ -21,6 +26,7 @@ mod show;
 ///
 /// A signing key says who sealed something; a recipient key opens what was sealed to its public half. A key NAME is two
 /// files: NAME.key, private, readable by its owner only and encrypted under a passphrase, and NAME.pub, to give away.
+/// A private key may also be kept by another program, which NAME.key then names.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -33,6 +39,8 @@ enum Verb {
     Show(show::Args),
     Passwd(passwd::Args),
     Import(import::Args),
+    External(external::Args),
+    Export(export::Args),
 }
 
 pub fn run(args: Args, session: &Session) -> Result {
@@ -41,6 +49,8 @@ pub fn run(args: Args, session: &Session) -> Result {
         Verb::Show(args) => show::run(&args, session),
         Verb::Passwd(args) => passwd::run(&args, session),
         Verb::Import(args) => import::run(&args, session),
+        Verb::External(args) => external::run(&args, session),
+        Verb::Export(args) => export::run(&args, session),
     }
 }
 
@@ -75,9 +85,13 @@ impl Pair {
 
     /// Both files or none.
     fn write(&self, key: &PrivateKey, protection: Protection<'_>) -> Result {
-        let pem = protection.pem(key, &self.private)?;
-        file::write_private(&self.private, &pem)?;
-        file::write_public(&self.public, &key.public().to_pem()).map_err(|error| {
+        self.write_files(&protection.pem(key, &self.private)?, &key.public())
+    }
+
+    /// Both files or none, the private one as it is.
+    fn write_files(&self, private: &SecretVec, public: &PublicKey) -> Result {
+        file::write_private(&self.private, private)?;
+        file::write_public(&self.public, &public.to_pem()).map_err(|error| {
             // The second file is what failed; that the first stays is the lesser news.
             let _ = std::fs::remove_file(&self.private);
             Failure::from(error)
@@ -99,7 +113,7 @@ impl Pair {
 }
 
 impl Protection<'_> {
-    fn pem(self, key: &PrivateKey, path: &Path) -> Result<vault_core::secret::SecretVec> {
+    fn pem(self, key: &PrivateKey, path: &Path) -> Result<SecretVec> {
         Ok(match self {
             Self::None => key.to_pem_plain()?,
             Self::Passphrase(passphrases) => key.to_pem_encrypted(&passphrases.fresh(&path.display().to_string())?)?,
