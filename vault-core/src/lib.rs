@@ -41,6 +41,7 @@
 //!         audience: Audience { recipients: vec![identity.recipient().clone()], passphrases: Vec::new() },
 //!         signer: &signer,
 //!         provenance: None,
+//!         private_provenance: None,
 //!         options: seal::Options::default(),
 //!     },
 //!     &(),

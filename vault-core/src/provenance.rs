@@ -11,9 +11,16 @@ use crate::{
     secret::fill_random,
 };
 
+mod attested;
+mod dependency;
+mod draft;
 mod dsse;
 mod slsa;
 
+pub use crate::canonical::Object;
+pub use attested::{Attested, PredicateType};
+pub use dependency::{Dependency, Role};
+pub use draft::Draft;
 pub use dsse::{Envelope, MAX_ENVELOPE, PAYLOAD_TYPE, Signature};
 pub use slsa::Provenance;
 
@@ -25,6 +32,23 @@ pub trait Predicate: Serialize + DeserializeOwned {
     const TYPE: &'static str;
     /// Whether a statement of this type must be canonical JSON. Ours must; those that others define need not.
     const CANONICAL: bool;
+
+    /// The `predicateType` of this one.
+    fn predicate_type(&self) -> &str {
+        Self::TYPE
+    }
+
+    /// The same, now that the statement it stood in is known to have this `predicateType`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if that is the type of something else.
+    fn of_type(self, found: &str) -> Result<Self> {
+        if found == Self::TYPE {
+            return Ok(self);
+        }
+        let rule = format!("is of type {found:?} instead of {:?}", Self::TYPE);
+        Err(Error::format("statement", rule))
+    }
 }
 
 /// An in-toto Statement v1 about one artifact.
@@ -88,7 +112,7 @@ impl<P: Predicate> Statement<P> {
         let wire = WireStatement {
             statement_type: STATEMENT_TYPE.into(),
             predicate: &self.predicate,
-            predicate_type: P::TYPE.into(),
+            predicate_type: self.predicate.predicate_type().into(),
             subject: vec![WireSubject {
                 digest: WireDigests { blake3: self.subject.blake3.hash().into(), sha256: Hex(self.subject.sha256) },
                 name: self.subject.blake3.to_string(),
@@ -110,10 +134,7 @@ impl<P: Predicate> Statement<P> {
         if wire.statement_type != STATEMENT_TYPE {
             return Err(Error::format(Self::DOCUMENT, "is not an in-toto Statement v1"));
         }
-        if wire.predicate_type != P::TYPE {
-            let rule = format!("is of type {:?} instead of {:?}", wire.predicate_type, P::TYPE);
-            return Err(Error::format(Self::DOCUMENT, rule));
-        }
+        let predicate = wire.predicate.of_type(&wire.predicate_type)?;
         let [subject] = &wire.subject[..] else {
             return Err(Error::format(Self::DOCUMENT, "has not exactly one subject"));
         };
@@ -122,7 +143,7 @@ impl<P: Predicate> Statement<P> {
         if wire.subject[0].name != subject.blake3.to_string() {
             return Err(Error::format(Self::DOCUMENT, "has a subject whose name is not its digest"));
         }
-        Ok(Self { subject, predicate: wire.predicate })
+        Ok(Self { subject, predicate })
     }
 }
 

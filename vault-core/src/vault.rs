@@ -11,18 +11,22 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 mod access;
+mod attest;
 mod extract;
 mod fsck;
+mod lineage;
 mod listing;
 mod resolve;
 mod seal;
 mod share;
 
 pub use access::{Access, Skipped};
+pub use attest::{Added, Attestation, Found, Which};
 pub use extract::{Destination, extract};
 pub use fsck::{Finding, Report};
+pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
-pub use resolve::{Artifact, Attestation};
+pub use resolve::Artifact;
 pub use seal::{Receipt, SealRequest};
 pub use share::Change;
 
