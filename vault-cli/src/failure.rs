@@ -169,6 +169,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Corrupt { .. } => {
             "the stored bytes are not what was signed; run `mvault fsck` and restore the object from another copy"
         }
+        Error::Untrusted { what, .. } if what.starts_with("a new signature ") => {
+            "whatever holds the private key did not sign with it; check which key it uses"
+        }
         Error::Untrusted { .. } => {
             "check that --signer is the public key of whoever sealed it; do not open it otherwise"
         }

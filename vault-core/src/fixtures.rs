@@ -51,7 +51,7 @@ impl Fixture {
         let dir = tempfile::tempdir().expect("folder");
         let vault = Vault::init(store(dir.path())).expect("vault");
         let identity = Identity::generate(RecipientKind::X25519).expect("key");
-        let ring = Keyring { identities: vec![identity], passphrases: Vec::new() };
+        let ring = Keyring { identities: vec![Box::new(identity)], passphrases: Vec::new() };
         Self { dir, vault, signer: SigningKey::generate().expect("key"), ring }
     }
 

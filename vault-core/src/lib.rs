@@ -54,7 +54,7 @@
 //! vault.verify(&artifact, Threads::available(), &())?;
 //!
 //! // Open: a whole file into wiped, page-aligned memory, or a range without the rest.
-//! let ring = Keyring { identities: vec![identity], passphrases: Vec::new() };
+//! let ring = Keyring { identities: vec![Box::new(identity)], passphrases: Vec::new() };
 //! let opened = vault.open_artifact(&artifact, &policy, &ring, open::Options::default())?;
 //! let file = opened.index().file("model.bin")?;
 //! assert_eq!(opened.read(file, &())?[..], weights[..]);

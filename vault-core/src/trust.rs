@@ -159,7 +159,7 @@ mod tests {
     fn record(name: &str, key: &SigningKey) -> Vec<u8> {
         let predicate = VersionRecord::new(&name.parse().expect("a name")).expect("randomness");
         let statement = Statement { subject: Subject::of(b"manifest"), predicate };
-        Envelope::sign(statement.to_vec().expect("written"), key).to_vec().expect("written")
+        Envelope::sign(statement.to_vec().expect("written"), key).expect("signed").to_vec().expect("written")
     }
 
     fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {

@@ -4,7 +4,7 @@ use crate::{
     aead::Engine,
     error::{Error, Result},
     keys::{
-        Identity, Recipient,
+        Recipient, Unwrapper,
         passphrase::{self, Context, Cost},
     },
     manifest::Manifest,
@@ -28,7 +28,7 @@ pub struct Audience {
 #[derive(Debug, Default)]
 pub struct Keyring {
     /// Private keys.
-    pub identities: Vec<Identity>,
+    pub identities: Vec<Box<dyn Unwrapper>>,
     /// Passphrases.
     pub passphrases: Vec<SecretVec>,
 }
@@ -90,25 +90,27 @@ fn to_passphrase(dek: &Dek, digest: ArtifactDigest, phrase: &SecretVec) -> Resul
 /// Finds a stanza that a key of the ring opens. A key counts only if it reproduces the header tag of the index.
 ///
 /// # Errors
-/// [`Error::WrongKey`] if none does.
+/// [`Error::WrongKey`] if none does; if a key could not be used, whatever kept it from being used.
 pub fn unwrap(stanzas: &[Stanza], digest: ArtifactDigest, manifest: &Manifest, ring: &Keyring) -> Result<Dek> {
     let fits = |dek: &Dek| {
         dek.decryptor(&manifest.artifact_id, INDEX_STREAM, &manifest.index.header, Engine::default()).is_ok()
     };
     // Private keys first: a passphrase costs an Argon2id run for each of its stanzas.
+    let mut unusable = None;
     let (by_key, by_passphrase): (Vec<_>, Vec<_>) = stanzas.iter().partition(|stanza| stanza.key_id().is_some());
     for stanza in by_key.into_iter().chain(by_passphrase) {
         let dek = match stanza {
-            Stanza::Hpke(stanza) => ring
-                .identities
-                .iter()
-                .filter(|identity| identity.key_id() == stanza.key_id)
-                .find_map(|identity| identity.unwrap(&info(digest), &stanza.enc, &stanza.ciphertext)),
-            Stanza::Passphrase(stanza) => from_passphrase(stanza, digest, &ring.passphrases)?,
+            Stanza::Hpke(stanza) => from_key(stanza, digest, &ring.identities, &fits, &mut unusable),
+            Stanza::Passphrase(stanza) => {
+                from_passphrase(stanza, digest, &ring.passphrases)?.map(Dek::from_secret).filter(&fits)
+            }
         };
-        if let Some(dek) = dek.map(Dek::from_secret).filter(fits) {
+        if let Some(dek) = dek {
             return Ok(dek);
         }
+    }
+    if let Some(error) = unusable {
+        return Err(error);
     }
     let why = match (ring.identities.is_empty(), ring.passphrases.is_empty()) {
         (true, true) => "neither identity nor passphrase was given",
@@ -117,6 +119,24 @@ pub fn unwrap(stanzas: &[Stanza], digest: ArtifactDigest, manifest: &Manifest, r
         (false, false) => "neither identities nor passphrase open it",
     };
     Err(Error::WrongKey { what: digest.to_string(), why })
+}
+
+/// A key that cannot be used is remembered: the next one may open.
+fn from_key(
+    stanza: &HpkeStanza,
+    digest: ArtifactDigest,
+    identities: &[Box<dyn Unwrapper>],
+    fits: &dyn Fn(&Dek) -> bool,
+    unusable: &mut Option<Error>,
+) -> Option<Dek> {
+    let named = identities.iter().filter(|identity| identity.key_id() == stanza.key_id);
+    named.map(|identity| identity.unwrap(&info(digest), &stanza.enc, &stanza.ciphertext)).find_map(|answer| {
+        let secret = answer.unwrap_or_else(|error| {
+            unusable.get_or_insert(error);
+            None
+        });
+        secret.map(Dek::from_secret).filter(fits)
+    })
 }
 
 fn from_passphrase(
@@ -154,4 +174,75 @@ fn info(digest: ArtifactDigest) -> Vec<u8> {
 
 fn fixed(ciphertext: Vec<u8>) -> Result<[u8; WRAPPED_LEN]> {
     ciphertext.try_into().map_err(|_| Error::Misuse("a wrapped key has 48 bytes".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        error::Kind,
+        fixtures::{Fixture, input, reference},
+        keys::{Identity, RecipientKind},
+    };
+
+    /// A key of which everything is known but how to use it.
+    #[derive(Debug)]
+    struct Unusable(Recipient);
+
+    impl Unwrapper for Unusable {
+        fn recipient(&self) -> &Recipient {
+            &self.0
+        }
+
+        fn unwrap(&self, _: &[u8], _: &[u8], _: &[u8]) -> Result<Option<Secret<32>>> {
+            Err(Error::Storage { what: "token".into(), source: std::io::Error::other("was removed") })
+        }
+    }
+
+    /// A key whose keeper answers with any secret.
+    #[derive(Debug)]
+    struct Liar(Recipient);
+
+    impl Unwrapper for Liar {
+        fn recipient(&self) -> &Recipient {
+            &self.0
+        }
+
+        fn unwrap(&self, _: &[u8], _: &[u8], _: &[u8]) -> Result<Option<Secret<32>>> {
+            Ok(Some(Secret::new([7; 32])))
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_the_reason_only_if_no_other_opens() {
+        let mut fixture = Fixture::new();
+        let second = Identity::generate(RecipientKind::X25519).expect("key");
+        let mut request = fixture.request("m:1", vec![input("a", b"weights")]);
+        request.audience.recipients.push(second.recipient().clone());
+        fixture.vault.seal(request, &()).expect("sealed");
+        let first = fixture.ring.identities.remove(0);
+
+        fixture.ring.identities = vec![Box::new(Unusable(first.recipient().clone()))];
+        assert_eq!(fixture.read("m:1", "a").expect_err("unusable").to_string(), "token: was removed");
+        fixture.ring.identities.push(Box::new(second));
+        assert_eq!(fixture.read("m:1", "a").expect("opened"), b"weights");
+
+        let stranger = Identity::generate(RecipientKind::X25519).expect("key");
+        fixture.ring.identities = vec![Box::new(Unusable(stranger.recipient().clone()))];
+        assert_eq!(fixture.read("m:1", "a").expect_err("never asked").kind(), Kind::NoKey);
+    }
+
+    #[test]
+    fn a_secret_that_is_not_the_key_of_the_artifact_opens_nothing() {
+        let mut fixture = Fixture::new();
+        fixture.seal("m:1", &[("a", b"weights")]);
+        let first = fixture.ring.identities.remove(0);
+        fixture.ring.identities = vec![Box::new(Liar(first.recipient().clone()))];
+        let policy = fixture.policy();
+        let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
+        let unlocked = fixture.vault.unlock(&artifact, &policy, &fixture.ring);
+        assert_eq!(unlocked.expect_err("a lie").kind(), Kind::NoKey);
+        fixture.ring.identities.push(first);
+        assert_eq!(fixture.read("m:1", "a").expect("opened by the one behind it"), b"weights");
+    }
 }

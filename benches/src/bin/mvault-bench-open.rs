@@ -94,7 +94,7 @@ fn run(arguments: &Arguments) -> Outcome<f64> {
     let PrivateKey::Identity(identity) = PrivateKey::from_pem(private.expose(), &mut no_passphrase)? else {
         return Err("the identity is a signing key".into());
     };
-    let ring = Keyring { identities: vec![identity], passphrases: Vec::new() };
+    let ring = Keyring { identities: vec![Box::new(identity)], passphrases: Vec::new() };
     let policy = Policy::any_of(vec![signer])?;
     let options = Options { engine: arguments.engine, ..Options::default() };
 

@@ -8,7 +8,7 @@ use std::{
 
 use vault_core::{
     Error,
-    keys::{Identity, KeyId, PrivateKey, PublicKey, Recipient, SigningKey, VerifyingKey, file},
+    keys::{KeyId, PrivateKey, PublicKey, Recipient, Signer, Unwrapper, VerifyingKey, file},
     trust::Policy,
 };
 
@@ -40,22 +40,26 @@ pub fn load_private(path: &Path, passphrases: &mut Passphrases) -> Result<Privat
 }
 
 /// Reads a key that signs.
-pub fn load_signing(path: &Path, passphrases: &mut Passphrases, examples: Examples) -> Result<SigningKey> {
+pub fn load_signing(path: &Path, passphrases: &mut Passphrases, examples: Examples) -> Result<Box<dyn Signer>> {
     match load_private(path, passphrases)? {
         PrivateKey::Signing(key) => {
             examples.check(path, key.verifying_key().key_id())?;
-            Ok(key)
+            Ok(Box::new(key))
         }
         PrivateKey::Identity(_) => Err(wrong_kind(path, "a recipient key", "a signing key")),
     }
 }
 
 /// Reads keys that open artifacts.
-pub fn load_identities(paths: &[PathBuf], passphrases: &mut Passphrases, examples: Examples) -> Result<Vec<Identity>> {
+pub fn load_identities(
+    paths: &[PathBuf],
+    passphrases: &mut Passphrases,
+    examples: Examples,
+) -> Result<Vec<Box<dyn Unwrapper>>> {
     let load = |path: &PathBuf| match load_private(path, passphrases)? {
         PrivateKey::Identity(key) => {
             examples.check(path, key.key_id())?;
-            Ok(key)
+            Ok(Box::new(key) as Box<dyn Unwrapper>)
         }
         PrivateKey::Signing(_) => Err(wrong_kind(path, "a signing key", "a recipient key")),
     };

@@ -14,7 +14,7 @@ use clap::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use vault_core::{
-    keys::SigningKey,
+    keys::Signer,
     names::{FilePath, VersionName},
     provenance::{MAX_ENVELOPE, Provenance},
     seal::{Digests, Options},
@@ -121,14 +121,15 @@ pub fn run(args: Args, session: &Session) -> Result {
         digests: args.digest.map_or(Digests::None, |Digest::Sha256| Digests::Sha256),
     };
     let name = args.publish_as;
-    let request = SealRequest { name, inputs, audience: audience.clone(), signer: &signer, provenance, options };
+    let request =
+        SealRequest { name, inputs, audience: audience.clone(), signer: signer.as_ref(), provenance, options };
     let bar = session.start("sealing", total)?;
     let receipt = vault.seal(request, &bar)?;
     drop(bar);
-    report(&receipt, &audience, &signer, session)
+    report(&receipt, &audience, signer.as_ref(), session)
 }
 
-fn report(receipt: &Receipt, audience: &Audience, signer: &SigningKey, session: &Session) -> Result {
+fn report(receipt: &Receipt, audience: &Audience, signer: &dyn Signer, session: &Session) -> Result {
     let signer = signer.verifying_key().key_id();
     session.ui.note(&format!(
         "sealed {}: {} of {} in {}, {} stored",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vault_core::{
     Error,
     error::Kind,
-    keys::{KeyId, PublicKey, SigningKey},
+    keys::{KeyId, PublicKey, Signer},
     names::Reference,
     trust::Policy,
     vault::{Access, Change, Vault},
@@ -76,7 +76,7 @@ struct Job {
     vault: Vault,
     policy: Policy,
     ring: Keyring,
-    signer: SigningKey,
+    signer: Box<dyn Signer>,
     change: Change,
 }
 
@@ -139,7 +139,7 @@ impl Job {
             let (generation, reason) = (skipped.generation, &skipped.reason);
             session.ui.warn(&format!("{reference}: recipients generation {generation} does not count: {reason}"));
         }
-        let access = self.vault.share(&artifact, &self.policy, &self.ring, change, &self.signer)?;
+        let access = self.vault.share(&artifact, &self.policy, &self.ring, change, self.signer.as_ref())?;
         let changed = access.generation != before.generation;
         Ok(Shared { name: reference.to_string(), digest: artifact.digest.to_string(), changed, access })
     }

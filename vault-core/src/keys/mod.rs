@@ -1,7 +1,8 @@
 //! Keys: who signs, who may read, and the files their keys are kept in.
 //!
 //! A [`SigningKey`] signs statements and a [`VerifyingKey`] checks them (Ed25519, strictly). A [`Recipient`] is the public
-//! key a secret is wrapped to and an [`Identity`] the private key that unwraps it (HPKE, RFC 9180). [`PublicKey`] and
+//! key a secret is wrapped to and an [`Identity`] the private key that unwraps it (HPKE, RFC 9180). Whoever uses a private
+//! key takes a [`Signer`] or an [`Unwrapper`], so that it may as well live in another process or device. [`PublicKey`] and
 //! [`PrivateKey`] are what a key file can hold; `docs/FORMAT.md` sections 9 and 10 give the bytes. [`passphrase`] turns a
 //! passphrase into a key, for key files and for passphrase recipients alike, and [`mod@file`] creates and reads the files.
 //!
@@ -28,6 +29,7 @@ mod der;
 #[cfg(unix)]
 pub mod file;
 mod id;
+mod joint;
 pub mod passphrase;
 mod pem;
 mod private;
@@ -38,6 +40,7 @@ mod signing;
 mod vector_tests;
 
 pub use id::KeyId;
+pub use joint::{Signer, Unwrapper, sign};
 pub use private::PrivateKey;
 pub use public::PublicKey;
 pub use recipient::{Identity, Recipient, RecipientKind, Wrapped};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ed25519_dalek::Signer;
+use ed25519_dalek::Signer as _;
 
 use super::{DOCUMENT, KeyId, der, pem};
 use crate::{

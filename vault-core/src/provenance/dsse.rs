@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical::{self, decode_base64, encode_base64},
     error::{Error, Result},
-    keys::{SigningKey, VerifyingKey},
+    keys::{self, Signer, VerifyingKey},
 };
 
 /// The longest envelope that is read, in bytes.
@@ -51,11 +51,14 @@ struct WireSignature {
 }
 
 impl Envelope {
-    /// Signs an in-toto statement.
-    pub fn sign(payload: Vec<u8>, key: &SigningKey) -> Self {
-        let sig = key.sign(&pae(PAYLOAD_TYPE, &payload)).to_vec();
-        let keyid = key.verifying_key().key_id().to_hex();
-        Self { payload_type: PAYLOAD_TYPE.into(), payload, signatures: vec![Signature { keyid, sig }] }
+    /// Signs an in-toto statement, and checks the signature.
+    ///
+    /// # Errors
+    /// As [`keys::sign`].
+    pub fn sign(payload: Vec<u8>, signer: &dyn Signer) -> Result<Self> {
+        let sig = keys::sign(signer, &pae(PAYLOAD_TYPE, &payload))?.to_vec();
+        let keyid = signer.verifying_key().key_id().to_hex();
+        Ok(Self { payload_type: PAYLOAD_TYPE.into(), payload, signatures: vec![Signature { keyid, sig }] })
     }
 
     /// Reads an envelope of a vault, which is stricter than DSSE: canonical JSON, nothing unrecognized, so that no byte
@@ -145,6 +148,7 @@ fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SigningKey;
 
     #[test]
     fn the_pre_authentication_encoding_is_that_of_the_specification() {
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn only_the_key_that_signed_is_found() {
         let (key, other) = (SigningKey::generate().expect("key"), SigningKey::generate().expect("key"));
-        let envelope = Envelope::sign(b"{}".to_vec(), &key);
+        let envelope = Envelope::sign(b"{}".to_vec(), &key).expect("signed");
         let keys = [other.verifying_key(), key.verifying_key()];
         let read = Envelope::parse(&envelope.to_vec().expect("written")).expect("read");
         assert_eq!(read, envelope);
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn key_ids_are_hints_and_unknown_members_are_ignored() {
         let key = SigningKey::generate().expect("key");
-        let envelope = Envelope::sign(b"{}".to_vec(), &key);
+        let envelope = Envelope::sign(b"{}".to_vec(), &key).expect("signed");
         let sig = encode_base64(&envelope.signatures[0].sig).replace('+', "-").replace('/', "_");
         let text = format!(
             r#"{{"x":1,"payloadType":"{PAYLOAD_TYPE}","payload":"e30=","signatures":[{{"sig":"","y":2}},{{"sig":"{sig}"}}]}}"#

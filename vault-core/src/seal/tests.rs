@@ -54,7 +54,9 @@ fn the_same_input_seals_to_different_bytes_under_different_keys() {
     let dir = tempfile::tempdir().expect("folder");
     let sealed = || {
         let data = bytes(100, 1);
-        seal(vec![input("a", &data)], Notes::default(), &store(dir.path()), small_parts(), &()).expect("sealed").manifest
+        seal(vec![input("a", &data)], Notes::default(), &store(dir.path()), small_parts(), &())
+            .expect("sealed")
+            .manifest
     };
     let (a, b) = (sealed(), sealed());
     assert_ne!(a.artifact_id, b.artifact_id);

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Artifact, Vault, attestations_folder, seal::sign, stem};
 use crate::{
     error::{Error, Fault, Place, Result},
-    keys::{KeyId, SigningKey},
+    keys::{KeyId, Signer},
     names::{ArtifactDigest, parse_hash},
     provenance::{Attested, Envelope, MAX_ENVELOPE, Predicate, PredicateType, Statement, VersionRecord},
     trust::{Policy, Verified},
@@ -79,7 +79,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Misuse`] if it was not resolved by name; otherwise as [`Vault::attest`].
-    pub fn sign_version(&self, artifact: &Artifact, signer: &SigningKey) -> Result<Added> {
+    pub fn sign_version(&self, artifact: &Artifact, signer: &dyn Signer) -> Result<Added> {
         let Some(name) = &artifact.name else {
             let rule = format!("{} is no name: a version record is for a MODEL:VERSION", artifact.digest);
             return Err(Error::Misuse(rule));
@@ -91,11 +91,11 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Misuse`] if the artifact has as many as are looked at; [`Error::Conflict`] if something else has its name.
-    pub fn attest(&self, artifact: &Artifact, predicate: Attested, signer: &SigningKey) -> Result<Added> {
+    pub fn attest(&self, artifact: &Artifact, predicate: Attested, signer: &dyn Signer) -> Result<Added> {
         self.add(artifact, predicate, signer)
     }
 
-    fn add<P: Predicate>(&self, artifact: &Artifact, predicate: P, signer: &SigningKey) -> Result<Added> {
+    fn add<P: Predicate>(&self, artifact: &Artifact, predicate: P, signer: &dyn Signer) -> Result<Added> {
         let (envelope, there) = (sign(artifact.subject, predicate, signer)?, self.attestation_paths(artifact.digest)?);
         let path = attestation_path(artifact.digest, &envelope);
         let new = !there.contains(&path);

@@ -5,7 +5,7 @@ use super::{Vault, manifest_path, recipients_path, stem, version_path, versions_
 use crate::{
     error::{Error, Result},
     index::Notes,
-    keys::SigningKey,
+    keys::Signer,
     names::{ArtifactDigest, VersionName},
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
@@ -26,7 +26,7 @@ pub struct SealRequest<'a> {
     /// Who is to be able to open it.
     pub audience: Audience,
     /// Whose signature it carries.
-    pub signer: &'a SigningKey,
+    pub signer: &'a dyn Signer,
     /// How it came to be; what every seal knows by default.
     pub provenance: Option<Provenance>,
     /// How it came to be, for the encrypted index: known only to those who can open it.
@@ -124,6 +124,6 @@ impl Vault {
 }
 
 /// Signs a statement about an artifact.
-pub(super) fn sign<P: Predicate>(subject: Subject, predicate: P, signer: &SigningKey) -> Result<Vec<u8>> {
-    Envelope::sign(Statement { subject, predicate }.to_vec()?, signer).to_vec()
+pub(super) fn sign<P: Predicate>(subject: Subject, predicate: P, signer: &dyn Signer) -> Result<Vec<u8>> {
+    Envelope::sign(Statement { subject, predicate }.to_vec()?, signer)?.to_vec()
 }

@@ -3,7 +3,7 @@
 use super::{Access, Artifact, Vault, recipients_path, seal::sign};
 use crate::{
     error::{Error, Result},
-    keys::{KeyId, SigningKey},
+    keys::{KeyId, Signer},
     recipients::{RecipientsRecord, Stanza},
     store::Created,
     trust::Policy,
@@ -38,7 +38,7 @@ impl Vault {
         policy: &Policy,
         ring: &Keyring,
         change: &Change,
-        signer: &SigningKey,
+        signer: &dyn Signer,
     ) -> Result<Access> {
         let mut current = self.access(artifact, policy)?;
         let mut generation = current.generation;

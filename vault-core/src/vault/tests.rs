@@ -17,7 +17,9 @@ use crate::{
     wrap::{Audience, Keyring},
 };
 
+mod attesting;
 mod extraction;
+mod lineage;
 mod sharing;
 mod tampering;
 
@@ -149,9 +151,9 @@ fn every_kind_of_recipient_opens_and_nobody_else_does() {
     let stranger = Identity::generate(RecipientKind::XWing).expect("key");
     let rings = [
         (std::mem::take(&mut fixture.ring), true),
-        (Keyring { identities: vec![post_quantum], passphrases: Vec::new() }, true),
+        (Keyring { identities: vec![Box::new(post_quantum)], passphrases: Vec::new() }, true),
         (Keyring { identities: Vec::new(), passphrases: vec![phrase] }, true),
-        (Keyring { identities: vec![stranger], passphrases: Vec::new() }, false),
+        (Keyring { identities: vec![Box::new(stranger)], passphrases: Vec::new() }, false),
         (Keyring { identities: Vec::new(), passphrases: vec![SecretVec::new(b"wrong".to_vec())] }, false),
         (Keyring::default(), false),
     ];

@@ -61,7 +61,7 @@ fn a_new_recipient_opens_and_a_removed_one_does_not() {
     assert_eq!(objects(&shared), before, "no weights were touched");
 
     let first = shared.fixture.ring.identities.remove(0);
-    shared.fixture.ring.identities.push(newcomer);
+    shared.fixture.ring.identities.push(Box::new(newcomer));
     assert_eq!(shared.fixture.read("m:1", "config.json").expect("opens"), b"{}");
 
     let remove = Change { remove: vec![first.key_id()], ..Change::default() };
@@ -77,7 +77,7 @@ fn the_last_recipient_cannot_be_removed_and_a_stranger_cannot_share() {
     let only = shared.fixture.ring.identities[0].key_id();
     assert_eq!(kind(shared.share(&Change { remove: vec![only], ..Change::default() })), Kind::Usage);
     let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
-    shared.fixture.ring = Keyring { identities: vec![newcomer], passphrases: Vec::new() };
+    shared.fixture.ring = Keyring { identities: vec![Box::new(newcomer)], passphrases: Vec::new() };
     let other = Identity::generate(RecipientKind::X25519).expect("key");
     assert_eq!(kind(shared.share(&add(&other))), Kind::NoKey);
 }
@@ -131,7 +131,7 @@ fn junk_under_the_highest_number_does_not_undo_a_removal() {
     shared.plant(9_007_199_254_740_992, b"junk");
     let remove = Change { remove: vec![newcomer.key_id()], ..Change::default() };
     assert_eq!(shared.share(&remove).expect("removed").generation, 3);
-    shared.fixture.ring.identities = vec![newcomer];
+    shared.fixture.ring.identities = vec![Box::new(newcomer)];
     assert_eq!(kind(shared.fixture.read("m:1", "config.json")), Kind::NoKey);
 }
 
