@@ -154,9 +154,18 @@ pub fn one_line(text: &str) -> String {
     escaped(text, |_| true)
 }
 
+/// Pretty JSON that a terminal shows and a program reads: what would steer the terminal is escaped as JSON escapes it.
+pub fn pretty_json(value: &Value) -> String {
+    let text = format!("{value:#}");
+    text.chars().map(|c| if steers(c) && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.into() }).collect()
+}
+
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn escaped(text: &str, applies: fn(char) -> bool) -> String {
-    let bidi = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let steers = |c: char| (c.is_control() || bidi(c)) && applies(c);
+    let steers = |c: char| steers(c) && applies(c);
     if !text.contains(steers) {
         return text.to_owned();
     }
@@ -172,5 +181,8 @@ mod tests {
         assert_eq!(printable("modèle\nß"), "modèle\nß");
         assert_eq!(one_line("a\nverified: b"), r"a\u{a}verified: b");
         assert_eq!(printable("a\u{1b}[2Jb\r\u{9b}c\u{202e}d"), r"a\u{1b}[2Jb\u{d}\u{9b}c\u{202e}d");
+        let value = serde_json::json!({ "a": "\u{1b}\u{9b}\u{202e}\n" });
+        assert_eq!(pretty_json(&value), "{\n  \"a\": \"\\u001b\\u009b\\u202e\\n\"\n}");
+        assert_eq!(serde_json::from_str::<Value>(&pretty_json(&value)).expect("JSON"), value);
     }
 }

@@ -8,10 +8,11 @@ use vault_core::{
     manifest::{SUITE, Stream},
     names::Reference,
     open::Opened,
+    provenance::Provenance,
     recipients::Stanza,
     safetensors::{self, Tensor},
     tree::INDEX_STREAM,
-    vault::Artifact,
+    vault::{Artifact, Which},
 };
 
 use super::{
@@ -22,7 +23,7 @@ use crate::{
     failure::Result,
     secrets::{PassphraseArgs, Passphrases, Signers},
     session::Session,
-    ui::{bytes, count, one_line, table},
+    ui::{bytes, count, one_line, pretty_json, table},
 };
 
 /// Show what a version consists of
@@ -32,11 +33,21 @@ use crate::{
 ///
 /// JSON: {"name", "digest", "signature_checked", "signers", "artifact_id", "suite", "part_size", "sealed_bytes",
 /// "streams": [{"number", "sealed_bytes", "plaintext_bytes", "parts"}], "attestations", "recipients", "warnings"} and
-/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}]
+/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}] and
+/// "private_provenance".
+///
+/// With --lineage: {"lineage": [{"depth", "went_into", "label", "artifact", "role", "digests", "state", "signers", "reason"}]},
+/// the artifact first, everything after what it went into ("went_into" is a place in this list); "state" is "verified", "refused",
+/// "missing", "outside", "repeated" or "cycle". A refused ancestor ends with exit code 3 or 4, one that is missing or outside does
+/// not. Manifests and signatures are verified, the bytes of weights are not: that is what `mvault verify` is for.
+///
+/// With --attestation: {"attestations": [{"sha256", "type", "signers", "predicate"}]}; as text, the predicates alone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault inspect llama-ft:1.4.0
-  mvault inspect llama-ft:1.4.0 --signer release.pub --identity node.key")]
+  mvault inspect llama-ft:1.4.0 --signer release.pub --identity node.key
+  mvault inspect llama-ft:1.4.0 --lineage --signer release.pub --signer meta.pub
+  mvault inspect llama-ft:1.4.0 --attestation https://example.com/eval/v1 --signer eval.pub --signer release.pub")]
 pub struct Args {
     /// MODEL:VERSION or b3:DIGEST
     #[arg(value_name = "REF")]
@@ -47,15 +58,28 @@ pub struct Args {
     /// A private key that opens it, to show the files; repeat for several
     #[arg(long, value_name = "FILE.key")]
     identity: Vec<PathBuf>,
+    /// Show and verify the ancestry instead; needs --signer
+    #[arg(long, conflicts_with_all = ["identity", "attestation"])]
+    lineage: bool,
+    /// Show what an attestation says instead: the one with this SHA-256, or all of this type; needs --signer
+    #[arg(long, value_name = "SHA256|TYPE", conflicts_with = "identity")]
+    attestation: Option<Which>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let signers = Signers::load(&args.signer, session.global.examples())?;
-    let policy = signers.or_anybody()?;
+    let proves = args.lineage || args.attestation.is_some();
+    let policy = if proves { signers.demand()? } else { signers.or_anybody()? };
     let vault = session.vault()?;
     let artifact = vault.resolve(&args.reference, &policy)?;
+    if args.lineage {
+        return super::lineage::show(&vault, &artifact, &policy, &signers, session);
+    }
+    if let Some(which) = &args.attestation {
+        return super::statements::show(&vault, &artifact, &policy, which, session);
+    }
     let beside = Beside::read(&vault, &artifact, &policy)?;
 
     let mut lines = outside(&artifact, &beside, &signers, args);
@@ -67,6 +91,11 @@ pub fn run(args: &Args, session: &Session) -> Result {
         let contents = contents(&opened)?;
         lines.extend(inside(&contents));
         object["files"] = contents.iter().map(Content::object).collect();
+        if let Some(provenance) = private_provenance(&opened)? {
+            lines.push("private provenance:".to_owned());
+            lines.push(pretty_json(&provenance));
+            object["private_provenance"] = provenance;
+        }
     }
     session.ui.result(&lines.join("\n"), &object)?;
     for warning in beside.warnings() {
@@ -136,6 +165,12 @@ fn stanzas(beside: &Beside) -> Vec<String> {
         None => "    passphrase".to_owned(),
     };
     beside.access.iter().flat_map(|access| access.stanzas.iter().map(line)).collect()
+}
+
+/// What the index says about how it came to be. The sealer's signature covers it.
+fn private_provenance(opened: &Opened<'_>) -> Result<Option<Value>> {
+    let Some(text) = &opened.index().notes().provenance else { return Ok(None) };
+    Ok(Some(json!(Provenance::parse(text.as_bytes())?.members())))
 }
 
 /// One file, and its tensors if it has any.

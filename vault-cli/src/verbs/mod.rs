@@ -10,12 +10,15 @@ mod fsck;
 mod init;
 mod inspect;
 mod key;
+mod lineage;
 mod ls;
 mod manpages;
 mod open;
 mod quickstart;
 mod seal;
 mod share;
+mod sign;
+mod statements;
 mod verify;
 
 /// What to do.
@@ -30,6 +33,7 @@ pub enum Verb {
     Ls(ls::Args),
     Inspect(inspect::Args),
     Share(share::Args),
+    Sign(sign::Args),
     Fsck(fsck::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -48,6 +52,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Ls(args) => ls::run(&args, session),
         Verb::Inspect(args) => inspect::run(&args, session),
         Verb::Share(args) => share::run(&args, session),
+        Verb::Sign(args) => sign::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),

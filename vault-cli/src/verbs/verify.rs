@@ -7,6 +7,7 @@ use vault_core::{
     Error,
     error::Place,
     names::Reference,
+    provenance::PredicateType,
     trust::Policy,
     vault::{Artifact, Vault},
     verify::Checked,
@@ -28,12 +29,16 @@ use crate::{
 /// With --all, every version of the vault is checked and the worst failure decides the exit code; a version record
 /// that no accepted signer signed is a failure, too. A store can hide versions without anybody noticing.
 ///
-/// JSON: {"verified", "digest", "name", "signers", "bytes", "parts", "attestations": [{"path", "type", "signers"}],
-/// "recipients": {"generation", "signers", "stanzas"}, "warnings"}; with --all: {"verified", "failed",
+/// Every attestation is listed: its type, who signed it, or why it does not count. One that does not count is no failure,
+/// since anybody who can write to a store can put one there; --require-attestation demands one that does.
+///
+/// JSON: {"verified", "digest", "name", "signers", "bytes", "parts", "attestations": [{"path", "sha256", "type", "signers",
+/// "counts", "reason"}], "recipients": {"generation", "signers", "stanzas"}, "warnings"}; with --all: {"verified", "failed",
 /// "versions": [each with "name" and "verified", and "error" if it failed], "ignored": [{"path", "reason"}]}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault verify llama-ft:1.4.0 --signer release.pub
+  mvault verify llama-ft:1.4.0 --signer release.pub --signer eval.pub --require-attestation https://example.com/eval/v1
   mvault verify --all --signer release.pub --signer backup.pub")]
 pub struct Args {
     /// MODEL:VERSION or b3:DIGEST
@@ -45,15 +50,24 @@ pub struct Args {
     /// Whose signature counts; repeat for several
     #[arg(long, value_name = "FILE.pub")]
     signer: Vec<PathBuf>,
+    /// Fail without an attestation of this type by an accepted signer; repeat for several
+    #[arg(long, value_name = "TYPE")]
+    require_attestation: Vec<PredicateType>,
+}
+
+/// What is demanded.
+struct Demand<'a> {
+    policy: Policy,
+    attestations: &'a [PredicateType],
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let signers = Signers::load(&args.signer, session.global.examples())?;
-    let policy = signers.demand()?;
+    let demand = Demand { policy: signers.demand()?, attestations: &args.require_attestation };
     let vault = session.vault()?;
     match &args.reference {
-        Some(reference) => one(&vault, reference, &policy, &signers, session),
-        None => all(&vault, &policy, &signers, session),
+        Some(reference) => one(&vault, reference, &demand, &signers, session),
+        None => all(&vault, &demand, &signers, session),
     }
 }
 
@@ -64,8 +78,11 @@ struct Proof {
     beside: Beside,
 }
 
-fn prove(vault: &Vault, reference: &Reference, policy: &Policy, session: &Session) -> Result<Proof> {
+fn prove(vault: &Vault, reference: &Reference, demand: &Demand<'_>, session: &Session) -> Result<Proof> {
+    let policy = &demand.policy;
     let artifact = vault.resolve(reference, policy)?;
+    // What takes no time goes first.
+    demand.attestations.iter().try_for_each(|wanted| vault.require_attestation(&artifact, policy, wanted))?;
     let bar = session.start("verifying", Some(artifact.manifest.sealed_len()))?;
     let checked = vault.verify(&artifact, session.threads(), &bar).map_err(while_reading(&artifact.manifest))?;
     drop(bar);
@@ -111,19 +128,19 @@ impl Proof {
     }
 }
 
-fn one(vault: &Vault, reference: &Reference, policy: &Policy, signers: &Signers, session: &Session) -> Result {
-    let proof = prove(vault, reference, policy, session)?;
+fn one(vault: &Vault, reference: &Reference, demand: &Demand<'_>, signers: &Signers, session: &Session) -> Result {
+    let proof = prove(vault, reference, demand, session)?;
     session.ui.result(&proof.text(signers), &proof.object())?;
     proof.warn(session);
     Ok(())
 }
 
-fn all(vault: &Vault, policy: &Policy, signers: &Signers, session: &Session) -> Result {
-    let listing = vault.list(policy)?;
+fn all(vault: &Vault, demand: &Demand<'_>, signers: &Signers, session: &Session) -> Result {
+    let listing = vault.list(&demand.policy)?;
     let mut tally = Tally::default();
     for entry in listing.versions {
         let name = entry.name.to_string();
-        match prove(vault, &Reference::Version(entry.name), policy, session) {
+        match prove(vault, &Reference::Version(entry.name), demand, session) {
             Ok(proof) => {
                 session.ui.line(proof.text(signers).trim_end())?;
                 proof.warn(session);

@@ -74,7 +74,8 @@ impl Vault {
     /// directly after what it went into.
     ///
     /// # Errors
-    /// [`Error::Storage`]; [`Error::Corrupt`] if there are more than 10 000 ancestors. What is wrong with one of them stands
+    /// [`Error::Untrusted`] if nobody accepted signed any provenance of the artifact, as somebody did of every artifact;
+    /// [`Error::Corrupt`] if there are more than 10 000 ancestors; [`Error::Storage`]. What is wrong with an ancestor stands
     /// in its [`State`].
     pub fn lineage(&self, artifact: &Artifact, policy: &Policy) -> Result<Vec<Ancestor>> {
         let reference = artifact.name.as_ref().map_or_else(|| artifact.digest.to_string(), ToString::to_string);
@@ -140,7 +141,7 @@ impl Vault {
 
     /// What signed provenance says went into an artifact, each thing once.
     fn inputs(&self, artifact: &Artifact, policy: &Policy) -> Result<Vec<Dependency>> {
-        let mut inputs: Vec<Dependency> = Vec::new();
+        let (mut inputs, mut is_told) = (Vec::new(), false);
         let mut known = HashSet::new();
         for path in self.attestation_paths(artifact.digest)? {
             let statement: Result<Verified<Statement<Provenance>>> =
@@ -151,6 +152,7 @@ impl Vault {
                 // Of another type, about something else, or by a stranger.
                 Ok(_) | Err(_) => continue,
             };
+            is_told = true;
             for dependency in statement.predicate.dependencies()? {
                 if inputs.len() >= MAX_ANCESTORS {
                     return Err(too_many());
@@ -159,6 +161,10 @@ impl Vault {
                     inputs.push(dependency);
                 }
             }
+        }
+        if !is_told {
+            let what = format!("provenance of {}", artifact.digest);
+            return Err(Error::Untrusted { what, why: "is missing, or not signed by an accepted signer" });
         }
         Ok(inputs)
     }

@@ -97,6 +97,13 @@ fn an_ancestor_that_is_gone_is_missing_and_one_that_does_not_verify_is_refused()
     fs::write(&manifest, good).expect("restored");
     assert_eq!(state(), "verified 1");
 
+    // Withheld: an artifact has provenance, so one without it does not pass for one without ancestors.
+    let own = fixture.dir.path().join(attestations_folder(resolved(&fixture, "m:1").digest));
+    fs::rename(&own, own.with_file_name("hidden")).expect("hidden");
+    let hidden = fixture.vault.lineage(&resolved(&fixture, "m:1"), &fixture.policy());
+    assert_eq!(kind(hidden), Kind::Authenticity);
+    fs::rename(own.with_file_name("hidden"), &own).expect("restored");
+
     // Forged: the provenance of the ancestor is by somebody else now.
     let folder = fixture.dir.path().join(attestations_folder(digest));
     let genuine = fs::read_dir(&folder).expect("folder").map(|e| e.expect("entry").path()).next().expect("one");
