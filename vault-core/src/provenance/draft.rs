@@ -240,8 +240,15 @@ mod tests {
         "#;
         let json = Draft::parse_json(SHORT.as_bytes()).expect("legal");
         assert_eq!(Draft::parse_toml(toml.as_bytes()).expect("legal"), json);
-        let deep = format!("x = {}{}", "[".repeat(50_000), "]".repeat(50_000));
-        for bad in ["a = 1\na = 2", "builder = nan", "parameters.x = inf", "x", "unknown = 1", "\u{0}", &deep] {
+        let deep = format!("parameters.x = {}{}", "[".repeat(50_000), "]".repeat(50_000));
+        let dotted = format!("parameters{} = 1", ".a".repeat(200_000));
+        let header = format!("[parameters{}]", ".a".repeat(200_000));
+        let inline = format!("parameters = {}1{}", "{a = ".repeat(50_000), "}".repeat(50_000));
+        let inline_dotted = format!("parameters = {{a{} = 1}}", ".a".repeat(200_000));
+        let deep = [&deep, &dotted, &header, &inline, &inline_dotted].map(String::as_str);
+        for bad in
+            ["a = 1\na = 2", "builder = nan", "parameters.x = inf", "x", "unknown = 1", "\u{0}"].into_iter().chain(deep)
+        {
             assert!(Draft::parse_toml(bad.as_bytes()).is_err(), "{}", &bad[..bad.len().min(20)]);
         }
         assert!(Draft::parse_toml(b"\xff").is_err());
