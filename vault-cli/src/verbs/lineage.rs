@@ -37,7 +37,7 @@ fn line(ancestor: &Ancestor, signers: &Signers) -> String {
     let label = ancestor.label.as_deref().unwrap_or("without a name");
     let digests = match ancestor.artifact {
         Some(digest) => format!(" ({})", short(&digest.to_string())),
-        None => ancestor.digests.iter().map(|(algorithm, hex)| format!(" {algorithm}:{hex}")).collect(),
+        None => ancestor.digests.iter().flat_map(|(algorithm, hex)| [" ", algorithm, ":", hex]).collect(),
     };
     one_line(&format!("{indent}{role}{label}{digests}: {}", told(&ancestor.state, signers)))
 }

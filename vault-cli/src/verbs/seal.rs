@@ -55,6 +55,7 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.1 --base llama:3 --signer meta.pub --provenance run.toml --to node.pub --sign-with release.key
   tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// A file, a folder, or `-` for standard input
     path: PathBuf,

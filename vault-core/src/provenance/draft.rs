@@ -132,7 +132,7 @@ impl Short {
         for data in self.data {
             dependencies.push(data.dependency(Role::DataSet)?);
         }
-        let provenance = Provenance::of(json!({
+        let provenance = Provenance::of(&json!({
             "buildDefinition": { "buildType": BUILD_TYPE, "externalParameters": self.parameters },
             "runDetails": { "builder": { "id": self.builder.as_deref().unwrap_or(OWN_BUILDER) } },
         }))?;

@@ -64,8 +64,8 @@ impl Provenance {
     }
 
     /// The same of members made up here.
-    pub(super) fn of(members: Value) -> Result<Self> {
-        Self::parse(&serde_json::to_vec(&members).map_err(|e| Error::format(DOCUMENT, e.to_string()))?)
+    pub(super) fn of(members: &Value) -> Result<Self> {
+        Self::parse(&serde_json::to_vec(members).map_err(|e| Error::format(DOCUMENT, e.to_string()))?)
     }
 
     /// The same with these dependencies behind those it has.
@@ -83,7 +83,7 @@ impl Provenance {
             Some(list) => list.extend(new),
             None => return Err(Error::format(DOCUMENT, "has no place for `resolvedDependencies`")),
         }
-        Self::of(json!(self.0))
+        Self::of(&json!(self.0))
     }
 
     /// What went into it. What is no descriptor names nothing.
@@ -263,6 +263,6 @@ mod tests {
         let found = more.dependencies().expect("few");
         assert_eq!((found.len(), &found[1]), (2, &data));
         let own = Provenance::of_seal(&"m:1".parse().expect("a name"));
-        assert_eq!(own.with(&[data.clone()]).expect("room").dependencies().expect("few"), [data]);
+        assert_eq!(own.with(std::slice::from_ref(&data)).expect("room").dependencies().expect("few"), [data]);
     }
 }

@@ -84,7 +84,7 @@ fn an_ancestor_that_is_gone_is_missing_and_one_that_does_not_verify_is_refused()
     let digest = seal_from(&fixture, "base:1", &[]);
     seal_from(&fixture, "m:1", &["base:1"]);
     let state = || lineage(&fixture, "m:1").remove(1).2;
-    let digest: crate::names::ArtifactDigest = digest.parse().expect("a digest");
+    let digest: ArtifactDigest = digest.parse().expect("a digest");
     let manifest = fixture.dir.path().join(manifest_path(digest));
     let good = fs::read(&manifest).expect("read");
 
