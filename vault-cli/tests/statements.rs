@@ -74,6 +74,12 @@ fn a_report_is_signed_listed_required_and_shown() {
     let unchecked = desk.run(&["inspect", "demo:1", "--json"]).json();
     assert_eq!(unchecked["attestations"][0]["counts"], Value::Null);
 
+    let open =
+        |more: &[&str]| desk.run(&[&["open", "demo:1", "-", "--identity", "node.key"], &required[..], more].concat());
+    assert_eq!(open(&BOTH).ok(), "weights");
+    assert!(open(&RELEASE).fails(4).contains("is not signed by an accepted signer"));
+    open(&["--insecure-skip-signature"]).fails(2);
+
     for which in [REPORT, signed["sha256"].as_str().unwrap()] {
         let inspect = ["inspect", "demo:1", "--attestation", which];
         let shown = desk.run(&[&inspect[..], &BOTH].concat()).ok();
@@ -254,6 +260,9 @@ fn a_base_model_that_is_not_there_stops_the_seal_before_it_starts() {
     refused(&desk, &line(&["--provenance", "bad.toml"]), 2, "usage", "bad.toml");
     refused(&desk, &line(&["--provenance", "bad.json"]), 2, "usage", "unknown field");
     refused(&desk, &line(&["--provenance", "absent.json"]), 8, "not-found", "absent.json");
+    let long = format!(r#"{{"parameters":{{"x":"{}"}}}}"#, "x".repeat((1 << 20) - 200));
+    desk.write("long.json", long.as_bytes());
+    refused(&desk, &line(&["--provenance", "long.json", "--base", "demo:1"]), 2, "usage", "limit of 1048576");
     refused(&desk, &line(&["--private-provenance"]), 2, "usage", "--private-provenance");
     assert_eq!(desk.files("vault"), before);
 }

@@ -47,6 +47,11 @@ impl Object {
         Ok(object)
     }
 
+    /// What this program makes up itself.
+    pub(crate) fn made_up(members: Map<String, Value>) -> Self {
+        Self(members)
+    }
+
     /// The members.
     pub fn members(&self) -> &Map<String, Value> {
         &self.0
@@ -59,13 +64,6 @@ impl Object {
     /// The canonical text.
     pub(crate) fn to_text(&self, document: &'static str) -> Result<String> {
         String::from_utf8(to_vec(document, self)?).map_err(|e| Error::format(document, e.to_string()))
-    }
-}
-
-impl From<Map<String, Value>> for Object {
-    /// Only for what this program makes up itself, or what [`Object::parse`] is to see next.
-    fn from(map: Map<String, Value>) -> Self {
-        Self(map)
     }
 }
 

@@ -75,6 +75,9 @@ impl Draft {
         if object.members().contains_key("buildDefinition") {
             return Ok(Self { provenance: Provenance::parse(bytes)?, bases: Vec::new() });
         }
+        if object.members().is_empty() {
+            return broken("says nothing");
+        }
         let short = Value::Object(object.members().clone());
         serde_json::from_value::<Short>(short).map_err(|e| Error::format(DOCUMENT, e.to_string()))?.draft()
     }
@@ -262,13 +265,14 @@ mod tests {
         assert_eq!(Draft::parse_json(own.provenance.to_text().expect("text").as_bytes()).expect("legal"), own);
         let error = Draft::parse_json(br#"{"buildDefinition":{}}"#).expect_err("incomplete").to_string();
         assert!(error.contains("buildType"), "{error}");
-        assert_eq!(Draft::parse_json(b"{}").expect("legal").bases, []);
+        assert_eq!(Draft::parse_json(br#"{"builder":"a:b"}"#).expect("legal").bases, []);
     }
 
     #[test]
     fn short_forms_against_the_rules_are_refused() {
         let zeros = "0".repeat(64);
         for (bad, rule) in [
+            ("{}", "says nothing"),
             (r#"{"extra":1}"#, "unknown field"),
             (r#"{"builder":1}"#, "invalid type"),
             (r#"{"builder":"me"}"#, "builder.id"),

@@ -46,7 +46,7 @@ impl Provenance {
             },
         });
         match value {
-            Value::Object(map) => Self(map.into()),
+            Value::Object(map) => Self(Object::made_up(map)),
             _ => Self(Object::default()),
         }
     }
@@ -71,7 +71,7 @@ impl Provenance {
     /// The same with these dependencies behind those it has.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if that makes it longer than 1 MiB or more than 10 000 dependencies.
+    /// [`Error::Misuse`] if that makes it longer than 1 MiB or more than 10 000 dependencies.
     pub fn with(mut self, dependencies: &[Dependency]) -> Result<Self> {
         if dependencies.is_empty() {
             return Ok(self);
@@ -81,9 +81,9 @@ impl Provenance {
         let list = definition.map(|d| d.entry("resolvedDependencies").or_insert_with(|| json!([])));
         match list.and_then(Value::as_array_mut) {
             Some(list) => list.extend(new),
-            None => return Err(Error::format(DOCUMENT, "has no place for `resolvedDependencies`")),
+            None => return Err(Error::Misuse("provenance has no place for `resolvedDependencies`".into())),
         }
-        Self::of(&json!(self.0))
+        Self::of(&json!(self.0)).map_err(|e| Error::Misuse(format!("with its dependencies: {e}")))
     }
 
     /// What went into it. What is no descriptor names nothing.

@@ -57,7 +57,7 @@ impl Vault {
     /// Finds base models in the vault, under `policy`, and links them in provenance: by reference and digest.
     ///
     /// # Errors
-    /// As [`Vault::resolve`]; [`Error::Corrupt`] if the provenance gets too long.
+    /// As [`Vault::resolve`]; [`Error::Misuse`] if the provenance gets too long.
     pub fn link(
         &self,
         provenance: Provenance,
