@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use common::Desk;
 use serde_json::{Value, json};
@@ -171,6 +171,23 @@ fn a_damaged_or_renamed_or_moved_attestation_does_not_count() {
     assert!(reason().contains("SHA-256"));
     fs::remove_file(&renamed).unwrap();
 
+    // Without its signature, under the name that has now.
+    let text = String::from_utf8(good.clone()).unwrap();
+    let unsigned = format!(
+        "{}[]}}",
+        text.split_once(r#""signatures":"#).map(|(head, _)| format!(r#"{head}"signatures":"#)).unwrap()
+    );
+    desk.write("unsigned", unsigned.as_bytes());
+    let sum = Command::new("sha256sum").arg(desk.path("unsigned")).output().unwrap().stdout;
+    let sum = String::from_utf8(sum).unwrap().split(' ').next().unwrap().to_owned();
+    let planted = path.with_file_name(format!("{sum}.dsse.json"));
+    fs::copy(desk.path("unsigned"), &planted).unwrap();
+    refused(&desk, &required, 4, "authenticity", "is not signed by an accepted signer");
+    assert!(reason().ends_with("is not signed"));
+    let by_name = ["inspect", "demo:1", "--attestation", &sum];
+    refused(&desk, &[&by_name[..], &BOTH].concat(), 4, "authenticity", "is not signed");
+    fs::remove_file(&planted).unwrap();
+
     desk.seal("weights.bin", "demo:2").ok();
     let other = sign_report(&desk, "demo:2");
     let theirs = desk.path("vault").join(other["path"].as_str().unwrap());
@@ -231,6 +248,29 @@ fn provenance_in_short_form_links_base_models_and_their_ancestry_is_verified() {
     desk.run(&[&statement[..], &provenance].concat()).ok();
     refused_with_report(&desk, &[&lineage[..], &RELEASE].concat(), 4, "authenticity");
     desk.run(&[&lineage[..], &BOTH].concat()).ok();
+}
+
+#[test]
+fn a_lineage_that_is_a_circle_ends() {
+    let desk = desk();
+    let tuned = seal(&desk, "tuned:1", &["--base", "demo:1"]).json();
+    let digest = tuned["digest"].as_str().unwrap().trim_start_matches("b3:").to_owned();
+    let circle = json!({
+        "buildDefinition": {
+            "buildType": "https://example.com/b",
+            "externalParameters": {},
+            "resolvedDependencies": [{ "uri": "mvault:tuned:1", "digest": { "blake3": digest } }],
+        },
+        "runDetails": { "builder": { "id": "https://example.com/b" } },
+    });
+    desk.write("circle.json", circle.to_string().as_bytes());
+    let provenance = ["--predicate-type", "https://slsa.dev/provenance/v1", "--predicate", "circle.json"];
+    desk.run(&[&["sign", "demo:1", "--key", "release.key"], &provenance[..]].concat()).ok();
+    let lineage = [&["inspect", "tuned:1", "--lineage"], &RELEASE[..]].concat();
+    assert!(desk.run(&lineage).ok().contains("a cycle: it is its own ancestor"));
+    let object = desk.run(&[&lineage[..], &["--json"]].concat()).json();
+    let states: Vec<_> = object["lineage"].as_array().unwrap().iter().map(|a| a["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["verified", "verified", "cycle"]);
 }
 
 /// Fails after printing what was found.
