@@ -8,5 +8,5 @@ mod workspace;
 
 pub use build::mvault;
 pub use folder::{Entry, Tree, copy, make_private, noise, tree};
-pub use python::{Reference, have, skip};
+pub use python::{Python, Reference, have, skip};
 pub use workspace::{Output, Refusal, Workspace};

@@ -1,4 +1,4 @@
-//! The reference implementation in Python, in an environment of its own.
+//! Python in environments of their own: the reference implementation, and other people's packages.
 
 use std::{
     env,
@@ -17,6 +17,26 @@ use crate::{
 /// What the pinned packages need.
 const OLDEST: &str = "import sys; sys.exit(sys.version_info < (3, 11))";
 
+/// A Python with some packages, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Python(PathBuf);
+
+impl Python {
+    /// Prepares an environment called `name` with these requirements, unless it is there. `None`, said loudly, if this
+    /// machine has no Python for it; in continuous integration that is a failure.
+    pub fn with(requirements: &Path, name: &str) -> Option<Self> {
+        prepare(requirements, name).map(Self).map_err(|why| skip(&why)).ok()
+    }
+
+    /// Runs a script in `folder`.
+    pub fn run(&self, folder: &Path, script: impl AsRef<Path>, args: &[&str]) -> Output {
+        let mut command = Command::new(&self.0);
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+        command.arg(script.as_ref()).args(args).current_dir(folder);
+        Output::of(&mut command, b"")
+    }
+}
+
 /// The reference implementation, ready to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
@@ -28,7 +48,7 @@ impl Reference {
     /// integration that is a failure.
     pub fn get() -> Option<Self> {
         static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        match PYTHON.get_or_init(prepare) {
+        match PYTHON.get_or_init(|| prepare(&Self::folder().join("requirements.txt"), "refvenv")) {
             Ok(python) => Some(Self { python }),
             Err(why) => {
                 skip(why);
@@ -70,14 +90,13 @@ pub fn skip(why: &str) {
 }
 
 /// Makes the environment, unless one with these requirements is there. Other test processes wait.
-fn prepare() -> Result<PathBuf, String> {
-    let requirements = Reference::folder().join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).expect("requirements.txt");
-    let home = kept().join("refvenv");
+fn prepare(requirements: &Path, name: &str) -> Result<PathBuf, String> {
+    let wanted = fs::read_to_string(requirements).expect("requirements.txt");
+    let home = kept().join(name);
     let python = home.join("bin/python");
     let stamp = home.join("requirements.stamp");
 
-    let lock = File::create(kept().join("refvenv.lock")).expect("a lock file below the target folder");
+    let lock = File::create(kept().join(format!("{name}.lock"))).expect("a lock file below the target folder");
     lock.lock().expect("a lock on our own file");
     if fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == wanted) {
         return Ok(python);
@@ -85,7 +104,7 @@ fn prepare() -> Result<PathBuf, String> {
     run(Command::new("python3").args(["-c", OLDEST])).map_err(|e| format!("no Python 3.11 or later ({e})"))?;
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    run(Command::new(&python).args(install).arg(&requirements))?;
+    run(Command::new(&python).args(install).arg(requirements))?;
     fs::write(&stamp, wanted).expect("a stamp in our own environment");
     Ok(python)
 }

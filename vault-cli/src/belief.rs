@@ -198,7 +198,7 @@ impl Root {
             Some(folder) => Memory::open(folder, self.pinned.origin()).map_err(|e| no_memory(&e))?,
             None => Memory::none(self.pinned.origin()),
         };
-        let mut gate = vault.gate(self.pinned.clone(), memory, self.clock)?;
+        let mut gate = vault.gate(&self.pinned, memory, self.clock)?;
         let done = work(&mut gate);
         for note in gate.notes() {
             session.ui.warn(note);

@@ -4,6 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Result};
 
+mod object;
+
+pub use object::Object;
+
 /// Writes a document canonically.
 pub(crate) fn to_vec<T: Serialize>(document: &'static str, value: &T) -> Result<Vec<u8>> {
     serde_json_canonicalizer::to_vec(value).map_err(|e| Error::format(document, format!("cannot be written: {e}")))

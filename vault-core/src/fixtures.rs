@@ -72,6 +72,7 @@ impl Fixture {
             signer: &self.signer,
             trust_root: None,
             provenance: None,
+            private_provenance: None,
             options: small_parts(),
         }
     }

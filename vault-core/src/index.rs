@@ -11,11 +11,22 @@ use crate::{
 
 const DOCUMENT: &str = "index";
 const FORMAT: &str = "mvault-index/v1";
+/// The longest private provenance, in bytes.
+const MAX_PROVENANCE: usize = 1 << 20;
 
 /// Which files an artifact holds, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     files: Vec<File>,
+    notes: Notes,
+}
+
+/// What an index says besides, for those who can open the artifact only.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notes {
+    /// A SLSA provenance v1 predicate as JSON text of at most 1 MiB. It is text here so that an index holds no other
+    /// numbers and keys than its own; whoever shows it parses it.
+    pub provenance: Option<String>,
 }
 
 /// One file.
@@ -50,6 +61,8 @@ pub struct Extent {
 struct WireIndex {
     files: Vec<WireFile>,
     format: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provenance: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,7 +90,18 @@ impl Index {
     pub fn new(mut files: Vec<File>) -> Result<Self> {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         check_paths(&files).map_err(Error::Misuse)?;
-        Ok(Self { files })
+        Ok(Self { files, notes: Notes::default() })
+    }
+
+    /// The same index that says this besides.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the provenance is longer than 1 MiB.
+    pub fn with_notes(self, notes: Notes) -> Result<Self> {
+        if notes.provenance.as_ref().is_some_and(|text| text.len() > MAX_PROVENANCE) {
+            return Err(Error::Misuse("private provenance is longer than 1 MiB".into()));
+        }
+        Ok(Self { notes, ..self })
     }
 
     /// Reads the decrypted index of `manifest` and checks every rule of the format.
@@ -95,7 +119,10 @@ impl Index {
         }
         check_paths(&files).map_err(|rule| Error::format(DOCUMENT, rule))?;
         check_extents(&files, manifest)?;
-        Ok(Self { files })
+        if wire.provenance.as_ref().is_some_and(|text| text.len() > MAX_PROVENANCE) {
+            return Err(Error::limit(DOCUMENT, "length of the provenance", MAX_PROVENANCE as u64));
+        }
+        Ok(Self { files, notes: Notes { provenance: wire.provenance } })
     }
 
     /// The bytes to encrypt.
@@ -103,12 +130,21 @@ impl Index {
     /// # Errors
     /// [`Error::Misuse`] if it is longer than 64 MiB.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
-        let wire = WireIndex { files: self.files.iter().map(WireFile::of).collect(), format: FORMAT.into() };
+        let wire = WireIndex {
+            files: self.files.iter().map(WireFile::of).collect(),
+            format: FORMAT.into(),
+            provenance: self.notes.provenance.clone(),
+        };
         let bytes = canonical::to_vec(DOCUMENT, &wire)?;
         if bytes.len() as u64 > MAX_INDEX {
             return Err(Error::Misuse("the artifact has too many files: their index is longer than 64 MiB".into()));
         }
         Ok(bytes)
+    }
+
+    /// What it says besides.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// The files, sorted by path.
@@ -229,6 +265,24 @@ mod tests {
         assert_eq!(read.file("b").expect("there").size, 100);
         assert_eq!(read.total_size(), 150);
         assert!(matches!(read.file("c"), Err(Error::NotFound { .. })));
+    }
+
+    #[test]
+    fn provenance_is_kept_as_text_and_is_not_null() {
+        let notes = Notes { provenance: Some(r#"{"lr":0.1}"#.into()) };
+        let index = Index::new(vec![file("empty", &[])]).expect("legal").with_notes(notes).expect("short");
+        let bytes = index.to_vec().expect("written");
+        assert_eq!(Index::parse(&bytes, &manifest()).expect("read"), index);
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        for other in ["null", "{}", "1"] {
+            let bad = text.replace(r#""{\"lr\":0.1}""#, other);
+            assert_ne!(bad, text);
+            assert!(Index::parse(bad.as_bytes(), &manifest()).is_err(), "{bad}");
+        }
+        let long = text.replace("lr", &"x".repeat(MAX_PROVENANCE));
+        assert!(Index::parse(long.as_bytes(), &manifest()).expect_err("long").to_string().contains("limit"));
+        let long = Notes { provenance: Some("x".repeat(MAX_PROVENANCE + 1)) };
+        assert!(index.with_notes(long).is_err());
     }
 
     #[test]

@@ -42,6 +42,7 @@
 //!         signer: &signer,
 //!         trust_root: None,
 //!         provenance: None,
+//!         private_provenance: None,
 //!         options: seal::Options::default(),
 //!     },
 //!     &(),

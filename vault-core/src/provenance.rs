@@ -11,12 +11,19 @@ use crate::{
     secret::fill_random,
 };
 
+mod attested;
 mod chained;
+mod dependency;
+mod draft;
 mod dsse;
 mod slsa;
 
+pub use crate::canonical::Object;
+pub use attested::{Attested, PredicateType};
 pub use chained::{Chained, Freshness, Link, MAX_REASON, Newest, Promotion, Revocation};
 pub(crate) use chained::{peek, predicate_type};
+pub use dependency::{Dependency, Role};
+pub use draft::Draft;
 pub use dsse::{Envelope, MAX_ENVELOPE, PAYLOAD_TYPE, Signature};
 pub use slsa::Provenance;
 
@@ -33,6 +40,23 @@ pub trait Predicate: Serialize + DeserializeOwned {
     fn belongs_to(&self, origin: &blake3::Hash) -> bool {
         let _ = origin;
         true
+    }
+
+    /// The `predicateType` of this one.
+    fn predicate_type(&self) -> &str {
+        Self::TYPE
+    }
+
+    /// The same, now that the statement it stood in is known to have this `predicateType`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if that is the type of something else.
+    fn of_type(self, found: &str) -> Result<Self> {
+        if found == Self::TYPE {
+            return Ok(self);
+        }
+        let rule = format!("is of type {found:?} instead of {:?}", Self::TYPE);
+        Err(Error::format("statement", rule))
     }
 }
 
@@ -97,7 +121,7 @@ impl<P: Predicate> Statement<P> {
         let wire = WireStatement {
             statement_type: STATEMENT_TYPE.into(),
             predicate: &self.predicate,
-            predicate_type: P::TYPE.into(),
+            predicate_type: self.predicate.predicate_type().into(),
             subject: vec![WireSubject {
                 digest: WireDigests { blake3: self.subject.blake3.hash().into(), sha256: Hex(self.subject.sha256) },
                 name: self.subject.blake3.to_string(),
@@ -119,10 +143,7 @@ impl<P: Predicate> Statement<P> {
         if wire.statement_type != STATEMENT_TYPE {
             return Err(Error::format(Self::DOCUMENT, "is not an in-toto Statement v1"));
         }
-        if wire.predicate_type != P::TYPE {
-            let rule = format!("is of type {:?} instead of {:?}", wire.predicate_type, P::TYPE);
-            return Err(Error::format(Self::DOCUMENT, rule));
-        }
+        let predicate = wire.predicate.of_type(&wire.predicate_type)?;
         let [subject] = &wire.subject[..] else {
             return Err(Error::format(Self::DOCUMENT, "has not exactly one subject"));
         };
@@ -131,7 +152,7 @@ impl<P: Predicate> Statement<P> {
         if wire.subject[0].name != subject.blake3.to_string() {
             return Err(Error::format(Self::DOCUMENT, "has a subject whose name is not its digest"));
         }
-        Ok(Self { subject, predicate: wire.predicate })
+        Ok(Self { subject, predicate })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     aead::Engine,
     error::{Error, Result},
     floe::{OVERHEAD, PREFIX_LEN},
-    index::{Extent, File, Index},
+    index::{Extent, File, Index, Notes},
     manifest::{MAX_STREAMS, Manifest, Stream},
     parts::Sink,
     secret::fill_random,
@@ -64,12 +64,18 @@ pub struct Sealed {
     pub index: Index,
 }
 
-/// Seals `inputs` under a new key.
+/// Seals `inputs` under a new key; the encrypted index says `notes` besides.
 ///
 /// # Errors
 /// [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or a
 /// file is none; [`Error::Storage`] if an input cannot be read or the sink cannot be written.
-pub fn seal(inputs: Vec<Input<'_>>, sink: &dyn Sink, options: Options, progress: &dyn Progress) -> Result<Sealed> {
+pub fn seal(
+    inputs: Vec<Input<'_>>,
+    notes: Notes,
+    sink: &dyn Sink,
+    options: Options,
+    progress: &dyn Progress,
+) -> Result<Sealed> {
     let mut artifact_id: ArtifactId = [0; 32];
     fill_random(&mut artifact_id)?;
     let dek = Dek::random()?;
@@ -79,7 +85,7 @@ pub fn seal(inputs: Vec<Input<'_>>, sink: &dyn Sink, options: Options, progress:
     inputs.sort_by(|a, b| a.path.cmp(&b.path));
     check_paths(&inputs)?;
     let (streams, files) = job.seal_files(inputs)?;
-    let index = Index::new(files)?;
+    let index = Index::new(files)?.with_notes(notes)?;
     let index_bytes = Zeroizing::new(index.to_vec()?);
     let index_stream = job.seal_index(&index_bytes)?;
     let manifest = Manifest { artifact_id, part_size: options.part_size, index: index_stream, streams };

@@ -11,12 +11,14 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 mod access;
+mod attest;
 mod chain;
 mod channel;
 mod extract;
 mod freshness;
 mod fsck;
 mod gate;
+mod lineage;
 mod listing;
 mod promote;
 mod resolve;
@@ -26,14 +28,16 @@ mod share;
 mod signed;
 
 pub use access::{Access, Skipped};
+pub use attest::{Added, Attestation, Found, Which};
 pub use channel::{Entry, Head, Promoted};
 pub use extract::{Destination, extract};
 pub use freshness::{DEFAULT_FRESHNESS, Stated};
 pub use fsck::{Finding, Report};
 pub use gate::Gate;
+pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
 pub use promote::Proposal;
-pub use resolve::{Artifact, Attestation};
+pub use resolve::Artifact;
 pub use revocations::{Revocations, Revoked};
 pub use seal::{Receipt, SealRequest};
 pub use share::Change;

@@ -120,6 +120,8 @@ fn files_are_judged_alike() {
         index(&[of("x", &[(0, 1, 1)]), of("y", &[(0, 0, 1)]), empty("z")]),
         index(&[with(of("x", &[(0, 0, 100)]), "executable", json!(true))]),
         index(&[with(of("x", &[(0, 0, 100)]), "digests", json!({"sha256": "0".repeat(64)}))]),
+        json!({"index": {"files": [], "format": "mvault-index/v1", "provenance": "{\"lr\":0.1}"}}),
+        json!({"index": {"files": [], "format": "mvault-index/v1", "provenance": ""}}),
     ];
     let bad = [
         index(&[of("x", &[(0, 0, 101)])]),
@@ -139,6 +141,9 @@ fn files_are_judged_alike() {
         index(&[with(empty("x"), "mode", json!(0))]),
         json!({"index": {"files": [], "format": "mvault-index/v2"}}),
         json!({"index": {"files": [], "format": "mvault-index/v1", "more": 1}}),
+        json!({"index": {"files": [], "format": "mvault-index/v1", "provenance": null}}),
+        json!({"index": {"files": [], "format": "mvault-index/v1", "provenance": {}}}),
+        json!({"index": {"files": [], "format": "mvault-index/v1", "provenance": "x".repeat((1 << 20) + 1)}}),
         json!({"index": {"files": {}, "format": "mvault-index/v1"}}),
         json!({"index": r#"{"files":[], "format":"mvault-index/v1"}"#}),
         json!({"index": r#"{"format":"mvault-index/v1","files":[]}"#}),

@@ -6,6 +6,7 @@ mod crafted;
 mod hostile;
 mod pieces;
 mod sealing;
+mod statements;
 mod tampering;
 
 use vault_tests::{Entry, Output, Reference, Tree, Workspace, noise, tree};

@@ -23,6 +23,27 @@ fn the_reference_opens_what_mvault_seals_from_a_folder() {
 }
 
 #[test]
+fn the_reference_opens_what_has_private_provenance_and_more_attestations() {
+    let Some(python) = Reference::get() else { return };
+    let desk = Workspace::new();
+    desk.write("weights", b"weights");
+    desk.write("run.toml", b"builder = \"https://ci.example/trainer\"\nparameters = { lr = 0.1, \"\xc3\xa4\" = -1 }\n");
+    let private = ["--provenance", "run.toml", "--private-provenance", "--sign-with", "signer.key"];
+    let sealed = desk.run(&[&["seal", "weights", "m:1", "--to", "alice.pub"], &private[..]].concat()).ok().json();
+    desk.write("report.json", br#"{"score":0.5}"#);
+    for key in ["signer.key", "stranger.key"] {
+        let report = ["--predicate-type", "https://example.com/report", "--predicate", "report.json"];
+        desk.run(&[&["sign", "m:1", "--signer", "signer.pub", "--key", key], &report[..]].concat()).ok();
+        desk.run(&["sign", "m:1", "--signer", "signer.pub", "--key", key]).ok();
+    }
+    let expected = Tree::from([("weights".to_owned(), file("weights"))]);
+    for reference in ["m:1", sealed["digest"].as_str().expect("a digest")] {
+        assert_eq!(python_reads(&desk, python, "vault", reference, EVERYBODY[0]), expected);
+        assert_eq!(mvault_reads(&desk, "vault", reference, EVERYBODY[0]), expected);
+    }
+}
+
+#[test]
 fn the_reference_opens_what_mvault_seals_from_a_file_and_a_pipe() {
     let Some(python) = Reference::get() else { return };
     let (desk, whole) = (Workspace::new(), model());

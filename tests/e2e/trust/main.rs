@@ -21,7 +21,7 @@ impl Office {
             let path = entry.expect("an entry").path();
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             work.write(&name, &fs::read(&path).expect("an example"));
-            if name.ends_with(".key") {
+            if path.extension().is_some_and(|extension| extension == "key") {
                 fs::set_permissions(work.path(&name), fs::Permissions::from_mode(0o600)).expect("the mode");
             }
         }
@@ -85,6 +85,7 @@ impl Office {
 
     /// Asserts that a command is refused, with this exit code and this kind.
     #[track_caller]
+    #[allow(clippy::needless_pass_by_value, reason = "what was refused is of no further use")]
     fn refused(output: Output, code: i32, kind: &str) -> String {
         let error = output.clone().exits(code).error().expect("an error in JSON");
         assert_eq!((error.kind.as_str(), error.exit), (kind, i64::from(code)), "{}", error.message);

@@ -8,7 +8,7 @@ fn what_the_store_does_to_a_channel_has_its_exit_code() {
     office.release("m:1");
     office.release("m:2");
     office.open("m@production").ok();
-    let path = |path: &str| office.0.path(&format!("vault/{path}"));
+    let path = |path: &str| office.0.path(format!("vault/{path}"));
     let (hidden, second) = (office.0.path("hidden"), path("models/m/channels/production/2.dsse.json"));
 
     fs::rename(&second, &hidden).expect("hidden");

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from . import canonical
 from .canonical import MAX_INTEGER, array, hexadecimal, integer, members, require, string
-from .limits import MAX_INDEX
+from .limits import MAX_INDEX, MAX_PROVENANCE
 from .manifest import Manifest
 
 
@@ -40,7 +40,10 @@ def dump_index(files: list[File]) -> bytes:
 
 def parse_index(data: bytes, manifest: Manifest) -> list[File]:
     require(len(data) <= MAX_INDEX, "the index is too large")
-    values, form = members(canonical.load(data, "index"), "files format", "index")
+    document = canonical.load(data, "index")
+    provenance = document.pop("provenance", "") if type(document) is dict else ""
+    require(len(string(provenance, "provenance").encode()) <= MAX_PROVENANCE, "provenance: too large")
+    values, form = members(document, "files format", "index")
     require(form == "mvault-index/v1", "index: unknown format")
     files = [_parse_file(value, manifest) for value in array(values, 0, MAX_INDEX, "files")]
     check_paths([file.path for file in files])

@@ -184,6 +184,11 @@ pub fn json_text(object: &impl Display) -> String {
     escape(&object.to_string(), steers, |c| format!("\\u{:04x}", u32::from(c)))
 }
 
+/// The same over several lines, for people.
+pub fn pretty_json(value: &Value) -> String {
+    escape(&format!("{value:#}"), |c| steers(c) && c != '\n', |c| format!("\\u{:04x}", u32::from(c)))
+}
+
 fn escaped(text: &str, applies: fn(char) -> bool) -> String {
     escape(text, |c| steers(c) && applies(c), |c| c.escape_unicode().to_string())
 }
@@ -222,5 +227,8 @@ mod tests {
         let text = json_text(&object);
         assert_eq!(text, r#"{"na\u202eme":"a\u001bb\n\u007f\u009b\u061c\u200f\u2069\u2028 modèle 😀"}"#);
         assert_eq!(serde_json::from_str::<Value>(&text).expect("still JSON"), object);
+        let value = serde_json::json!({ "a": "\u{1b}\u{9b}\u{202e}\n" });
+        assert_eq!(pretty_json(&value), "{\n  \"a\": \"\\u001b\\u009b\\u202e\\n\"\n}");
+        assert_eq!(serde_json::from_str::<Value>(&pretty_json(&value)).expect("JSON"), value);
     }
 }

@@ -75,7 +75,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
 /// The last linked promotion that claims to be made by then and not to have expired. RFC 3339 in UTC sorts as text.
 fn in_force(history: Vec<Entry>, at: &str) -> Option<Entry> {
     let made = |entry: &Entry| entry.promotion.as_ref().is_some_and(|p| p.created.as_str() <= at);
-    let last = history.into_iter().filter(|entry| entry.linked && made(entry)).next_back();
+    let last = history.into_iter().rfind(|entry| entry.linked && made(entry));
     last.filter(|entry| entry.promotion.as_ref().is_some_and(|p| p.expires.as_str() > at))
 }
 
@@ -88,13 +88,11 @@ fn told(entry: &Entry) -> String {
         "{}: {} ({})\n  made {}, expires {}\n  reason: {}\n",
         entry.generation, promotion.version, promotion.artifact, promotion.created, promotion.expires, promotion.reason,
     );
-    match &entry.fault {
-        None => {
-            let by = names(&promotion.approvers);
-            text.push_str(&format!("  asked for by {}, approved by {by}", promotion.requester));
-        }
-        Some(fault) => text.push_str(&format!("  DOES NOT COUNT TODAY: {fault}")),
-    }
+    let judged = match &entry.fault {
+        None => format!("  asked for by {}, approved by {}", promotion.requester, names(&promotion.approvers)),
+        Some(fault) => format!("  DOES NOT COUNT TODAY: {fault}"),
+    };
+    text.push_str(&judged);
     if !entry.linked {
         text.push_str("\n  NOT PART OF THE CHAIN: the present promotion does not descend from it");
     }

@@ -15,13 +15,15 @@ use vault_core::{
 use crate::{
     failure::{Failure, Result},
     secrets::Signers,
-    ui::count,
+    ui::{count, one_line},
 };
 
 /// What stands beside an artifact: who may open it, and who said what about it.
 pub struct Beside {
     pub access: Result<Access>,
     pub attestations: Vec<Attestation>,
+    /// Whether signatures were checked.
+    checked: bool,
 }
 
 impl Beside {
@@ -30,7 +32,8 @@ impl Beside {
             Err(error @ Error::Storage { .. }) => return Err(error.into()),
             other => other.map_err(Into::into),
         };
-        Ok(Self { access, attestations: vault.attestations(artifact, policy)? })
+        let checked = !matches!(policy, Policy::InsecureSkipSignature);
+        Ok(Self { access, attestations: vault.attestations(artifact, policy)?, checked })
     }
 
     /// What somebody should know who is about to rely on this.
@@ -48,12 +51,12 @@ impl Beside {
     /// One line for each attestation and one for the recipients.
     pub fn lines(&self, signers: &Signers, nobody: &str) -> Vec<String> {
         let attestation = |attestation: &Attestation| {
-            let who = if attestation.signers.is_empty() && nobody == NOBODY {
-                "not signed by an accepted signer".to_owned()
-            } else {
-                format!("signed by {}", signers.names(&attestation.signers, nobody))
+            let who = match &attestation.refusal {
+                Some(reason) => format!("does not count: {reason}"),
+                None => format!("signed by {}", signers.names(&attestation.signers, nobody)),
             };
-            format!("  attestation: {}, {who}", attestation.predicate_type)
+            let (kind, sha256) = (&attestation.predicate_type, &attestation.sha256);
+            one_line(&format!("  attestation: {kind} ({sha256}), {who}"))
         };
         let recipients = self.access.iter().map(|access| {
             format!(
@@ -67,7 +70,16 @@ impl Beside {
     }
 
     pub fn attestations_json(&self) -> Value {
-        let each = |a: &Attestation| json!({ "path": a.path, "type": a.predicate_type, "signers": ids(&a.signers) });
+        let each = |a: &Attestation| {
+            json!({
+                "path": a.path,
+                "sha256": a.sha256,
+                "type": a.predicate_type,
+                "signers": ids(&a.signers),
+                "counts": self.checked.then_some(a.refusal.is_none()),
+                "reason": a.refusal.as_ref().map(ToString::to_string),
+            })
+        };
         self.attestations.iter().map(each).collect()
     }
 

@@ -13,6 +13,7 @@ mod fsck;
 mod init;
 mod inspect;
 mod key;
+mod lineage;
 mod ls;
 mod manpages;
 mod open;
@@ -23,6 +24,8 @@ mod revoke;
 mod rollback;
 mod seal;
 mod share;
+mod sign;
+mod statements;
 mod trust;
 mod verify;
 
@@ -45,6 +48,7 @@ pub enum Verb {
     Revoke(revoke::Args),
     Channel(channel::Args),
     Freshness(freshness::Args),
+    Sign(sign::Args),
     Fsck(fsck::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -70,6 +74,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Revoke(args) => revoke::run(&args, session),
         Verb::Channel(args) => channel::run(&args, session),
         Verb::Freshness(args) => freshness::run(&args, session),
+        Verb::Sign(args) => sign::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),

@@ -9,6 +9,7 @@ use vault_core::{
     manifest::Manifest,
     names::Reference,
     open::Opened,
+    provenance::PredicateType,
     vault::{Destination, extract},
     wrap::Keyring,
 };
@@ -54,8 +55,11 @@ pub struct Args {
     #[command(flatten)]
     belief: BeliefArgs,
     /// Believe whatever the store gives, signed by nobody: it may be anything
-    #[arg(long, conflicts_with_all = ["signer", "trust"])]
+    #[arg(long, conflicts_with_all = ["signer", "trust", "require_attestation"])]
     insecure_skip_signature: bool,
+    /// Open nothing without an attestation of this type by an accepted signer; repeat for several
+    #[arg(long, value_name = "TYPE")]
+    require_attestation: Vec<PredicateType>,
     /// Open this file only
     #[arg(long, value_name = "PATH")]
     file: Option<String>,
@@ -106,6 +110,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let belief = if args.insecure_skip_signature { belief } else { belief.demand()? };
     let vault = session.vault()?;
     let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
+    args.require_attestation.iter().try_for_each(|wanted| vault.require_attestation(&artifact, &policy, wanted))?;
     let mut passphrases = Passphrases::new(&args.passphrase);
     let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
     let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;

@@ -26,7 +26,7 @@ use crate::{
 /// "approvers", "threshold"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault promote llama-ft:1.4.0 --channel production --reason 'passed evaluation 812' --key trainer.key --trust root.json
+  mvault promote llama-ft:1.4.0 --channel production --reason eval-812 --key trainer.key --trust root.json
   mvault promote --withdraw b3:4f1c… --key trainer.key --trust root.json")]
 pub struct Args {
     /// The version to promote

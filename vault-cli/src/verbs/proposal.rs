@@ -30,15 +30,16 @@ pub fn report(proposal: &Proposal, withdrawn: bool, session: &Session) -> Result
             )
         }
     };
-    let mut text =
-        format!("{}: {state}\n  proposal: b3:{}\n  reason:   {}", what(proposal), proposal.id, proposal.reason);
-    if let Some(expires) = &proposal.expires {
-        text.push_str(&format!("\n  expires:  {expires}"));
-    }
+    let mut lines = vec![
+        format!("{}: {state}", what(proposal)),
+        format!("  proposal: b3:{}", proposal.id),
+        format!("  reason:   {}", proposal.reason),
+    ];
+    lines.extend(proposal.expires.iter().map(|expires| format!("  expires:  {expires}")));
     if !proposal.published && !withdrawn {
-        text.push_str(&format!("\n  approve:  mvault approve b3:{} --key … --trust …", proposal.id));
+        lines.push(format!("  approve:  mvault approve b3:{} --key … --trust …", proposal.id));
     }
-    session.ui.result(&text, &object(proposal))
+    session.ui.result(&lines.join("\n"), &object(proposal))
 }
 
 /// What a proposal does.

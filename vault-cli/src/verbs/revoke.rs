@@ -22,7 +22,7 @@ use crate::{
 /// JSON: as `mvault promote`; of a list {"revocations": [{"generation", "version", "digest", "reason", "created", "by"}]}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault revoke llama-ft:1.3.2 --reason 'leaks training data' --key alice.key --trust root.json
+  mvault revoke llama-ft:1.3.2 --reason leaks --key alice.key --trust root.json
   mvault revoke --list --trust root.json")]
 pub struct Args {
     /// The version to revoke

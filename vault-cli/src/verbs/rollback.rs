@@ -24,7 +24,7 @@ use crate::{
 /// JSON: as `mvault promote`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault rollback llama-ft@production --reason 'loops on long prompts' --key alice.key --trust root.json
+  mvault rollback llama-ft@production --reason loops --key alice.key --trust root.json
   mvault rollback llama-ft@production --to 1.3.2 --reason 'loops' --key alice.key --trust root.json")]
 pub struct Args {
     /// The channel to move
@@ -71,11 +71,9 @@ fn earlier(args: &Args, history: &[Entry]) -> Result<VersionName> {
         Some(wanted) => version == wanted,
         None => Some(*version) != present,
     });
-    match found {
-        Some(version) => Ok(version.parse()?),
-        None => {
-            let what = wanted.unwrap_or_else(|| "another version".into());
-            Err(Error::NotFound { what: format!("{what} among the earlier ones of {}", args.channel) }.into())
-        }
-    }
+    let Some(version) = found else {
+        let what = wanted.unwrap_or_else(|| "another version".into());
+        return Err(Error::NotFound { what: format!("{what} among the earlier ones of {}", args.channel) }.into());
+    };
+    Ok(version.parse()?)
 }

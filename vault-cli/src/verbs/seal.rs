@@ -16,19 +16,20 @@ use serde_json::json;
 use vault_core::{
     error::Kind,
     keys::Signer,
-    names::{FilePath, VersionName},
-    provenance::{MAX_ENVELOPE, Provenance},
+    names::{FilePath, ModelName, Reference, VersionName},
+    provenance::{Draft, Provenance},
     seal::{Digests, Options},
     source::{Data, Input, Symlinks, files_below},
     store::Durability,
     tree::PartSize,
-    trust::Right,
-    vault::{Receipt, SealRequest, Vault},
+    trust::{Policy, Right},
+    vault::{Artifact, Receipt, SealRequest, Vault},
     wrap::Audience,
 };
 
+use super::{describe::ids, statements::read_local};
 use crate::{
-    belief::TrustArgs,
+    belief::{Belief, BeliefArgs, View},
     failure::{Failure, Result},
     interrupt::Interrupt,
     secrets::{PassphraseArgs, Passphrases, load_recipients, load_signing},
@@ -46,12 +47,19 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// recipients, its manifest is signed, and the version record is written last: after a failure nothing is published.
 /// A version that exists is never replaced. Prints the artifact's digest, `b3:…`, and nothing else, on standard output.
 ///
-/// JSON: {"digest", "name", "files", "plaintext_bytes", "sealed_bytes", "signer", "recipients": [{"type", "key_id"}]}
+/// Provenance is a SLSA provenance v1 predicate, or a short form of it: {"builder": URI, "source": {"repository", "commit"},
+/// "base": [REF or {"name" or "uri", "digest": {"sha256": HEX}}], "data": [the same], "parameters": {…}}, in JSON or TOML, each
+/// member optional. A base model that is a version of this vault is looked up now and linked by digest.
+///
+/// JSON: {"digest", "name", "files", "plaintext_bytes", "sealed_bytes", "signer", "recipients": [{"type", "key_id"}],
+/// "bases": [{"reference", "digest", "signers"}], "private_provenance"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with release.key
+  mvault seal ./llama-ft llama-ft:1.4.1 --base llama:3 --signer meta.pub --provenance run.toml --to node.pub --sign-with release.key
   tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with 'pkcs11:token=hsm;object=release?module-path=/usr/lib/p11.so'")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// A file, a folder, or `-` for standard input
     path: PathBuf,
@@ -70,9 +78,15 @@ pub struct Args {
     /// Whose signature it carries: a private key file, or the pkcs11: URI of a key on a token
     #[arg(long, value_name = "FILE.key|URI")]
     sign_with: PathBuf,
-    /// How it came to be: a SLSA provenance v1 predicate
-    #[arg(long, value_name = "FILE.json")]
+    /// How it came to be: SLSA provenance v1, or the short form, in JSON or TOML
+    #[arg(long, value_name = "FILE.json|FILE.toml")]
     provenance: Option<PathBuf>,
+    /// A version of this vault that it was made from; repeat for several
+    #[arg(long, value_name = "REF")]
+    base: Vec<Reference>,
+    /// Put the provenance into the encrypted index, for those who can open it only
+    #[arg(long)]
+    private_provenance: bool,
     /// Size of the stored parts in MiB: 8, 16, 32 or 64
     #[arg(long, value_name = "MIB", default_value = "16", hide_possible_values = true, value_parser = part_size())]
     part_size: PartSize,
@@ -89,7 +103,7 @@ pub struct Args {
     #[arg(long)]
     no_sync: bool,
     #[command(flatten)]
-    trust: TrustArgs,
+    belief: BeliefArgs,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -111,7 +125,9 @@ pub fn run(args: Args, session: &Session) -> Result {
     let vault = session.vault_with(durability)?;
     let mut audience =
         Audience { recipients: load_recipients(&args.to, session.global.examples())?, passphrases: Vec::new() };
-    let provenance = args.provenance.as_deref().map(read_provenance).transpose()?;
+    let belief = args.belief.load(session)?;
+    let View { policy, .. } = belief.view(&vault, session)?;
+    let history = History::read(&args, &vault, (&belief, &policy), session)?;
     let (inputs, total) = inputs(&args, session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         let mut new = Passphrases::from_file(args.to_passphrase_file.as_ref());
@@ -126,49 +142,79 @@ pub fn run(args: Args, session: &Session) -> Result {
         engine: session.global.engine.into(),
         digests: args.digest.map_or(Digests::None, |Digest::Sha256| Digests::Sha256),
     };
-    let name = args.publish_as;
-    let trust_root = check_role(&args.trust, &vault, &name, signer.as_ref(), session)?;
+    let trust_root = check_role(&belief, &policy, &args.publish_as.model, signer.as_ref())?;
+    let (provenance, private_provenance) =
+        if args.private_provenance { (None, history.provenance.clone()) } else { (history.provenance.clone(), None) };
     let request = SealRequest {
-        name,
+        name: args.publish_as,
         inputs,
         audience: audience.clone(),
         signer: signer.as_ref(),
         trust_root,
         provenance,
+        private_provenance,
         options,
     };
     let bar = session.start("sealing", total)?;
     let receipt = vault.seal(request, &bar)?;
     drop(bar);
-    report(&receipt, &audience, signer.as_ref(), session)
+    let private = args.private_provenance;
+    report(&receipt, &audience, signer.as_ref(), &history, private, session)
 }
 
 /// The trust root to seal under, if there is one; it must let this key seal this model.
 fn check_role(
-    trust: &TrustArgs,
-    vault: &Vault,
-    name: &VersionName,
+    belief: &Belief,
+    policy: &Policy,
+    model: &ModelName,
     signer: &dyn Signer,
-    session: &Session,
 ) -> Result<Option<blake3::Hash>> {
-    if trust.trust.is_none() {
-        return Ok(None);
-    }
+    let Belief::Root(root) = belief else { return Ok(None) };
     let id = signer.verifying_key().key_id();
-    let root = trust.root(session)?;
-    let (holds, _) =
-        root.with(vault, session, |gate| Ok(gate.policy().accepts(&id, Right::seal(Some(&name.model)))))?;
-    if holds {
+    if policy.accepts(&id, Right::seal(Some(model))) {
         return Ok(Some(root.pinned().origin()));
     }
-    Err(Failure::new(
-        Kind::Authenticity,
-        format!("the trust root does not let key {id} seal versions of {}", name.model),
-    )
-    .hint("nothing was sealed; sign with a key that has the sealer role for this model"))
+    Err(Failure::new(Kind::Authenticity, format!("the trust root does not let key {id} seal versions of {model}"))
+        .hint("nothing was sealed; sign with a key that has the sealer role for this model"))
 }
 
-fn report(receipt: &Receipt, audience: &Audience, signer: &dyn Signer, session: &Session) -> Result {
+/// How it came to be.
+struct History {
+    provenance: Option<Provenance>,
+    bases: Vec<(Reference, Artifact)>,
+}
+
+impl History {
+    /// Reads what is said about it, and finds the base models: before anything is sealed.
+    fn read(args: &Args, vault: &Vault, (belief, policy): (&Belief, &Policy), session: &Session) -> Result<Self> {
+        if args.provenance.is_none() && args.base.is_empty() {
+            if args.private_provenance {
+                return Err(Failure::usage("--private-provenance without any; give --provenance FILE or --base REF"));
+            }
+            return Ok(Self { provenance: None, bases: Vec::new() });
+        }
+        let mut draft = match &args.provenance {
+            Some(path) => read_provenance(path)?,
+            None => Draft::of_seal(&args.publish_as),
+        };
+        let new = args.base.iter().filter(|base| !draft.bases.contains(base)).cloned().collect::<Vec<_>>();
+        draft.bases.extend(new);
+        let (provenance, found) = vault.link(draft.provenance, &draft.bases, policy)?;
+        if belief.is_anybody() && !found.is_empty() {
+            session.ui.warn("base models are linked as found: no signature was checked; give --signer to check it");
+        }
+        Ok(Self { provenance: Some(provenance), bases: draft.bases.into_iter().zip(found).collect() })
+    }
+}
+
+fn report(
+    receipt: &Receipt,
+    audience: &Audience,
+    signer: &dyn Signer,
+    history: &History,
+    private: bool,
+    session: &Session,
+) -> Result {
     let signer = signer.verifying_key().key_id();
     session.ui.note(&format!(
         "sealed {}: {} of {} in {}, {} stored",
@@ -187,6 +233,8 @@ fn report(receipt: &Receipt, audience: &Audience, signer: &dyn Signer, session: 
         "sealed_bytes": receipt.sealed,
         "signer": signer.to_hex(),
         "recipients": recipients(audience),
+        "bases": history.bases.iter().map(base_json).collect::<serde_json::Value>(),
+        "private_provenance": private,
     });
     session.ui.result(&receipt.digest.to_string(), &object)
 }
@@ -249,16 +297,17 @@ impl Read for Patient {
     }
 }
 
-fn read_provenance(path: &Path) -> Result<Provenance> {
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Failure::local(path, &vault_core::Error::NotFound { what: name.clone() }),
-        _ => Failure::io(&name, &error),
-    })?;
-    let mut bytes = Vec::new();
-    file.take(MAX_ENVELOPE + 1).read_to_end(&mut bytes).map_err(|e| Failure::io(&name, &e))?;
-    if bytes.len() as u64 > MAX_ENVELOPE {
-        return Err(Failure::usage(format!("{name} is longer than {MAX_ENVELOPE} bytes")));
-    }
-    Provenance::parse(&bytes).map_err(|e| Failure::local(path, &e))
+fn base_json((reference, artifact): &(Reference, Artifact)) -> serde_json::Value {
+    json!({
+        "reference": reference.to_string(),
+        "digest": artifact.digest.to_string(),
+        "signers": ids(artifact.manifest.signers()),
+    })
+}
+
+fn read_provenance(path: &Path) -> Result<Draft> {
+    let bytes = read_local(path)?;
+    let is_toml = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
+    let draft = if is_toml { Draft::parse_toml(&bytes) } else { Draft::parse_json(&bytes) };
+    draft.map_err(|e| Failure::local(path, &e))
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use vault_core::{
     names::Reference,
+    provenance::PredicateType,
     trust::Policy,
     vault::{Artifact, Vault},
     verify::Checked,
@@ -10,7 +11,7 @@ use vault_core::{
 
 use super::describe::{Beside, NOBODY, ids, while_reading};
 use crate::{
-    belief::{Belief, BeliefArgs, View},
+    belief::{BeliefArgs, View},
     failure::{Failure, Result},
     secrets::Signers,
     session::Session,
@@ -25,14 +26,18 @@ use crate::{
 /// With --all, every version of the vault is checked and the worst failure decides the exit code; a version record
 /// that no accepted signer signed is a failure, too. A store can hide versions without anybody noticing.
 ///
-/// JSON: {"verified", "digest", "name", "signers", "bytes", "parts", "attestations": [{"path", "type", "signers"}],
-/// "recipients": {"generation", "signers", "stanzas"}, "warnings"}; with --all: {"verified", "failed",
+/// Every attestation is listed: its type, who signed it, or why it does not count. One that does not count is no failure,
+/// since anybody who can write to a store can put one there; --require-attestation demands one that does.
+///
+/// JSON: {"verified", "digest", "name", "signers", "bytes", "parts", "attestations": [{"path", "sha256", "type", "signers",
+/// "counts", "reason"}], "recipients": {"generation", "signers", "stanzas"}, "warnings"}; with --all: {"verified", "failed",
 /// "versions": [each with "name" and "verified", and "error" if it failed], "ignored": [{"path", "reason"}],
 /// "more": {"failed", "ignored"}}, which were not listed
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault verify llama-ft:1.4.0 --signer release.pub
   mvault verify llama-ft@production --trust root.json --explain
+  mvault verify llama-ft:1.4.0 --signer release.pub --signer eval.pub --require-attestation https://example.com/eval/v1
   mvault verify --all --signer release.pub --signer backup.pub")]
 pub struct Args {
     /// MODEL:VERSION, MODEL@CHANNEL or b3:DIGEST
@@ -43,15 +48,28 @@ pub struct Args {
     all: bool,
     #[command(flatten)]
     belief: BeliefArgs,
+    /// Fail without an attestation of this type by an accepted signer; repeat for several
+    #[arg(long, value_name = "TYPE")]
+    require_attestation: Vec<PredicateType>,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let belief = args.belief.load(session)?.demand()?;
     let vault = session.vault()?;
-    match &args.reference {
-        Some(reference) => one(&vault, &belief, reference, session),
-        None => all(&vault, &belief.view(&vault, session)?, session),
+    if let Some(reference) = &args.reference {
+        let (artifact, view) = belief.resolve(&vault, reference, session)?;
+        let demand = Demand { policy: &view.policy, attestations: &args.require_attestation };
+        return one(&vault, artifact, &demand, &view.signers, session);
     }
+    let view = belief.view(&vault, session)?;
+    let demand = Demand { policy: &view.policy, attestations: &args.require_attestation };
+    all(&vault, &view, &demand, session)
+}
+
+/// What is demanded.
+struct Demand<'a> {
+    policy: &'a Policy,
+    attestations: &'a [PredicateType],
 }
 
 /// What one artifact was found to be.
@@ -61,7 +79,10 @@ struct Proof {
     beside: Beside,
 }
 
-fn prove(vault: &Vault, artifact: Artifact, policy: &Policy, session: &Session) -> Result<Proof> {
+fn prove(vault: &Vault, artifact: Artifact, demand: &Demand<'_>, session: &Session) -> Result<Proof> {
+    let policy = demand.policy;
+    // What takes no time goes first.
+    demand.attestations.iter().try_for_each(|wanted| vault.require_attestation(&artifact, policy, wanted))?;
     let bar = session.start("verifying", Some(artifact.manifest.sealed_len()))?;
     let checked = vault.verify(&artifact, session.threads(), &bar).map_err(while_reading(&artifact.manifest))?;
     drop(bar);
@@ -107,20 +128,19 @@ impl Proof {
     }
 }
 
-fn one(vault: &Vault, belief: &Belief, reference: &Reference, session: &Session) -> Result {
-    let (artifact, view) = belief.resolve(vault, reference, session)?;
-    let proof = prove(vault, artifact, &view.policy, session)?;
-    session.ui.result(&proof.text(&view.signers), &proof.object())?;
+fn one(vault: &Vault, artifact: Artifact, demand: &Demand<'_>, signers: &Signers, session: &Session) -> Result {
+    let proof = prove(vault, artifact, demand, session)?;
+    session.ui.result(&proof.text(signers), &proof.object())?;
     proof.warn(session);
     Ok(())
 }
 
-fn all(vault: &Vault, view: &View, session: &Session) -> Result {
-    let listing = vault.list(&view.policy)?;
+fn all(vault: &Vault, view: &View, demand: &Demand<'_>, session: &Session) -> Result {
+    let listing = vault.list(demand.policy)?;
     let prove = |reference: &Reference| {
-        let artifact = vault.resolve(reference, &view.policy)?;
+        let artifact = vault.resolve(reference, demand.policy)?;
         view.refuse_revoked(&artifact, reference)?;
-        prove(vault, artifact, &view.policy, session)
+        prove(vault, artifact, demand, session)
     };
     let mut tally = Tally::default();
     for entry in listing.versions {

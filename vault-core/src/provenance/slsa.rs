@@ -1,33 +1,28 @@
 //! SLSA provenance v1 (<https://slsa.dev/spec/v1.0/provenance>): how an artifact came to be.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Predicate;
+use super::{Dependency, Object, Predicate};
 use crate::{
-    canonical::{self, Time},
+    canonical::{Time, decode_base64},
     error::{Error, Result},
     names::VersionName,
 };
 
 const DOCUMENT: &str = "provenance";
-/// The longest predicate that is sealed, in bytes: signed and in base64 it still fits an envelope.
-const MAX_PREDICATE: usize = 1 << 20;
-/// How deep a predicate may nest, so that parsers with a limit still read the statement around it.
-const MAX_DEPTH: usize = 64;
+/// The most `resolvedDependencies`: more are not read.
+const MAX_DEPENDENCIES: usize = 10_000;
 
 /// The `buildType` of an artifact whose sealer said nothing else about it.
 const SEAL_BUILD_TYPE: &str = "https://mvault/seal/v1";
+/// The `builder.id` where nobody named one.
+pub(super) const OWN_BUILDER: &str = "https://mvault/mvault";
 
 /// A SLSA provenance v1 predicate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Provenance(Map<String, Value>);
+pub struct Provenance(Object);
 
 impl Predicate for Provenance {
     const TYPE: &'static str = "https://slsa.dev/provenance/v1";
@@ -44,140 +39,146 @@ impl Provenance {
             },
             "runDetails": {
                 "builder": {
-                    "id": "https://mvault/mvault",
+                    "id": OWN_BUILDER,
                     "version": { "mvault": env!("CARGO_PKG_VERSION") },
                 },
                 "metadata": { "finishedOn": Time::now().as_str() },
             },
         });
         match value {
-            Value::Object(map) => Self(map),
-            _ => Self(Map::new()),
+            Value::Object(map) => Self(Object::made_up(map)),
+            _ => Self(Object::default()),
         }
     }
 
     /// Reads a predicate that somebody wrote, and checks what SLSA v1 requires: `buildDefinition` with a `buildType`
-    /// URI and `externalParameters`, `runDetails` with a `builder.id` URI. At most 1 MiB, 64 levels deep, no key twice.
+    /// URI and `externalParameters`, `runDetails` with a `builder.id` URI, and every other member of its own type, if it
+    /// is there. At most 1 MiB, 64 levels deep, no key twice.
     ///
     /// # Errors
     /// [`Error::Corrupt`] with the rule it breaks.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() > MAX_PREDICATE {
-            return Err(Error::limit(DOCUMENT, "length", MAX_PREDICATE as u64));
-        }
-        let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|e| Error::format(DOCUMENT, e.to_string()));
-        let provenance: Self = read(bytes)?;
+        let provenance = Self(Object::parse(DOCUMENT, bytes)?);
         provenance.check()?;
-        // What is signed is the canonical form; it must say what was written.
-        let again: Self = read(&canonical::to_vec(DOCUMENT, &provenance)?)?;
-        if again != provenance {
-            return Err(Error::format(DOCUMENT, "has a number that JSON (RFC 8785) cannot hold exactly"));
-        }
         Ok(provenance)
     }
 
-    fn check(&self) -> Result<()> {
-        let rule = |rule: &str| Err(Error::format(DOCUMENT, rule));
-        let definition = self.0.get("buildDefinition");
-        let uri = |value: Option<&Value>| value.and_then(Value::as_str).is_some_and(|text| text.contains(':'));
-        if !uri(definition.and_then(|d| d.get("buildType"))) {
-            return rule("has no `buildDefinition.buildType` URI");
+    /// The same of members made up here.
+    pub(super) fn of(members: &Value) -> Result<Self> {
+        Self::parse(&serde_json::to_vec(members).map_err(|e| Error::format(DOCUMENT, e.to_string()))?)
+    }
+
+    /// The same with these dependencies behind those it has.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if that makes it longer than 1 MiB or more than 10 000 dependencies.
+    pub fn with(mut self, dependencies: &[Dependency]) -> Result<Self> {
+        if dependencies.is_empty() {
+            return Ok(self);
         }
-        if !definition.and_then(|d| d.get("externalParameters")).is_some_and(Value::is_object) {
-            return rule("has no `buildDefinition.externalParameters` object");
+        let new = dependencies.iter().map(Dependency::to_value);
+        let definition = self.0.members_mut().get_mut("buildDefinition").and_then(Value::as_object_mut);
+        let list = definition.map(|d| d.entry("resolvedDependencies").or_insert_with(|| json!([])));
+        match list.and_then(Value::as_array_mut) {
+            Some(list) => list.extend(new),
+            None => return Err(Error::Misuse("provenance has no place for `resolvedDependencies`".into())),
         }
-        if !uri(self.0.get("runDetails").and_then(|d| d.get("builder")).and_then(|b| b.get("id"))) {
-            return rule("has no `runDetails.builder.id` URI");
+        Self::of(&json!(self.0)).map_err(|e| Error::Misuse(format!("with its dependencies: {e}")))
+    }
+
+    /// What went into it. What is no descriptor names nothing.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if there are more than 10 000.
+    pub fn dependencies(&self) -> Result<Vec<Dependency>> {
+        let definition = self.0.members().get("buildDefinition");
+        let list = definition.and_then(|d| d.get("resolvedDependencies")).and_then(Value::as_array);
+        let list = list.map_or(&[][..], Vec::as_slice);
+        if list.len() > MAX_DEPENDENCIES {
+            return Err(Error::limit(DOCUMENT, "number of dependencies", MAX_DEPENDENCIES as u64));
         }
-        let materials = definition.and_then(|d| d.get("resolvedDependencies"));
-        if !materials.is_none_or(|m| m.as_array().is_some_and(|list| list.iter().all(Value::is_object))) {
-            return rule("has `resolvedDependencies` that are no array of objects");
-        }
-        Ok(())
+        Ok(list.iter().map(Dependency::read).collect())
     }
 
     /// The predicate's members.
     pub fn members(&self) -> &Map<String, Value> {
-        &self.0
+        self.0.members()
     }
-}
 
-impl<'de> Deserialize<'de> for Provenance {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_map(Unique(MAX_DEPTH))? {
-            Value::Object(map) => Ok(Self(map)),
-            _ => Err(de::Error::custom("expected an object")),
+    /// The canonical text.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it has none.
+    pub fn to_text(&self) -> Result<String> {
+        self.0.to_text(DOCUMENT)
+    }
+
+    fn check(&self) -> Result<()> {
+        let nothing = Value::Null;
+        let definition = self.members().get("buildDefinition").unwrap_or(&nothing);
+        let details = self.members().get("runDetails").unwrap_or(&nothing);
+        let (builder, metadata) = (&details["builder"], &details["metadata"]);
+        require(is_uri(&definition["buildType"]), "has no `buildDefinition.buildType` URI")?;
+        require(definition["externalParameters"].is_object(), "has no `buildDefinition.externalParameters` object")?;
+        require(is_uri(&builder["id"]), "has no `runDetails.builder.id` URI")?;
+        optional(&definition["internalParameters"], Value::is_object, "has `internalParameters` that are no object")?;
+        optional(&builder["version"], is_map_of_text, "has a `builder.version` that is no object of strings")?;
+        optional(metadata, Value::is_object, "has `metadata` that is no object")?;
+        optional(&metadata["invocationId"], Value::is_string, "has an `invocationId` that is no string")?;
+        for time in ["startedOn", "finishedOn"] {
+            optional(&metadata[time], is_time, "has a `startedOn` or `finishedOn` that is no RFC 3339 time")?;
         }
-    }
-}
-
-/// Reads JSON in which no object has a key twice and nothing nests deeper than this.
-#[derive(Clone, Copy)]
-struct Unique(usize);
-
-impl Unique {
-    fn deeper<E: de::Error>(self) -> Result<Self, E> {
-        self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom("is nested too deeply"))
-    }
-}
-
-impl<'de> de::DeserializeSeed<'de> for Unique {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Unique {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let (inner, mut list) = (self.deeper()?, Vec::new());
-        while let Some(item) = items.next_element_seed(inner)? {
-            list.push(item);
+        optional(
+            &definition["resolvedDependencies"],
+            are_descriptors,
+            "has `resolvedDependencies` that are no array of resource descriptors",
+        )?;
+        for list in [&builder["builderDependencies"], &details["byproducts"]] {
+            optional(
+                list,
+                are_descriptors,
+                "has `builderDependencies` or `byproducts` that are no resource descriptors",
+            )?;
         }
-        Ok(list.into())
+        self.dependencies().map(drop)
     }
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let (inner, mut map) = (self.deeper()?, Map::new());
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(inner)?;
-            if map.insert(key, value).is_some() {
-                return Err(de::Error::custom("has a key twice"));
-            }
-        }
-        Ok(map.into())
-    }
+fn require(holds: bool, rule: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::format(DOCUMENT, rule)) }
+}
+
+/// What may be missing, but not be something else.
+fn optional(value: &Value, holds: fn(&Value) -> bool, rule: &str) -> Result<()> {
+    require(value.is_null() || holds(value), rule)
+}
+
+fn is_uri(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains(':'))
+}
+
+fn is_time(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok())
+}
+
+fn is_map_of_text(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.values().all(Value::is_string))
+}
+
+fn are_descriptors(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(is_descriptor))
+}
+
+/// An in-toto `ResourceDescriptor`: at least one of `uri`, `digest`, `content`, or, as its implementations have it, `name`.
+fn is_descriptor(value: &Value) -> bool {
+    let texts = ["name", "uri", "downloadLocation", "mediaType"];
+    let is_base64 = |content: &Value| content.as_str().is_some_and(|text| decode_base64(text).is_some());
+    value.is_object()
+        && ["name", "uri", "digest", "content"].iter().any(|key| !value[key].is_null())
+        && texts.iter().all(|key| value[key].is_null() || value[key].is_string())
+        && (value["digest"].is_null() || is_map_of_text(&value["digest"]))
+        && (value["content"].is_null() || is_base64(&value["content"]))
+        && (value["annotations"].is_null() || value["annotations"].is_object())
 }
 
 #[cfg(test)]
@@ -202,7 +203,7 @@ mod tests {
         assert!(with("[1, 0.5, -3, 1e300, null, true, \"ä\"]").is_ok());
         assert!(with("9007199254740993").expect_err("inexact").contains("cannot hold exactly"));
         assert!(with(&format!("{}{}", "[".repeat(80), "]".repeat(80))).expect_err("deep").contains("too deeply"));
-        assert!(with(&format!("{:?}", "x".repeat(MAX_PREDICATE))).expect_err("long").contains("limit"));
+        assert!(with(&format!("{:?}", "x".repeat(1 << 20))).expect_err("long").contains("limit"));
     }
 
     #[test]
@@ -222,5 +223,46 @@ mod tests {
             let error = Provenance::parse(bad.as_bytes()).expect_err(bad).to_string();
             assert!(error.contains(rule), "{bad}: {error}");
         }
+    }
+    /// Provenance with these members of `buildDefinition` and `runDetails` besides.
+    fn with(definition: &str, details: &str) -> Result<Provenance> {
+        let text = format!(
+            r#"{{"buildDefinition":{{"buildType":"a:b","externalParameters":{{}}{definition}}},"runDetails":{{"builder":{{"id":"a:b"}}{details}}}}}"#
+        );
+        Provenance::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn members_that_may_be_missing_may_not_be_something_else() {
+        let dependencies = |list: &str| with(&format!(r#","resolvedDependencies":{list}"#), "");
+        for good in [
+            "[]",
+            r#"[{"uri":"a:b"},{"digest":{"sha256":"00"}},{"name":"x","annotations":{"y":1}},{"content":"AAEC"}]"#,
+        ] {
+            assert!(dependencies(good).is_ok(), "{good}");
+        }
+        for bad in ["{}", "[1]", "[{}]", r#"[{"uri":1}]"#, r#"[{"digest":{"sha256":1}}]"#, r#"[{"content":"?"}]"#] {
+            assert!(dependencies(bad).is_err(), "{bad}");
+        }
+        let metadata = |members: &str| with("", &format!(r#","metadata":{members}"#));
+        assert!(metadata(r#"{"invocationId":"1","startedOn":"2026-11-21T20:00:00.5+01:00"}"#).is_ok());
+        for bad in ["1", r#"{"invocationId":1}"#, r#"{"startedOn":"now"}"#, r#"{"finishedOn":1}"#] {
+            assert!(metadata(bad).is_err(), "{bad}");
+        }
+        assert!(with(r#","internalParameters":1"#, "").is_err());
+        assert!(with("", r#","byproducts":[{}]"#).is_err());
+        let many = vec![r#"{"uri":"a:b"}"#; MAX_DEPENDENCIES + 1].join(",");
+        assert!(dependencies(&format!("[{many}]")).is_err());
+    }
+
+    #[test]
+    fn dependencies_are_added_behind_those_there_are() {
+        let data = Dependency { uri: Some("https://example.com/d".into()), ..Dependency::default() };
+        let more = with(r#","resolvedDependencies":[{"name":"x"}]"#, "").expect("valid");
+        let more = more.with(std::slice::from_ref(&data)).expect("room");
+        let found = more.dependencies().expect("few");
+        assert_eq!((found.len(), &found[1]), (2, &data));
+        let own = Provenance::of_seal(&"m:1".parse().expect("a name"));
+        assert_eq!(own.with(std::slice::from_ref(&data)).expect("room").dependencies().expect("few"), [data]);
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     keys::{KeyId, VerifyingKey},
     names::{ChannelName, ModelName, Pattern},
+    provenance::PredicateType,
 };
 
 /// The DSSE payload type of a trust root.
@@ -22,7 +23,6 @@ const FORMAT: &str = "mvault-trust/v1";
 const MAX_KEYS: usize = 1024;
 const MAX_GRANTS: usize = 256;
 const MAX_HOLDER: usize = 128;
-const MAX_URI: usize = 512;
 /// Ten years, in seconds: no promotion and no statement lives longer.
 const MAX_LIFETIME: u64 = 3660 * 24 * 3600;
 
@@ -408,8 +408,7 @@ impl Release {
             return Err(Error::limit(DOCUMENT, "number of required attestations", MAX_GRANTS as u64));
         }
         for required in &self.attestations {
-            let uri = &required.predicate_type;
-            if uri.len() > MAX_URI || !uri.contains(':') || !uri.bytes().all(|b| b.is_ascii_graphic()) {
+            if required.predicate_type.parse::<PredicateType>().is_err() {
                 return rule("requires an attestation whose type is no URI");
             }
             if !matches!(required.role, Role::Sealer | Role::Release | Role::Scanner) {
@@ -434,8 +433,8 @@ impl TrustRoot {
         let active = keys.iter().filter_map(|id| self.keys.get(id)).filter(|key| key.status == Status::Active);
         let holders = active.map(|key| &key.holder).collect::<BTreeSet<_>>().len() as u64;
         if threshold == 0 || threshold > holders {
-            let rule = format!("has a {role} threshold of {threshold} for {holders} holders of active keys");
-            return Err(Error::format(DOCUMENT, rule));
+            let fault = format!("has a {role} threshold of {threshold} for {holders} holders of active keys");
+            return Err(Error::format(DOCUMENT, fault));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     names::{ChannelName, Reference},
     provenance::{Chained, Newest, Promotion},
-    trust::{Approved, Rooted},
+    trust::{Approved, Required, Right, Rooted},
 };
 
 /// The most records above the one that counts, and beside the chain, that are judged.
@@ -247,11 +247,13 @@ impl Gate<'_> {
 
     /// Demands the attestations that the trust root demands of the channel.
     fn check_attestations(&mut self, channel: &ChannelName, artifact: &Artifact) -> Result<()> {
-        let rule = self.rooted.release(channel)?;
-        match rule.attestations().first() {
-            None => Ok(()),
-            Some(_) => Err(Error::Untrusted { what: artifact.digest.to_string(), why: "lacks a demanded attestation" }),
+        let demanded = self.rooted.release(channel)?.attestations().to_vec();
+        for Required { predicate_type, role } in demanded {
+            let right = Right::attest_as(role, Some(&channel.model));
+            self.vault.require_attestation_by(artifact, &self.policy(), right, &predicate_type.parse()?)?;
+            self.step(format!("attestation: {predicate_type}, by the role {}", role.as_str()));
         }
+        Ok(())
     }
 
     /// The history of a channel, the oldest first. Every record is judged, by the trust root of today.

@@ -254,8 +254,7 @@ fn is_statement_path(path: &str) -> bool {
         ["artifacts", artifact, "recipients" | "attestations", _] => hex(artifact),
         ["proposals", proposal, _] => hex(proposal),
         ["trust", version, _] => version.parse::<u64>().is_ok(),
-        ["revocations", _] => true,
-        ["freshness", .., "channels", _, _] => true,
+        ["revocations", _] | ["freshness", .., "channels", _, _] => true,
         _ => is_record_path(path),
     };
     placed && path.ends_with(".dsse.json")

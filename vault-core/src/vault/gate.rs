@@ -41,9 +41,9 @@ impl Vault {
     /// # Errors
     /// [`Error::Stale`] if the root reached has expired, or the store shows less than `memory` knows;
     /// [`Error::Untrusted`] if two valid roots have one number; [`Error::Corrupt`], [`Error::Storage`].
-    pub fn gate(&self, pinned: Reached, mut memory: Memory, clock: Clock) -> Result<Gate<'_>> {
+    pub fn gate(&self, pinned: &Reached, mut memory: Memory, clock: Clock) -> Result<Gate<'_>> {
         let mut notes = Vec::new();
-        let start = self.start(pinned.clone(), &memory)?;
+        let start = self.start(pinned, &memory)?;
         let reached = self.walk(start, &mut notes)?;
         let mut steps = vec![format!(
             "trust root: version {} of {}, reached from version {}, expires {}",
@@ -74,11 +74,11 @@ impl Vault {
     }
 
     /// The pinned root, or the one that was reached before if that is newer.
-    fn start(&self, pinned: Reached, memory: &Memory) -> Result<Reached> {
-        let Some((version, digest, envelope)) = memory.root() else { return Ok(pinned) };
+    fn start(&self, pinned: &Reached, memory: &Memory) -> Result<Reached> {
+        let Some((version, digest, envelope)) = memory.root() else { return Ok(pinned.clone()) };
         let what = format!("trust root version {version}");
         if version < pinned.root().version() {
-            return Ok(pinned);
+            return Ok(pinned.clone());
         }
         let remembered = Reached::pin(&envelope)?;
         if (remembered.digest(), remembered.origin()) != (digest, pinned.origin()) {
@@ -88,7 +88,7 @@ impl Vault {
             if digest != pinned.digest() {
                 return Err(Error::Untrusted { what, why: "is another one than the one seen before: a fork" });
             }
-            return Ok(pinned);
+            return Ok(pinned.clone());
         }
         let shown = |path: String| {
             let bytes = self.store.read(&path, MAX_ENVELOPE).ok().flatten();

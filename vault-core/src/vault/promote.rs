@@ -207,7 +207,8 @@ impl Gate<'_> {
     ) -> Result<Link> {
         let taken = self.vault.numbers(folder)?;
         let first = head.map_or(1, |head| head.generation + 1);
-        let generation = (first..).find(|n| taken.binary_search(n).is_err()).unwrap_or(u64::MAX);
+        let last = first.saturating_add(taken.len() as u64);
+        let generation = (first..=last).find(|n| taken.binary_search(n).is_err()).unwrap_or(last);
         Ok(Link {
             generation,
             previous: head.map(|head| head.digest),
@@ -407,11 +408,11 @@ impl Gate<'_> {
     /// remembers, and as far as the proposals of the vault show.
     fn sign_once(&mut self, chain: &str, generation: u64, id: blake3::Hash, signer: &dyn Signer) -> Result<()> {
         let key = signer.verifying_key().key_id();
-        let signed = || Error::Conflict {
+        let taken = || Error::Conflict {
             what: format!("a signature by key {key} of another record for generation {generation} of {chain}"),
         };
         if self.memory.approved(&key, chain, generation).is_some_and(|other| other != id) {
-            return Err(signed());
+            return Err(taken());
         }
         for other in self.vault.proposal_ids()?.into_iter().filter(|other| *other != id) {
             let judged = self.vault.proposal(other, &self.rooted).and_then(|envelope| {
@@ -422,7 +423,7 @@ impl Gate<'_> {
                 Ok((record, envelope)) => {
                     let same = record.folder() == chain && record.generation() == generation;
                     if same && envelope.is_signed_by(&signer.verifying_key()) {
-                        return Err(signed());
+                        return Err(taken());
                     }
                 }
                 Err(error @ Error::Storage { .. }) => return Err(error),

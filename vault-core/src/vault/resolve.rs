@@ -1,21 +1,15 @@
 //! From a reference to a verified manifest.
 
-use sha2::{Digest as _, Sha256};
-
-use super::{Vault, attestations_folder, manifest_path, stem, version_path};
+use super::{Vault, manifest_path, version_path};
 use crate::{
     error::{Error, Result},
-    keys::KeyId,
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
-    provenance::{Envelope, MAX_ENVELOPE, Provenance, Subject},
+    provenance::{MAX_ENVELOPE, Provenance, Subject},
     trust::{Policy, Right, Verified},
     verify::{self, Checked},
     workers::{Progress, Threads},
 };
-
-/// The most attestations that are looked at to find one that counts: a store could offer any number.
-const MAX_ATTESTATIONS: usize = 1000;
 
 /// An artifact whose manifest is verified.
 #[derive(Debug, Clone)]
@@ -30,17 +24,6 @@ pub struct Artifact {
     pub manifest: Verified<Manifest>,
     /// How statements name it.
     pub subject: Subject,
-}
-
-/// An attestation found beside an artifact.
-#[derive(Debug, Clone)]
-pub struct Attestation {
-    /// The path of its envelope.
-    pub path: String,
-    /// The type of its predicate, as it claims.
-    pub predicate_type: String,
-    /// The accepted keys that signed it; none if nobody accepted did.
-    pub signers: Vec<KeyId>,
 }
 
 impl Artifact {
@@ -89,7 +72,12 @@ impl Vault {
         let what = format!("provenance of {digest}");
         let mut refusal = Error::Untrusted { what: what.clone(), why: "is missing" };
         for path in self.attestation_paths(digest)? {
-            let Some(envelope) = self.read_attestation(&path)? else { continue };
+            let envelope = match self.read_attestation(&path) {
+                Ok(envelope) => envelope,
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                // Damaged, and named by nobody: as if it were not there.
+                Err(_) => continue,
+            };
             let statement = policy.statement::<Provenance>(&envelope, Right::seal(None), &what);
             match statement.and_then(|statement| statement.manifest(&bytes)) {
                 Ok(manifest) => return Ok(Artifact { name: None, channel: None, digest, manifest, subject }),
@@ -102,52 +90,6 @@ impl Vault {
         Err(refusal)
     }
 
-    /// The envelope under this path, if it is what its name says.
-    fn read_attestation(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        match self.store.read(path, MAX_ENVELOPE) {
-            Ok(envelope) => Ok(envelope.filter(|envelope| is_named_by_hash(path, envelope))),
-            Err(Error::Corrupt { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn attestation_paths(&self, digest: ArtifactDigest) -> Result<Vec<String>> {
-        let folder = attestations_folder(digest);
-        let mut paths = Vec::new();
-        self.store.list(&folder, &mut |entry| {
-            let named = stem(&entry.path, &folder).is_some_and(|stem| ArtifactDigest::from_hex(stem).is_ok());
-            if named && paths.len() < MAX_ATTESTATIONS {
-                paths.push(entry.path);
-            }
-            Ok(())
-        })?;
-        paths.sort();
-        Ok(paths)
-    }
-
-    /// The attestations beside an artifact, and who signed them. One whose name is not its SHA-256 is
-    /// damaged, and signed by nobody.
-    ///
-    /// # Errors
-    /// [`Error::Storage`].
-    pub fn attestations(&self, artifact: &Artifact, policy: &Policy) -> Result<Vec<Attestation>> {
-        let mut found = Vec::new();
-        for path in self.attestation_paths(artifact.digest)? {
-            let Some(envelope) = self.read_attestation(&path)? else {
-                found.push(Attestation { path, predicate_type: "damaged".into(), signers: Vec::new() });
-                continue;
-            };
-            let predicate_type = claimed_type(&envelope);
-            let signers = policy
-                .statement::<Provenance>(&envelope, Right::attest(artifact.model()), "attestation")
-                .ok()
-                .filter(|statement| statement.subject == artifact.subject)
-                .map(|statement| statement.signers().to_vec());
-            found.push(Attestation { path, predicate_type, signers: signers.unwrap_or_default() });
-        }
-        Ok(found)
-    }
-
     /// Verifies every stored byte of an artifact against its manifest. Needs no key.
     ///
     /// # Errors
@@ -155,19 +97,4 @@ impl Vault {
     pub fn verify(&self, artifact: &Artifact, threads: Threads, progress: &dyn Progress) -> Result<Checked> {
         verify::contents(&artifact.manifest, &self.store, threads, progress)
     }
-}
-
-/// Whether the file name of an attestation is the SHA-256 of its bytes.
-fn is_named_by_hash(path: &str, envelope: &[u8]) -> bool {
-    path.strip_suffix(".dsse.json").is_some_and(|stem| stem.ends_with(&hex::encode(Sha256::digest(envelope))))
-}
-
-/// The predicate type an envelope claims to hold, for lists; nothing relies on it.
-fn claimed_type(envelope: &[u8]) -> String {
-    let statement = Envelope::parse(envelope)
-        .ok()
-        .and_then(|envelope| serde_json::from_slice::<serde_json::Value>(envelope.payload()).ok());
-    let claimed = statement.as_ref().and_then(|statement| statement["predicateType"].as_str());
-    let is_uri = |text: &&str| text.len() <= 200 && text.contains(':') && text.bytes().all(|b| b.is_ascii_graphic());
-    claimed.filter(is_uri).unwrap_or("of no type").to_owned()
 }

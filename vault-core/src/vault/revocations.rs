@@ -6,7 +6,7 @@ use super::{Vault, chain::record_path};
 use crate::{
     error::{Error, Fault, Place, Result},
     names::{ArtifactDigest, VersionName},
-    provenance::{Chained, Newest},
+    provenance::{Chained, Newest, Revocation},
     trust::{Approved, Memory, Rooted},
 };
 
@@ -65,7 +65,7 @@ impl Revocations {
         }
     }
 
-    fn add(&mut self, generation: u64, approved: Approved<crate::provenance::Revocation>) -> Result<()> {
+    fn add(&mut self, generation: u64, approved: &Approved<Revocation>) -> Result<()> {
         let artifact = approved.record.subject.blake3;
         let predicate = &approved.record.predicate;
         let revoked = Revoked {
@@ -115,7 +115,7 @@ impl Vault {
                         return Err(Error::Corrupt { place: Place::Object(what), fault: Fault::Missing });
                     }
                     memory.saw_revoked(approved.record.subject.blake3);
-                    found.add(generation, approved)?;
+                    found.add(generation, &approved)?;
                 }
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 Err(error) if notes.len() < super::gate::MAX_NOTES => {
@@ -130,12 +130,7 @@ impl Vault {
         Ok(found)
     }
 
-    fn revocation(
-        &self,
-        rooted: &Rooted,
-        path: &str,
-        generation: u64,
-    ) -> Result<Approved<crate::provenance::Revocation>> {
+    fn revocation(&self, rooted: &Rooted, path: &str, generation: u64) -> Result<Approved<Revocation>> {
         let approved = rooted.revocation(&self.record(path)?)?;
         let untrusted = |why| Err(Error::Untrusted { what: path.to_owned(), why });
         if approved.record.predicate.generation() != generation {

@@ -1,11 +1,10 @@
 //! Sealing into a vault, in the order that makes a crash harmless: parts, trees, manifest, recipients, attestations, and
 //! the version record last.
 
-use sha2::{Digest as _, Sha256};
-
-use super::{Vault, attestations_folder, manifest_path, recipients_path, stem, version_path, versions_folder};
+use super::{Vault, manifest_path, recipients_path, stem, version_path, versions_folder};
 use crate::{
     error::{Error, Result},
+    index::Notes,
     keys::Signer,
     names::{ArtifactDigest, VersionName},
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
@@ -32,6 +31,8 @@ pub struct SealRequest<'a> {
     pub trust_root: Option<blake3::Hash>,
     /// How it came to be; what every seal knows by default.
     pub provenance: Option<Provenance>,
+    /// How it came to be, for the encrypted index: known only to those who can open it.
+    pub private_provenance: Option<Provenance>,
     /// How to seal.
     pub options: Options,
 }
@@ -60,11 +61,13 @@ impl Vault {
     /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
     /// created: then the version is there, but may not survive a power cut.
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
-        let SealRequest { name, inputs, audience, signer, trust_root, provenance, options } = request;
+        let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, options } =
+            request;
         audience.check()?;
         self.check_name_is_free(&name)?;
 
-        let sealed = seal::seal(inputs, &self.store, options, progress)?;
+        let notes = Notes { provenance: private_provenance.map(|private| private.to_text()).transpose()? };
+        let sealed = seal::seal(inputs, notes, &self.store, options, progress)?;
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
         let digest = subject.blake3;
@@ -76,7 +79,7 @@ impl Vault {
         let recipients = RecipientsRecord::new(1, None, trust_root, &stanzas)?;
         self.create_new(&recipients_path(digest, 1), &sign(subject, recipients, signer)?)?;
         let provenance = provenance.unwrap_or_else(|| Provenance::of_seal(&name));
-        self.attest(digest, &sign(subject, provenance, signer)?)?;
+        self.add_attestation(digest, &sign(subject, provenance, signer)?)?;
         self.store.sync()?;
 
         // Somebody may have published the name, or its twin, while this was being sealed.
@@ -111,15 +114,6 @@ impl Vault {
             Created::Exists => return Err(Error::Conflict { what: format!("version {name}") }),
         }
         self.store.sync()
-    }
-
-    /// Adds an attestation to an artifact, under the hash of its envelope.
-    pub(super) fn attest(&self, digest: ArtifactDigest, envelope: &[u8]) -> Result<()> {
-        let name = hex::encode(Sha256::digest(envelope));
-        // The same attestation twice is one.
-        let (Created::New | Created::Exists) =
-            self.store.create(&format!("{}/{name}.dsse.json", attestations_folder(digest)), envelope)?;
-        Ok(())
     }
 
     /// Creates an object that nobody else can have created: its content, or its name, is random.

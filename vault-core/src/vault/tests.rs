@@ -17,7 +17,9 @@ use crate::{
     wrap::{Audience, Keyring},
 };
 
+mod attesting;
 mod extraction;
+mod lineage;
 mod lying;
 mod sharing;
 mod tampering;

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use vault_core::{
     manifest::{SUITE, Stream},
     names::Reference,
+    open::Opened,
+    provenance::Provenance,
     recipients::Stanza,
     tree::INDEX_STREAM,
-    vault::Artifact,
+    vault::{Artifact, Which},
 };
 
 use super::{
@@ -20,7 +22,7 @@ use crate::{
     failure::Result,
     secrets::{PassphraseArgs, Passphrases, Signers},
     session::Session,
-    ui::{bytes, count, table},
+    ui::{bytes, count, pretty_json, table},
 };
 
 mod contents;
@@ -33,11 +35,21 @@ mod contents;
 ///
 /// JSON: {"name", "digest", "signature_checked", "signers", "artifact_id", "suite", "part_size", "sealed_bytes",
 /// "streams": [{"number", "sealed_bytes", "plaintext_bytes", "parts"}], "attestations", "recipients", "warnings"} and
-/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}]
+/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}] and
+/// "private_provenance".
+///
+/// With --lineage: {"lineage": [{"depth", "went_into", "label", "artifact", "role", "digests", "state", "signers", "reason"}]},
+/// the artifact first, everything after what it went into ("went_into" is a place in this list); "state" is "verified", "refused",
+/// "missing", "outside", "repeated" or "cycle". A refused ancestor ends with exit code 3 or 4, one that is missing or outside does
+/// not. Manifests and signatures are verified, the bytes of weights are not: that is what `mvault verify` is for.
+///
+/// With --attestation: {"attestations": [{"sha256", "type", "signers", "predicate"}]}; as text, the predicates alone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault inspect llama-ft:1.4.0
-  mvault inspect llama-ft:1.4.0 --signer release.pub --identity node.key")]
+  mvault inspect llama-ft:1.4.0 --signer release.pub --identity node.key
+  mvault inspect llama-ft:1.4.0 --lineage --signer release.pub --signer meta.pub
+  mvault inspect llama-ft:1.4.0 --attestation https://example.com/eval/v1 --signer eval.pub --signer release.pub")]
 pub struct Args {
     /// MODEL:VERSION, MODEL@CHANNEL or b3:DIGEST
     #[arg(value_name = "REF")]
@@ -47,15 +59,28 @@ pub struct Args {
     /// A private key that opens it, to show the files; repeat for several
     #[arg(long, value_name = "FILE.key")]
     identity: Vec<PathBuf>,
+    /// Show and verify the ancestry instead; needs --signer
+    #[arg(long, conflicts_with_all = ["identity", "attestation"])]
+    lineage: bool,
+    /// Show what an attestation says instead: the one with this SHA-256, or all of this type; needs --signer
+    #[arg(long, value_name = "SHA256|TYPE", conflicts_with = "identity")]
+    attestation: Option<Which>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let belief = args.belief.load(session)?;
+    let belief = if args.lineage || args.attestation.is_some() { belief.demand()? } else { belief };
     let vault = session.vault()?;
     let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
     let checked = !belief.is_anybody();
+    if args.lineage {
+        return super::lineage::show(&vault, &artifact, &policy, &signers, session);
+    }
+    if let Some(which) = &args.attestation {
+        return super::statements::show(&vault, &artifact, &policy, which, session);
+    }
     let beside = Beside::read(&vault, &artifact, &policy)?;
 
     let text = outside(&artifact, &beside, &signers, (args, checked)).join("\n");
@@ -64,6 +89,11 @@ pub fn run(args: &Args, session: &Session) -> Result {
     if !args.identity.is_empty() || passphrases.is_given() {
         let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
         let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
+        let (mut text, mut object) = (text, object);
+        if let Some(provenance) = private_provenance(&opened)? {
+            text = format!("{text}\nprivate provenance:\n{}", pretty_json(&provenance));
+            object["private_provenance"] = provenance;
+        }
         contents::print((&text, &object), &opened, &session.ui)?;
     } else {
         session.ui.result(&text, &object)?;
@@ -134,4 +164,10 @@ fn stanzas(beside: &Beside) -> Vec<String> {
         None => "    passphrase".to_owned(),
     };
     beside.access.iter().flat_map(|access| access.stanzas.iter().map(line)).collect()
+}
+
+/// What the index says about how it came to be. The sealer's signature covers it.
+fn private_provenance(opened: &Opened<'_>) -> Result<Option<Value>> {
+    let Some(text) = &opened.index().notes().provenance else { return Ok(None) };
+    Ok(Some(json!(Provenance::parse(text.as_bytes())?.members())))
 }

@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let mut keys = String::new();
+    let mut keys = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for path in &args.root {
         let PublicKey::Signing(key) = load_public(path)? else {
@@ -45,7 +45,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         };
         session.global.examples().check(path, key.key_id())?;
         let name = holder(path, &names);
-        keys.push_str(&format!("[keys.\"{name}\"]\nholder = \"{name}\"\npublic = \"\"\"\n{}\"\"\"\n\n", key.to_pem()));
+        keys.push(format!("[keys.\"{name}\"]\nholder = \"{name}\"\npublic = \"\"\"\n{}\"\"\"\n\n", key.to_pem()));
         names.push(name);
     }
     let most = names.len() as u64;
@@ -54,8 +54,10 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return Err(Failure::usage(format!("a threshold of {threshold} cannot be met by {most} holders")));
     }
     let list = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-    let text =
-        TEMPLATE.replace("@KEYS@", keys.trim_end()).replace("@NAMES@", &list).replace("@N@", &threshold.to_string());
+    let text = TEMPLATE
+        .replace("@KEYS@", keys.concat().trim_end())
+        .replace("@NAMES@", &list)
+        .replace("@N@", &threshold.to_string());
     file::write_public(&args.output, &text)?;
     let output = args.output.display().to_string();
     session.ui.result(

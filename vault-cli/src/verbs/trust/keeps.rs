@@ -33,8 +33,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return Err(Failure::usage(what));
     };
     let found = vault.signed_by(&key)?;
-    let lines =
-        found.iter().map(|signed| format!("  \"b3:{}\", # {}\n", signed.digest, signed.path)).collect::<String>();
+    let lines: Vec<_> = found.iter().map(|signed| format!("  \"b3:{}\", # {}\n", signed.digest, signed.path)).collect();
+    let lines = lines.concat();
     let object = json!({
         "key_id": key.key_id().to_hex(),
         "keeps": found.iter().map(|s| json!({ "digest": format!("b3:{}", s.digest), "path": s.path })).collect::<Value>(),

@@ -62,8 +62,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     envelope.add_signature(signer.as_ref())?;
     let candidate = self::candidate(&args.source, &envelope)?;
     write(&args.output, &envelope.to_vec()?, is_document && args.output == args.source)?;
-    let (signed, threshold) = candidate.progress();
-    let names = signed.iter().map(Holder::as_str).collect::<Vec<_>>();
+    let (holders, threshold) = candidate.progress();
+    let names = holders.iter().map(Holder::as_str).collect::<Vec<_>>();
     let missing = if (names.len() as u64) < threshold { ", more signatures are needed" } else { "" };
     let text = format!(
         "wrote {}: trust root version {}, signed by {} ({} of {threshold} root holders{missing})",

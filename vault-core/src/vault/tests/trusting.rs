@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     keys::VerifyingKey,
     names::{ChannelName, VersionName},
-    provenance::Envelope,
+    provenance::{Attested, Envelope},
     trust::{Clock, Memory, ROOT_PAYLOAD_TYPE, Reached, draft, to_toml},
     vault::{Gate, Proposal, Stated},
 };
@@ -84,7 +84,7 @@ fn source(keys: &BTreeMap<&'static str, SigningKey>, change: impl Fn(String) -> 
     for name in PEOPLE.into_iter().filter(|name| *name != "mallory") {
         let holder = name.trim_end_matches('2');
         let pem = keys[name].verifying_key().to_pem();
-        text.push_str(&format!("[keys.{name}]\nholder = \"{holder}\"\npublic = \"\"\"\n{pem}\"\"\"\n#{name}\n"));
+        text += format!("[keys.{name}]\nholder = \"{holder}\"\npublic = \"\"\"\n{pem}\"\"\"\n#{name}\n").as_str();
     }
     change(text + ROLES)
 }
@@ -128,12 +128,12 @@ impl World {
 
     fn gate_at(&self, at: &str) -> Result<Gate<'_>> {
         let memory = Memory::open(self.state.path(), self.pinned.origin())?;
-        self.fixture.vault.gate(self.pinned.clone(), memory, clock(at))
+        self.fixture.vault.gate(&self.pinned, memory, clock(at))
     }
 
     /// A client that remembers nothing.
     fn stranger(&self) -> Result<Gate<'_>> {
-        self.fixture.vault.gate(self.pinned.clone(), Memory::none(self.pinned.origin()), clock(NOON))
+        self.fixture.vault.gate(&self.pinned, Memory::none(self.pinned.origin()), clock(NOON))
     }
 
     fn promote(&self, version: &str, channel: &str, by: &str) -> Result<Proposal> {

@@ -143,7 +143,7 @@ fn of_many_who_publish_at_once_one_wins_each_generation() {
             let world = &world;
             scope.spawn(move || {
                 let memory = Memory::none(world.pinned.origin());
-                let mut gate = world.fixture.vault.gate(world.pinned.clone(), memory, clock(NOON))?;
+                let mut gate = world.fixture.vault.gate(&world.pinned, memory, clock(NOON))?;
                 let channel = "m@staging".parse().expect("a channel");
                 gate.propose_promotion(&channel, &version.parse()?, ("race", None), &world.keys[by])
             })
@@ -183,7 +183,7 @@ fn a_record_of_another_channel_model_or_vault_never_counts() {
     let other = signed_root(&text, None, NOON, &[&world.keys["alice"], &world.keys["bob"]]);
     let pinned = Reached::pin(&other).expect("a root");
     let memory = Memory::none(pinned.origin());
-    let gate = world.fixture.vault.gate(pinned, memory, clock(NOON)).expect("gate");
+    let gate = world.fixture.vault.gate(&pinned, memory, clock(NOON)).expect("gate");
     assert_eq!(kind(world.open_with(gate, "m@production")), Kind::NotFound, "of another vault");
 }
 
@@ -249,6 +249,36 @@ fn a_revoked_version_opens_nowhere_and_stays_so() {
 fn demanded_attestations_must_be_there_in_the_right_role() {
     let world = World::new();
     world.promote("m:1", "scanned", "alice").expect("in force");
+    assert_eq!(kind(world.open("m@scanned")), Kind::Authenticity);
+    let attest = |by: &str, predicate_type: &str| {
+        let mut gate = world.gate().expect("gate");
+        let artifact = gate.resolve(&reference("m:1")).expect("there");
+        let scan =
+            Attested::parse(&predicate_type.parse().expect("a type"), br#"{"clean":true}"#).expect("a predicate");
+        world.fixture.vault.attest(&artifact, scan, &world.keys[by]).expect("added");
+    };
+    for (by, predicate_type) in [
+        ("mallory", "https://example.com/scan/v1"),
+        ("trainer", "https://example.com/scan/v1"),
+        ("alice", "https://example.com/scan/v1"),
+        ("scanner", "https://example.com/scan/v2"),
+    ] {
+        attest(by, predicate_type);
+        assert_eq!(kind(world.open("m@scanned")), Kind::Authenticity, "{predicate_type} by {by}");
+    }
+    attest("scanner", "https://example.com/scan/v1");
+    assert_eq!(world.open("m@scanned").expect("opens"), b"m:1");
+    // A scan of one artifact says nothing about another.
+    world.promote("m:2", "scanned", "alice").expect("in force");
+    let (from, to) = (reference("m:1"), reference("m:2"));
+    let folder = |reference| {
+        let digest = world.gate().expect("gate").resolve(reference).expect("there").digest;
+        world.path(&attestations_folder(digest))
+    };
+    for entry in fs::read_dir(folder(&from)).expect("folder") {
+        let path = entry.expect("entry").path();
+        fs::copy(&path, folder(&to).join(path.file_name().expect("a name"))).expect("moved in");
+    }
     assert_eq!(kind(world.open("m@scanned")), Kind::Authenticity);
 }
 

@@ -8,7 +8,7 @@ fn a_crash_at_any_write_leaves_history_valid_and_the_work_resumable() {
     let channel: ChannelName = "m@production".parse().expect("a channel");
     let name: VersionName = "m:2".parse().expect("a name");
     let run = |vault: &Vault, state: &std::path::Path| -> Result<()> {
-        let gate = || vault.gate(world.pinned.clone(), Memory::open(state, world.pinned.origin())?, clock(NOON));
+        let gate = || vault.gate(&world.pinned, Memory::open(state, world.pinned.origin())?, clock(NOON));
         let proposal = gate()?.propose_promotion(&channel, &name, ("because", None), &world.keys["trainer"])?;
         gate()?.approve(proposal.id, &world.keys["alice"])?;
         gate()?.approve(proposal.id, &world.keys["bob"])?;
@@ -34,7 +34,7 @@ fn a_crash_at_any_write_leaves_history_valid_and_the_work_resumable() {
             let at = format!("write {number} {when:?}");
             let vault = Vault::open(store(dir.path())).expect("still a vault");
             let memory = || Memory::open(state.path(), world.pinned.origin()).expect("memory");
-            let gate = || vault.gate(world.pinned.clone(), memory(), clock(NOON)).expect("gate");
+            let gate = || vault.gate(&world.pinned, memory(), clock(NOON)).expect("gate");
             let before = gate().resolve(&reference("m@production")).expect(&at).name.expect("a name");
             assert!(before.version.as_str() == "1" || before.version.as_str() == "2", "{at}");
             let history = gate().channel_log(&channel).expect(&at);

@@ -132,9 +132,9 @@ fn another_pinned_root_of_the_number_that_was_seen_is_a_fork() {
     let envelope = signed_root(&other, Some(&world.pinned), NOON, &[&world.keys["alice"], &world.keys["bob"]]);
     let pinned = Reached::pin(&envelope).expect("a root");
     let memory = Memory::open(world.state.path(), pinned.origin()).expect("opened");
-    assert_eq!(kind(world.fixture.vault.gate(pinned, memory, clock(NOON)).map(drop)), Kind::Authenticity);
+    assert_eq!(kind(world.fixture.vault.gate(&pinned, memory, clock(NOON)).map(drop)), Kind::Authenticity);
     let memory = Memory::open(world.state.path(), second.origin()).expect("opened");
-    world.fixture.vault.gate(second, memory, clock(NOON)).expect("the one that was seen");
+    world.fixture.vault.gate(&second, memory, clock(NOON)).expect("the one that was seen");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn two_valid_promotions_of_one_generation_are_a_fork() {
     let other = tempfile::tempdir().expect("folder");
     let gate = || {
         let memory = Memory::open(other.path(), world.pinned.origin()).expect("memory");
-        world.fixture.vault.gate(world.pinned.clone(), memory, clock(NOON)).expect("gate")
+        world.fixture.vault.gate(&world.pinned, memory, clock(NOON)).expect("gate")
     };
     fs::remove_dir_all(world.path("proposals")).expect("hidden, too");
     let channel = "m@production".parse().expect("a channel");
