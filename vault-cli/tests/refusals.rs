@@ -49,7 +49,7 @@ fn every_mistake_on_the_command_line_is_a_usage_error() {
         (&["verify", "demo:1"], "no --signer is named"),
         (&["verify", "--all"], "no --signer is named"),
         (&["verify", "demo"], "not of the form MODEL:VERSION"),
-        (&["verify", "demo@production", "--signer", "release.pub"], "channels are not supported yet"),
+        (&["verify", "demo@production", "--signer", "release.pub"], "who may move a channel"),
         (&["verify", "--signer", "release.pub"], "required arguments"),
         (&["verify", "demo:1", "--all", "--signer", "release.pub"], "cannot be used with"),
         (&["verify", "demo:1", "--signer", "node.pub"], "a recipient key where a signing key is expected"),

@@ -246,20 +246,37 @@ mod tests {
         assert_eq!(fixture.read("m:1", "a").expect("opened by the one behind it"), b"weights");
     }
 
+    /// A key that notes that it was used.
+    #[derive(Debug)]
+    struct Watched(Box<dyn Unwrapper>, std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+    impl Unwrapper for Watched {
+        fn recipient(&self) -> &Recipient {
+            self.0.recipient()
+        }
+
+        fn unwrap(&self, info: &[u8], enc: &[u8], ciphertext: &[u8]) -> Result<Option<Secret<32>>> {
+            self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.0.unwrap(info, enc, ciphertext)
+        }
+    }
+
     #[test]
     fn private_keys_are_tried_before_passphrases() {
         let mut fixture = Fixture::new();
-        fixture.seal("m:1", &[("a", b"weights")]);
+        let phrase = SecretVec::new(b"some passphrase".to_vec());
+        let mut request = fixture.request("m:1", vec![input("a", b"weights")]);
+        request.audience.passphrases.push(phrase.clone());
+        fixture.vault.seal(request, &()).expect("sealed");
         let artifact = fixture.vault.resolve(&reference("m:1"), &fixture.policy()).expect("resolved");
-        let access = fixture.vault.access(&artifact, &fixture.policy()).expect("access");
-        // Whoever tries it gets an error, because no such cost is allowed.
-        let cost = Cost { memory_kib: u32::MAX, passes: 1, lanes: 1 };
-        let trap = PassphraseStanza { cost, salt: [0; 16], commitment: [0; 32], ciphertext: [0; WRAPPED_LEN] };
-        let mut stanzas = vec![Stanza::Passphrase(trap.clone())];
-        stanzas.extend(access.stanzas);
-        let phrases = vec![SecretVec::new(b"some passphrase".to_vec())];
-        assert!(from_passphrase(&trap, artifact.digest, &phrases).is_err());
-        fixture.ring.passphrases = phrases;
+        let mut stanzas = fixture.vault.access(&artifact, &fixture.policy()).expect("access").stanzas;
+        // The passphrase stands first and would open, too.
+        stanzas.sort_by_key(|stanza| stanza.key_id().is_some());
+        let used = std::sync::Arc::default();
+        let identity = fixture.ring.identities.remove(0);
+        fixture.ring.identities = vec![Box::new(Watched(identity, std::sync::Arc::clone(&used)))];
+        fixture.ring.passphrases = vec![phrase];
         unwrap(&stanzas, artifact.digest, &artifact.manifest, &fixture.ring).expect("opens");
+        assert!(used.load(std::sync::atomic::Ordering::Relaxed));
     }
 }
