@@ -78,6 +78,7 @@ pub mod index;
 pub mod keys;
 pub mod manifest;
 pub mod names;
+pub mod oms;
 pub mod open;
 pub mod parts;
 pub mod provenance;

@@ -14,6 +14,7 @@ use crate::{
 mod dsse;
 mod slsa;
 
+pub(crate) use dsse::pae;
 pub use dsse::{Envelope, MAX_ENVELOPE, PAYLOAD_TYPE, Signature};
 pub use slsa::Provenance;
 

@@ -12,6 +12,7 @@ mod inspect;
 mod key;
 mod ls;
 mod manpages;
+mod oms;
 mod open;
 mod quickstart;
 mod seal;
@@ -30,6 +31,7 @@ pub enum Verb {
     Ls(ls::Args),
     Inspect(inspect::Args),
     Share(share::Args),
+    Oms(oms::Args),
     Fsck(fsck::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -48,6 +50,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Ls(args) => ls::run(&args, session),
         Verb::Inspect(args) => inspect::run(&args, session),
         Verb::Share(args) => share::run(&args, session),
+        Verb::Oms(args) => oms::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),

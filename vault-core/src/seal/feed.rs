@@ -91,7 +91,7 @@ impl<'a> Feed<'a> {
         let State::Unopened(data) = std::mem::replace(&mut self.state, State::Done) else { return Ok(()) };
         self.state = match data {
             Data::Path(_) | Data::Found(..) => {
-                let file = open_file(&data)?;
+                let file = SealedFile::open_data(&data)?;
                 if file.len() == 0 {
                     file.check_unchanged()?;
                     State::Done
@@ -134,18 +134,6 @@ impl<'a> Feed<'a> {
                 segment(len, lookahead.is_none(), Deferred::Nothing, None)
             }
         }
-    }
-}
-
-fn open_file(data: &Data<'_>) -> Result<Arc<SealedFile>> {
-    match data {
-        Data::Path(path) => SealedFile::open(path),
-        Data::Found(path, id) => {
-            let file = SealedFile::open(path)?;
-            file.check_id(*id)?;
-            Ok(file)
-        }
-        Data::Bytes(_) | Data::Reader(_) => Err(Error::Misuse("an input that is no file".into())),
     }
 }
 
