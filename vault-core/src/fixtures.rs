@@ -71,6 +71,7 @@ impl Fixture {
             audience: self.audience(),
             signer: &self.signer,
             provenance: None,
+            vendor: None,
             options: small_parts(),
         }
     }

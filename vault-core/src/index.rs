@@ -16,6 +16,7 @@ const FORMAT: &str = "mvault-index/v1";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     files: Vec<File>,
+    oms: Option<String>,
 }
 
 /// One file.
@@ -50,6 +51,8 @@ pub struct Extent {
 struct WireIndex {
     files: Vec<WireFile>,
     format: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oms: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,7 +80,14 @@ impl Index {
     pub fn new(mut files: Vec<File>) -> Result<Self> {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         check_paths(&files).map_err(Error::Misuse)?;
-        Ok(Self { files })
+        Ok(Self { files, oms: None })
+    }
+
+    /// The same index with the OpenSSF Model Signing bundle that vouches for its files.
+    #[must_use]
+    pub fn with_oms(mut self, bundle: String) -> Self {
+        self.oms = Some(bundle);
+        self
     }
 
     /// Reads the decrypted index of `manifest` and checks every rule of the format.
@@ -95,7 +105,10 @@ impl Index {
         }
         check_paths(&files).map_err(|rule| Error::format(DOCUMENT, rule))?;
         check_extents(&files, manifest)?;
-        Ok(Self { files })
+        if wire.oms.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::format(DOCUMENT, "has an empty OMS bundle"));
+        }
+        Ok(Self { files, oms: wire.oms })
     }
 
     /// The bytes to encrypt.
@@ -103,7 +116,8 @@ impl Index {
     /// # Errors
     /// [`Error::Misuse`] if it is longer than 64 MiB.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
-        let wire = WireIndex { files: self.files.iter().map(WireFile::of).collect(), format: FORMAT.into() };
+        let files = self.files.iter().map(WireFile::of).collect();
+        let wire = WireIndex { files, format: FORMAT.into(), oms: self.oms.clone() };
         let bytes = canonical::to_vec(DOCUMENT, &wire)?;
         if bytes.len() as u64 > MAX_INDEX {
             return Err(Error::Misuse("the artifact has too many files: their index is longer than 64 MiB".into()));
@@ -114,6 +128,11 @@ impl Index {
     /// The files, sorted by path.
     pub fn files(&self) -> &[File] {
         &self.files
+    }
+
+    /// The OpenSSF Model Signing bundle that the sealer checked these files against, as its maker wrote it.
+    pub fn oms(&self) -> Option<&str> {
+        self.oms.as_deref()
     }
 
     /// A file by its path.
@@ -229,6 +248,11 @@ mod tests {
         assert_eq!(read.file("b").expect("there").size, 100);
         assert_eq!(read.total_size(), 150);
         assert!(matches!(read.file("c"), Err(Error::NotFound { .. })));
+
+        let index = index.with_oms("{\"mediaType\":\"…\"}\n".into());
+        let read = Index::parse(&index.to_vec().expect("written"), &manifest()).expect("read");
+        assert_eq!(read, index);
+        assert_eq!(read.oms(), Some("{\"mediaType\":\"…\"}\n"));
     }
 
     #[test]
@@ -258,6 +282,9 @@ mod tests {
             (all(&[one("a\u{8}", "", 0)]).replace("\\u{8}", "\\b"), "control character"),
             (all(&[]).replace("v1", "v2"), "another format"),
             (all(&[]) + " ", "not canonical"),
+            (all(&[]).replace("v1\"", "v1\",\"oms\":\"\""), "empty OMS bundle"),
+            (all(&[]).replace("v1\"", "v1\",\"oms\":null"), "not canonical"),
+            (all(&[]).replace("v1\"", "v1\",\"oms\":{}"), "invalid type"),
         ] {
             let error = parse(&bad).expect_err(&bad);
             assert!(error.contains(message), "{bad}: {error}");

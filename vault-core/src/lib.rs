@@ -41,6 +41,7 @@
 //!         audience: Audience { recipients: vec![identity.recipient().clone()], passphrases: Vec::new() },
 //!         signer: &signer,
 //!         provenance: None,
+//!         vendor: None,
 //!         options: seal::Options::default(),
 //!     },
 //!     &(),

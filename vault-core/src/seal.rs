@@ -16,6 +16,7 @@ use crate::{
     floe::{OVERHEAD, PREFIX_LEN},
     index::{Extent, File, Index},
     manifest::{MAX_STREAMS, Manifest, Stream},
+    oms::{Algorithm, Signed},
     parts::Sink,
     secret::fill_random,
     source::{Data, Input},
@@ -66,20 +67,33 @@ pub struct Sealed {
 
 /// Seals `inputs` under a new key.
 ///
+/// With `vendor`, the files must be those that an OpenSSF Model Signing bundle vouches for: names are compared before the first
+/// byte is read, digests taken in the same pass, and the bundle goes into the index.
+///
 /// # Errors
-/// [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or a
+/// [`Error::Corrupt`] if a file is not what `vendor` signed; [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or a
 /// file is none; [`Error::Storage`] if an input cannot be read or the sink cannot be written.
-pub fn seal(inputs: Vec<Input<'_>>, sink: &dyn Sink, options: Options, progress: &dyn Progress) -> Result<Sealed> {
+pub fn seal(
+    inputs: Vec<Input<'_>>,
+    vendor: Option<&Signed>,
+    sink: &dyn Sink,
+    options: Options,
+    progress: &dyn Progress,
+) -> Result<Sealed> {
     let mut artifact_id: ArtifactId = [0; 32];
     fill_random(&mut artifact_id)?;
     let dek = Dek::random()?;
-    let job = Job { artifact_id, dek: &dek, sink, options, progress };
+    let job = Job { artifact_id, dek: &dek, vendor, sink, options, progress };
 
     let mut inputs = inputs;
     inputs.sort_by(|a, b| a.path.cmp(&b.path));
     check_paths(&inputs)?;
+    vendor.map_or(Ok(()), |vendor| vendor.check_inputs(&inputs))?;
     let (streams, files) = job.seal_files(inputs)?;
-    let index = Index::new(files)?;
+    let mut index = Index::new(files)?;
+    if let Some(vendor) = vendor {
+        index = index.with_oms(vendor.bundle().to_owned());
+    }
     let index_bytes = Zeroizing::new(index.to_vec()?);
     let index_stream = job.seal_index(&index_bytes)?;
     let manifest = Manifest { artifact_id, part_size: options.part_size, index: index_stream, streams };
@@ -105,6 +119,7 @@ fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
 struct Job<'a> {
     artifact_id: ArtifactId,
     dek: &'a Dek,
+    vendor: Option<&'a Signed>,
     sink: &'a dyn Sink,
     options: Options,
     progress: &'a dyn Progress,
@@ -119,11 +134,11 @@ struct Lane<'a> {
 
 impl Job<'_> {
     fn seal_files(&self, inputs: Vec<Input<'_>>) -> Result<(Vec<Stream>, Vec<File>)> {
-        let with_digest = self.options.digests == Digests::Sha256;
+        let digests = self.digests();
         let (descriptions, lanes): (Vec<_>, Vec<_>) = inputs
             .into_iter()
             .map(|input| {
-                let lane = Lane { feed: Mutex::new(Feed::new(input.data, with_digest)), writer: OnceLock::new() };
+                let lane = Lane { feed: Mutex::new(Feed::new(input.data, &digests)), writer: OnceLock::new() };
                 ((input.path, input.executable), lane)
             })
             .unzip();
@@ -139,7 +154,13 @@ impl Job<'_> {
         let mut streams = Vec::new();
         let mut files = Vec::with_capacity(lanes.len());
         for ((path, executable), lane) in descriptions.into_iter().zip(lanes) {
-            let sha256 = lane.feed.into_inner().unwrap_or_else(PoisonError::into_inner).digest();
+            let digests = lane.feed.into_inner().unwrap_or_else(PoisonError::into_inner).digests();
+            let digest = |algorithm| digests.iter().find(|(taken, _)| *taken == algorithm).map(|(_, digest)| digest);
+            if let Some(vendor) = self.vendor {
+                let taken = digest(vendor.claim().algorithm).map(Vec::as_slice).unwrap_or_default();
+                vendor.check_digest(&path, taken)?;
+            }
+            let sha256 = digest(Algorithm::Sha256).and_then(|digest| digest.as_slice().try_into().ok());
             let mut file = File { path, size: 0, executable, extents: Vec::new(), sha256 };
             if let Some((number, writer)) = lane.writer.into_inner() {
                 let stream = writer.finish(self.sink)?;
@@ -153,8 +174,15 @@ impl Job<'_> {
         Ok((streams.into_iter().map(|(_, stream)| stream).collect(), files))
     }
 
+    /// What is digested on the way: for the index, and to compare with what the vendor signed.
+    fn digests(&self) -> Vec<Algorithm> {
+        let own = (self.options.digests == Digests::Sha256).then_some(Algorithm::Sha256);
+        let vendor = self.vendor.map(|vendor| vendor.claim().algorithm).filter(|algorithm| Some(*algorithm) != own);
+        own.into_iter().chain(vendor).collect()
+    }
+
     fn seal_index(&self, plaintext: &[u8]) -> Result<Stream> {
-        let feed = Mutex::new(Feed::new(Data::Bytes(plaintext), false));
+        let feed = Mutex::new(Feed::new(Data::Bytes(plaintext), &[]));
         let lanes = [Lane { feed, writer: OnceLock::new() }];
         let silent = Job { progress: &(), ..*self };
         silent.run(self.options.threads, &lanes, &|| Ok(INDEX_STREAM))?;

@@ -32,7 +32,8 @@ use crate::{
 ///
 /// JSON: {"name", "digest", "signature_checked", "signers", "artifact_id", "suite", "part_size", "sealed_bytes",
 /// "streams": [{"number", "sealed_bytes", "plaintext_bytes", "parts"}], "attestations", "recipients", "warnings"} and
-/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}]
+/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}] and, if
+/// it was sealed with --require-oms, "oms": {"model", "root_digest", "algorithm", "files", "key_hint", "certificate"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault inspect llama-ft:1.4.0
@@ -66,6 +67,10 @@ pub fn run(args: &Args, session: &Session) -> Result {
         let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
         let contents = contents(&opened)?;
         lines.extend(inside(&contents));
+        if let Some(bundle) = opened.index().oms() {
+            lines.extend(super::oms::kept_lines(bundle));
+            object["oms"] = super::oms::kept_json(bundle);
+        }
         object["files"] = contents.iter().map(Content::object).collect();
     }
     session.ui.result(&lines.join("\n"), &object)?;

@@ -16,6 +16,7 @@ use serde_json::json;
 use vault_core::{
     keys::SigningKey,
     names::{FilePath, VersionName},
+    oms::{Scope, Signed},
     provenance::{MAX_ENVELOPE, Provenance},
     seal::{Digests, Options},
     source::{Data, Input, Symlinks, files_below},
@@ -25,12 +26,13 @@ use vault_core::{
     wrap::Audience,
 };
 
+use super::oms::{differs, load_signed, load_trust};
 use crate::{
     failure::{Failure, Result},
     interrupt::Interrupt,
     secrets::{PassphraseArgs, Passphrases, load_recipients, load_signing},
     session::Session,
-    ui::{bytes, count},
+    ui::{bytes, count, one_line},
 };
 
 const STDIN: &str = "-";
@@ -47,6 +49,7 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with release.key
+  mvault seal ./llama llama:3 --require-oms llama.sig --oms-key vendor.pem --to node.pub --sign-with release.key
   tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key")]
 pub struct Args {
     /// A file, a folder, or `-` for standard input
@@ -84,8 +87,28 @@ pub struct Args {
     /// Do not wait for the disk: a power cut may leave a damaged vault
     #[arg(long)]
     no_sync: bool,
+    /// Seal only what this OpenSSF Model Signing bundle vouches for: nothing else, and every byte of it
+    #[arg(long, value_name = "FILE", conflicts_with = "follow_symlinks", requires = "oms_trust")]
+    require_oms: Option<PathBuf>,
+    #[command(flatten)]
+    vendor: VendorArgs,
     #[command(flatten)]
     passphrase: PassphraseArgs,
+}
+
+/// Whose OMS signature counts.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "oms_trust", multiple = true)]
+struct VendorArgs {
+    /// The public key of whoever made the bundle
+    #[arg(long, value_name = "PUB.pem", requires = "require_oms", conflicts_with_all = ["oms_ca", "oms_at"])]
+    oms_key: Option<PathBuf>,
+    /// A root authority that vouches for whoever made the bundle; repeat for several
+    #[arg(long, value_name = "ROOT.pem", requires = "require_oms")]
+    oms_ca: Vec<PathBuf>,
+    /// Judge certificates as of this time instead of now
+    #[arg(long, value_name = "TIME", requires = "oms_ca")]
+    oms_at: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -106,7 +129,8 @@ pub fn run(args: Args, session: &Session) -> Result {
     let mut audience =
         Audience { recipients: load_recipients(&args.to, session.global.examples())?, passphrases: Vec::new() };
     let provenance = args.provenance.as_deref().map(read_provenance).transpose()?;
-    let (inputs, total) = inputs(&args, session)?;
+    let vendor = vendor(&args)?;
+    let (inputs, total) = inputs(&args, vendor.as_ref(), session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         let mut new = Passphrases::from_file(args.to_passphrase_file.as_ref());
         audience.passphrases.push(new.fresh(&args.publish_as.to_string())?);
@@ -121,11 +145,22 @@ pub fn run(args: Args, session: &Session) -> Result {
         digests: args.digest.map_or(Digests::None, |Digest::Sha256| Digests::Sha256),
     };
     let name = args.publish_as;
-    let request = SealRequest { name, inputs, audience: audience.clone(), signer: &signer, provenance, options };
+    let vendor = vendor.as_ref();
+    let request =
+        SealRequest { name, inputs, audience: audience.clone(), signer: &signer, provenance, vendor, options };
     let bar = session.start("sealing", total)?;
-    let receipt = vault.seal(request, &bar)?;
+    let receipt =
+        vault.seal(request, &bar).map_err(|error| if vendor.is_some() { differs(error) } else { error.into() })?;
     drop(bar);
     report(&receipt, &audience, &signer, session)
+}
+
+/// What somebody signed, if that is demanded. Checked before anything is read that is to be sealed.
+fn vendor(args: &Args) -> Result<Option<Signed>> {
+    let Some(bundle) = &args.require_oms else { return Ok(None) };
+    let VendorArgs { oms_key, oms_ca, oms_at } = &args.vendor;
+    let trust = load_trust(oms_key.as_deref(), oms_ca, oms_at.as_deref(), "--oms-key PUB.pem or --oms-ca ROOT.pem")?;
+    load_signed(bundle, &trust).map(Some)
 }
 
 fn report(receipt: &Receipt, audience: &Audience, signer: &SigningKey, session: &Session) -> Result {
@@ -158,7 +193,7 @@ fn recipients(audience: &Audience) -> Vec<serde_json::Value> {
 }
 
 /// The files to seal, and their length together if that is known.
-fn inputs(args: &Args, session: &Session) -> Result<(Vec<Input<'static>>, Option<u64>)> {
+fn inputs(args: &Args, vendor: Option<&Signed>, session: &Session) -> Result<(Vec<Input<'static>>, Option<u64>)> {
     if args.path == Path::new(STDIN) {
         if args.passphrase.passphrase_fd == Some(0) {
             return Err(Failure::usage("standard input cannot be both the passphrase and what is sealed"));
@@ -169,7 +204,17 @@ fn inputs(args: &Args, session: &Session) -> Result<(Vec<Input<'static>>, Option
         return Err(Failure::usage("--name is for standard input; files keep their names"));
     }
     let symlinks = if args.follow_symlinks { Symlinks::FollowInside } else { Symlinks::Refuse };
-    let inputs = files_below(&args.path, symlinks)?;
+    let inputs = match vendor {
+        None => files_below(&args.path, symlinks)?,
+        Some(vendor) => {
+            let scope = Scope { bundle: args.require_oms.as_deref(), ..Scope::default() };
+            let selection = vendor.select(&args.path, scope).map_err(differs)?;
+            for path in &selection.left_out {
+                session.ui.warn(&one_line(&format!("not signed by the vendor, and not sealed: {path}")));
+            }
+            selection.inputs
+        }
+    };
     let length = |input: &Input<'_>| match &input.data {
         Data::Path(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
         _ => 0,

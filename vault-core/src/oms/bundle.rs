@@ -20,9 +20,10 @@ const MAX_SIGNATURE: usize = 256;
 /// A signature over a model, by nobody yet: what is in it is to be believed only after [`Bundle::verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
-    pub(super) material: Material,
-    pub(super) payload: Vec<u8>,
-    pub(super) signature: Vec<u8>,
+    text: String,
+    material: Material,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
 }
 
 /// What a bundle says its signature is to be checked with.
@@ -105,6 +106,7 @@ impl Bundle {
         if bytes.len() as u64 > MAX_BUNDLE {
             return Err(Error::limit(super::DOCUMENT, "length", MAX_BUNDLE));
         }
+        let text = str::from_utf8(bytes).map_err(|_| malformed("is not UTF-8"))?.to_owned();
         let wire: WireBundle = json::read(bytes)?;
         if wire.media_type != MEDIA_TYPE {
             return Err(malformed("is not a Sigstore bundle v0.3"));
@@ -120,31 +122,37 @@ impl Bundle {
             return Err(malformed("has a signature that no ECDSA key makes"));
         }
         Ok(Self {
+            text,
             material: wire.verification_material.check()?,
             payload: base64(&wire.dsse_envelope.payload)?,
             signature,
         })
     }
 
-    /// The bundle's bytes.
+    /// Writes a bundle.
     ///
     /// # Errors
     /// [`Error::Misuse`] if the model has so many files that it would be longer than 32 MiB.
-    pub fn to_vec(&self) -> Result<Vec<u8>> {
+    pub(super) fn new(material: &Material, payload: &[u8], signature: &[u8]) -> Result<Self> {
         let wire = WireBundle {
             media_type: MEDIA_TYPE.into(),
-            verification_material: WireMaterial::of(&self.material),
+            verification_material: WireMaterial::of(material),
             dsse_envelope: WireEnvelope {
-                payload: encode_base64(&self.payload),
+                payload: encode_base64(payload),
                 payload_type: PAYLOAD_TYPE.into(),
-                signatures: vec![WireSignature { sig: encode_base64(&self.signature), keyid: Some(String::new()) }],
+                signatures: vec![WireSignature { sig: encode_base64(signature), keyid: Some(String::new()) }],
             },
         };
         let bytes = canonical::to_vec(super::DOCUMENT, &wire)?;
         if bytes.len() as u64 > MAX_BUNDLE {
             return Err(Error::Misuse("the model has too many files: its bundle is longer than 32 MiB".into()));
         }
-        Ok(bytes)
+        Self::parse(&bytes)
+    }
+
+    /// The bundle as it was read or is to be written.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// What it says its signature is to be checked with.
@@ -170,7 +178,7 @@ impl Bundle {
         if !key.verify(&pae(PAYLOAD_TYPE, &self.payload), &self.signature) {
             return Err(untrusted("the signature is wrong"));
         }
-        Ok(Signed::new(Claim::parse(&self.payload)?, by))
+        Ok(Signed::new(Claim::parse(&self.payload)?, by, self.text.clone()))
     }
 }
 

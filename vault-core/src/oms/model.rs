@@ -66,6 +66,7 @@ impl Trust {
 pub struct Signed {
     claim: Claim,
     by: SignedBy,
+    bundle: String,
 }
 
 /// What to look at in a folder, and what not.
@@ -108,13 +109,18 @@ pub struct Checked {
 }
 
 impl Signed {
-    pub(super) fn new(claim: Claim, by: SignedBy) -> Self {
-        Self { claim, by }
+    pub(super) fn new(claim: Claim, by: SignedBy, bundle: String) -> Self {
+        Self { claim, by, bundle }
     }
 
     /// What was signed.
     pub fn claim(&self) -> &Claim {
         &self.claim
+    }
+
+    /// The bundle it was in.
+    pub fn bundle(&self) -> &str {
+        &self.bundle
     }
 
     /// Who signed it.
@@ -160,8 +166,18 @@ impl Signed {
         Ok(Selection { inputs, left_out })
     }
 
+    /// Refuses files that are not exactly the signed ones, or were not signed as wholes, which is all that sealing digests.
+    pub(crate) fn check_inputs(&self, inputs: &[Input<'_>]) -> Result<()> {
+        if self.claim.method != Method::Files {
+            return Err(Error::Misuse(
+                "the bundle signs files in shards; only bundles over whole files can be required".into(),
+            ));
+        }
+        self.check_names(inputs.iter().map(|input| (&input.path, &input.data)))
+    }
+
     /// Refuses files that are not exactly the signed ones.
-    pub(crate) fn check_names<'a>(&self, found: impl Iterator<Item = (&'a FilePath, &'a Data<'a>)>) -> Result<()> {
+    fn check_names<'a>(&self, found: impl Iterator<Item = (&'a FilePath, &'a Data<'a>)>) -> Result<()> {
         let mut seen = BTreeSet::new();
         let mut faults = Vec::new();
         for (path, data) in found {

@@ -104,7 +104,7 @@ impl Signer {
         if !self.key.public().verify(&message, &signature) {
             return Err(Error::Misuse("the public key in the key file does not belong to the private key".into()));
         }
-        Ok(Bundle { material: self.material(), payload, signature })
+        Bundle::new(&self.material(), &payload, &signature)
     }
 }
 

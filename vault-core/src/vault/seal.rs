@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     keys::SigningKey,
     names::{ArtifactDigest, VersionName},
+    oms::Signed,
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
     seal::{self, Options},
@@ -30,6 +31,8 @@ pub struct SealRequest<'a> {
     pub signer: &'a SigningKey,
     /// How it came to be; what every seal knows by default.
     pub provenance: Option<Provenance>,
+    /// What the files must be, as somebody signed it; the bundle is kept in the encrypted index.
+    pub vendor: Option<&'a Signed>,
     /// How to seal.
     pub options: Options,
 }
@@ -58,11 +61,11 @@ impl Vault {
     /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
     /// created: then the version is there, but may not survive a power cut.
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
-        let SealRequest { name, inputs, audience, signer, provenance, options } = request;
+        let SealRequest { name, inputs, audience, signer, provenance, vendor, options } = request;
         audience.check()?;
         self.check_name_is_free(&name)?;
 
-        let sealed = seal::seal(inputs, &self.store, options, progress)?;
+        let sealed = seal::seal(inputs, vendor, &self.store, options, progress)?;
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
         let digest = subject.blake3;

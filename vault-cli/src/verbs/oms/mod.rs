@@ -12,12 +12,16 @@ use vault_core::{
     Error,
     error::Kind,
     names::FilePath,
-    oms::{Authorities, Bundle, Certificate, EcPublicKey, MAX_BUNDLE, Signed, SignedBy, Trust, ignore_path},
+    oms::{
+        Authorities, Bundle, Certificate, Claim, EcPublicKey, MAX_BUNDLE, Material, Signed, SignedBy, Trust,
+        ignore_path,
+    },
 };
 
 use crate::{
     failure::{Failure, Result},
     session::Session,
+    ui::one_line,
 };
 
 mod sign;
@@ -51,7 +55,6 @@ pub fn run(args: &Args, session: &Session) -> Result {
 
 /// Whose signature over a bundle counts.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[group(id = "oms_trust", multiple = true)]
 pub struct TrustArgs {
     /// The signer's public key, a P-256, P-384 or P-521 key in PEM
     #[arg(long, value_name = "PUB.pem", conflicts_with_all = ["ca", "at"])]
@@ -95,17 +98,16 @@ fn load_certificates(path: &Path) -> Result<Vec<Certificate>> {
 }
 
 /// Reads a bundle and checks its signature.
-pub fn load_signed(path: &Path, trust: &Trust) -> Result<(Vec<u8>, Signed)> {
+pub fn load_signed(path: &Path, trust: &Trust) -> Result<Signed> {
     let bytes = read(path, MAX_BUNDLE)?;
-    let signed = Bundle::parse(&bytes).and_then(|bundle| bundle.verify(trust)).map_err(|error| {
+    Bundle::parse(&bytes).and_then(|bundle| bundle.verify(trust)).map_err(|error| {
         let failure = Failure::local(path, &error);
         match error.kind() {
             Kind::Authenticity => failure.hint("do not use the model unless you know who signed it"),
             Kind::Stale => failure.hint("--at TIME judges certificates as of the time you know it was signed at"),
             _ => failure,
         }
-    })?;
-    Ok((bytes, signed))
+    })
 }
 
 /// A difference between a folder and what was signed.
@@ -126,7 +128,7 @@ pub fn signer_text(by: &SignedBy) -> String {
     match by {
         SignedBy::Key(key) => format!("{} key {}", key.curve().as_str(), key.hint()),
         SignedBy::Certificate(certificate) => {
-            crate::ui::one_line(&format!("{}, certified by {}", certificate.subject(), certificate.issuer()))
+            one_line(&format!("{}, certified by {}", certificate.subject(), certificate.issuer()))
         }
     }
 }
@@ -141,6 +143,44 @@ pub fn signer_json(by: &SignedBy) -> Value {
             "issuer": certificate.issuer(),
         }),
     }
+}
+
+/// The bundle in an index: checked when it was sealed, by whoever signed the version; not again here.
+pub fn kept_json(bundle: &str) -> Value {
+    let Ok((bundle, claim)) = read_kept(bundle) else { return json!({ "malformed": true }) };
+    let (hint, certificate) = match bundle.material() {
+        Material::Key(hint) => (hint.clone(), None),
+        Material::Certificates(chain) => (None, chain.first().and_then(|der| Certificate::from_der(der).ok())),
+    };
+    json!({
+        "model": claim.name,
+        "root_digest": hex::encode(claim.root),
+        "algorithm": claim.algorithm.as_str(),
+        "files": claim.files().len(),
+        "key_hint": hint,
+        "certificate": certificate.map(|certificate| certificate.subject()),
+    })
+}
+
+/// The same for people.
+pub fn kept_lines(bundle: &str) -> Vec<String> {
+    let kept = kept_json(bundle);
+    let text = |name: &str| kept[name].as_str().map(one_line);
+    let by = text("certificate").or(text("key_hint").map(|hint| format!("key {hint}")));
+    let by = by.unwrap_or_else(|| "a key it does not name".into());
+    vec![
+        format!(
+            "OpenSSF signature, checked when it was sealed: {}",
+            text("model").unwrap_or_else(|| "malformed".into())
+        ),
+        format!("  by {by}, root digest {}", text("root_digest").unwrap_or_default()),
+    ]
+}
+
+fn read_kept(bundle: &str) -> Result<(Bundle, Claim), Error> {
+    let bundle = Bundle::parse(bundle.as_bytes())?;
+    let claim = bundle.unverified_claim()?;
+    Ok((bundle, claim))
 }
 
 fn parse_ignore(text: &str) -> Result<FilePath, String> {

@@ -69,8 +69,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     };
     let (bundle, receipt) = sign(&request, &bar).map_err(differs)?;
     drop(bar);
-    let text = String::from_utf8(bundle.to_vec()?).map_err(|_| Failure::operational("the bundle is not UTF-8"))?;
-    file::write_public(&args.output, &text)?;
+    let text = bundle.as_str();
+    file::write_public(&args.output, text)?;
 
     let by = signer_of(&signer);
     let output = args.output.display().to_string();

@@ -46,7 +46,7 @@ pub struct Args {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let trust = args.trust.load()?;
-    let (_, signed) = load_signed(&args.signature, &trust)?;
+    let signed = load_signed(&args.signature, &trust)?;
     let scope = Scope {
         ignore: &args.ignore_path,
         bundle: Some(&args.signature),
