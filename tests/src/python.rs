@@ -28,7 +28,7 @@ impl Reference {
     /// integration that is a failure.
     pub fn get() -> Option<Self> {
         static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        match PYTHON.get_or_init(prepare) {
+        match PYTHON.get_or_init(|| environment("refvenv", &Self::folder().join("requirements.txt"))) {
             Ok(python) => Some(Self { python }),
             Err(why) => {
                 skip(why);
@@ -64,15 +64,15 @@ pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED, NOT PASSED: {why} ***\n");
 }
 
-/// Makes the environment, unless one with these requirements is there. Other test processes wait.
-fn prepare() -> Result<PathBuf, String> {
-    let requirements = Reference::folder().join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).expect("requirements.txt");
-    let home = kept().join("refvenv");
+/// Makes the environment of this name, unless one with these requirements is there, and gives its Python. Other test
+/// processes wait.
+pub(crate) fn environment(name: &str, requirements: &Path) -> Result<PathBuf, String> {
+    let wanted = fs::read_to_string(requirements).expect("requirements.txt");
+    let home = kept().join(name);
     let python = home.join("bin/python");
     let stamp = home.join("requirements.stamp");
 
-    let lock = File::create(kept().join("refvenv.lock")).expect("a lock file below the target folder");
+    let lock = File::create(kept().join(format!("{name}.lock"))).expect("a lock file below the target folder");
     lock.lock().expect("a lock on our own file");
     if fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == wanted) {
         return Ok(python);
@@ -80,7 +80,7 @@ fn prepare() -> Result<PathBuf, String> {
     run(Command::new("python3").args(["-c", OLDEST])).map_err(|e| format!("no Python 3.11 or later ({e})"))?;
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    run(Command::new(&python).args(install).arg(&requirements))?;
+    run(Command::new(&python).args(install).arg(requirements))?;
     fs::write(&stamp, wanted).expect("a stamp in our own environment");
     Ok(python)
 }

@@ -36,6 +36,8 @@ use crate::{
 };
 
 const STDIN: &str = "-";
+/// What to do about a file that is not in the bundle.
+const UNSIGNED: &str = "only what the bundle vouches for is sealed with --require-oms; move it away";
 /// How often a silent input is asked whether a signal came meanwhile.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -149,8 +151,9 @@ pub fn run(args: Args, session: &Session) -> Result {
     let request =
         SealRequest { name, inputs, audience: audience.clone(), signer: &signer, provenance, vendor, options };
     let bar = session.start("sealing", total)?;
-    let receipt =
-        vault.seal(request, &bar).map_err(|error| if vendor.is_some() { differs(error) } else { error.into() })?;
+    let receipt = vault
+        .seal(request, &bar)
+        .map_err(|error| if vendor.is_some() { differs(error, UNSIGNED) } else { error.into() })?;
     drop(bar);
     report(&receipt, &audience, &signer, session)
 }
@@ -208,7 +211,7 @@ fn inputs(args: &Args, vendor: Option<&Signed>, session: &Session) -> Result<(Ve
         None => files_below(&args.path, symlinks)?,
         Some(vendor) => {
             let scope = Scope { bundle: args.require_oms.as_deref(), ..Scope::default() };
-            let selection = vendor.select(&args.path, scope).map_err(differs)?;
+            let selection = vendor.select(&args.path, scope).map_err(|e| differs(e, UNSIGNED))?;
             for path in &selection.left_out {
                 session.ui.warn(&one_line(&format!("not signed by the vendor, and not sealed: {path}")));
             }

@@ -91,7 +91,7 @@ struct WireSerialization {
     ignore_paths: Vec<String>,
     method: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    shard_size: Option<u64>,
+    shard_size: Option<serde_json::Number>,
 }
 
 /// The rule for what may be left out: a path relative to the model, without wildcards (specification, section 6.2.1).
@@ -216,13 +216,22 @@ impl Claim {
 
 impl WireSerialization {
     fn method(&self) -> Result<Method> {
-        match (self.method.as_str(), self.shard_size) {
+        match (self.method.as_str(), self.shard_size.as_ref().map(whole_number)) {
             ("files", None) => Ok(Method::Files),
-            ("shards", Some(size)) if size > 0 => Ok(Method::Shards(size)),
+            ("shards", Some(Some(size))) if size > 0 => Ok(Method::Shards(size)),
             ("files" | "shards", _) => Err(malformed("has a shard size where none belongs, or none where one does")),
             (other, _) => Err(malformed(format!("has files hashed in an unknown way {other:?}"))),
         }
     }
+}
+
+/// The reference implementation writes all numbers as protobuf has them, as floating point.
+fn whole_number(number: &serde_json::Number) -> Option<u64> {
+    /// Up to here every integer is a floating point number of its own.
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    let float = number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=LARGEST).contains(float));
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, not negative and in range")]
+    number.as_u64().or(float.map(|float| float as u64))
 }
 
 /// The subject's digest must be that of the list, or the statement contradicts itself.

@@ -110,12 +110,10 @@ pub fn load_signed(path: &Path, trust: &Trust) -> Result<Signed> {
     })
 }
 
-/// A difference between a folder and what was signed.
-pub fn differs(error: Error) -> Failure {
+/// A difference between a folder and what was signed. `unsigned` is what to do about a file that nobody signed.
+pub fn differs(error: Error, unsigned: &str) -> Failure {
     let hint = match &error {
-        Error::Corrupt { fault, .. } if fault.to_string().starts_with("is not signed") => {
-            "remove it, or accept it with --ignore-path PATH or --ignore-unsigned-files"
-        }
+        Error::Corrupt { fault, .. } if fault.to_string().starts_with("is not signed") => unsigned,
         Error::Corrupt { .. } => "the model is not what was signed: get it again, and do not use it as it is",
         Error::InputChanged { .. } => "do it again when nobody writes to it",
         _ => return error.into(),

@@ -67,7 +67,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         symlinks: if args.follow_symlinks { Symlinks::FollowInside } else { Symlinks::Refuse },
         threads: session.threads(),
     };
-    let (bundle, receipt) = sign(&request, &bar).map_err(differs)?;
+    let (bundle, receipt) = sign(&request, &bar).map_err(|error| differs(error, ""))?;
     drop(bar);
     let text = bundle.as_str();
     file::write_public(&args.output, text)?;

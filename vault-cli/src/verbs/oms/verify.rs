@@ -44,6 +44,8 @@ pub struct Args {
     ignore_unsigned_files: bool,
 }
 
+const UNSIGNED: &str = "remove it, or accept it with --ignore-path PATH or --ignore-unsigned-files";
+
 pub fn run(args: &Args, session: &Session) -> Result {
     let trust = args.trust.load()?;
     let signed = load_signed(&args.signature, &trust)?;
@@ -52,9 +54,9 @@ pub fn run(args: &Args, session: &Session) -> Result {
         bundle: Some(&args.signature),
         unsigned: if args.ignore_unsigned_files { Unsigned::Ignore } else { Unsigned::Refuse },
     };
-    let selection = signed.select(&args.model, scope).map_err(differs)?;
+    let selection = signed.select(&args.model, scope).map_err(|e| differs(e, UNSIGNED))?;
     let bar = session.start("verifying", None)?;
-    let checked = signed.check(&selection, session.threads(), &bar).map_err(differs)?;
+    let checked = signed.check(&selection, session.threads(), &bar).map_err(|e| differs(e, UNSIGNED))?;
     drop(bar);
 
     let claim = signed.claim();
