@@ -1,4 +1,4 @@
-//! The reference implementation of OpenSSF Model Signing, in an environment of its own.
+//! The reference implementation of `OpenSSF` Model Signing, in an environment of its own.
 
 use std::{
     path::{Path, PathBuf},

@@ -83,7 +83,7 @@ impl Index {
         Ok(Self { files, oms: None })
     }
 
-    /// The same index with the OpenSSF Model Signing bundle that vouches for its files.
+    /// The same index with the OMS bundle that vouches for its files.
     #[must_use]
     pub fn with_oms(mut self, bundle: String) -> Self {
         self.oms = Some(bundle);
@@ -130,7 +130,7 @@ impl Index {
         &self.files
     }
 
-    /// The OpenSSF Model Signing bundle that the sealer checked these files against, as its maker wrote it.
+    /// The OMS bundle that the sealer checked these files against, as its maker wrote it.
     pub fn oms(&self) -> Option<&str> {
         self.oms.as_deref()
     }

@@ -1,4 +1,4 @@
-//! OpenSSF Model Signing v1.0 (<https://github.com/ossf/model-signing-spec>): signatures over plaintext folders, as vendors
+//! `OpenSSF` Model Signing v1.0 (<https://github.com/ossf/model-signing-spec>): signatures over plaintext folders, as vendors
 //! publish them.
 //!
 //! A bundle is a Sigstore bundle v0.3 that holds a DSSE envelope with an in-toto Statement v1, which lists every file of the

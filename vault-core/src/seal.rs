@@ -67,7 +67,7 @@ pub struct Sealed {
 
 /// Seals `inputs` under a new key.
 ///
-/// With `vendor`, the files must be those that an OpenSSF Model Signing bundle vouches for: names are compared before the first
+/// With `vendor`, the files must be those that an OMS bundle vouches for: names are compared before the first
 /// byte is read, digests taken in the same pass, and the bundle goes into the index.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! OpenSSF Model Signing: `mvault oms` and the reference implementation read each other's bundles, everything hostile is
+//! `OpenSSF` Model Signing: `mvault oms` and the reference implementation read each other's bundles, everything hostile is
 //! refused with its own exit code, and sealing can demand a vendor's bundle.
 #![forbid(unsafe_code)]
 

@@ -103,14 +103,15 @@ pub struct Args {
 #[group(id = "oms_trust", multiple = true)]
 struct VendorArgs {
     /// The public key of whoever made the bundle
-    #[arg(long, value_name = "PUB.pem", requires = "require_oms", conflicts_with_all = ["oms_ca", "oms_at"])]
-    oms_key: Option<PathBuf>,
+    #[arg(id = "oms_key", long = "oms-key", value_name = "PUB.pem", requires = "require_oms")]
+    #[arg(conflicts_with_all = ["oms_ca", "oms_at"])]
+    key: Option<PathBuf>,
     /// A root authority that vouches for whoever made the bundle; repeat for several
-    #[arg(long, value_name = "ROOT.pem", requires = "require_oms")]
-    oms_ca: Vec<PathBuf>,
+    #[arg(id = "oms_ca", long = "oms-ca", value_name = "ROOT.pem", requires = "require_oms")]
+    ca: Vec<PathBuf>,
     /// Judge certificates as of this time instead of now
-    #[arg(long, value_name = "TIME", requires = "oms_ca")]
-    oms_at: Option<String>,
+    #[arg(id = "oms_at", long = "oms-at", value_name = "TIME", requires = "oms_ca")]
+    at: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -161,8 +162,8 @@ pub fn run(args: Args, session: &Session) -> Result {
 /// What somebody signed, if that is demanded. Checked before anything is read that is to be sealed.
 fn vendor(args: &Args) -> Result<Option<Signed>> {
     let Some(bundle) = &args.require_oms else { return Ok(None) };
-    let VendorArgs { oms_key, oms_ca, oms_at } = &args.vendor;
-    let trust = load_trust(oms_key.as_deref(), oms_ca, oms_at.as_deref(), "--oms-key PUB.pem or --oms-ca ROOT.pem")?;
+    let VendorArgs { key, ca, at } = &args.vendor;
+    let trust = load_trust(key.as_deref(), ca, at.as_deref(), "--oms-key PUB.pem or --oms-ca ROOT.pem")?;
     load_signed(bundle, &trust).map(Some)
 }
 

@@ -113,7 +113,7 @@ impl Certificate {
     }
 
     /// Refuses a certificate outside of its time.
-    pub(super) fn check_time(&self, at: &Moment) -> Result<()> {
+    pub(super) fn check_time(&self, at: Moment) -> Result<()> {
         let stale = |why| Err(Error::Stale { what: format!("certificate of {}", self.subject()), why });
         let validity = self.parsed.tbs_certificate().validity();
         if at.0.as_secs() < validity.not_before.to_unix_duration().as_secs() {
@@ -203,9 +203,9 @@ impl Authorities {
         let [leaf, above @ ..] = chain else { return Err(untrusted("there is no certificate")) };
         let signer = Certificate::from_der(leaf)?;
         signer.check_may_sign()?;
-        signer.check_time(&self.at)?;
+        signer.check_time(self.at)?;
 
-        let timely: Vec<&Certificate> = self.roots.iter().filter(|root| root.check_time(&self.at).is_ok()).collect();
+        let timely: Vec<&Certificate> = self.roots.iter().filter(|root| root.check_time(self.at).is_ok()).collect();
         let roots: Vec<CertificateDer<'_>> = timely.iter().map(|root| CertificateDer::from(root.as_der())).collect();
         let anchors = roots.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<TrustAnchor<'_>>, _>>();
         let anchors = anchors.map_err(|_| Error::format(DOCUMENT, "of a root authority is not supported"))?;
@@ -227,7 +227,7 @@ impl Authorities {
             Ok(_) => Ok(signer),
             Err(webpki::Error::UnknownIssuer) => {
                 // Perhaps there would be a path if a root were not out of its time.
-                self.roots.iter().try_for_each(|root| root.check_time(&self.at))?;
+                self.roots.iter().try_for_each(|root| root.check_time(self.at))?;
                 Err(untrusted("no valid path leads from the certificate to a given authority"))
             }
             Err(error) => Err(explain(&error)),

@@ -1,6 +1,6 @@
 //! Digests of files, on all threads.
 //!
-//! SHA-256 and BLAKE2b go through a file from front to back, so threads take whole files, the largest first. BLAKE3 is a tree:
+//! SHA-256 and `BLAKE2b` go through a file from front to back, so threads take whole files, the largest first. BLAKE3 is a tree:
 //! threads take aligned ranges, each a subtree (BLAKE3 paper, section 2.1), and their values are merged.
 
 use std::{
@@ -32,7 +32,7 @@ const SUBTREE: u64 = 8 << 20;
 pub enum Algorithm {
     /// SHA-256 (FIPS 180-4).
     Sha256,
-    /// BLAKE2b with 512 bits (RFC 7693).
+    /// `BLAKE2b` with 512 bits (RFC 7693).
     Blake2b,
     /// BLAKE3 with 256 bits.
     Blake3,

@@ -71,7 +71,7 @@ impl Signer {
             return Err(Error::Misuse("the certificate is not about this key".into()));
         }
         certificate.check_may_sign()?;
-        certificate.check_time(&Moment::now())?;
+        certificate.check_time(Moment::now())?;
         let chain: Vec<_> = std::iter::once(certificate).chain(above).collect();
         if chain.len() > MAX_CERTIFICATES {
             return Err(Error::Misuse(format!("a bundle has at most {MAX_CERTIFICATES} certificates")));

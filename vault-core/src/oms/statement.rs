@@ -230,7 +230,11 @@ fn whole_number(number: &serde_json::Number) -> Option<u64> {
     /// Up to here every integer is a floating point number of its own.
     const LARGEST: f64 = 9_007_199_254_740_992.0;
     let float = number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=LARGEST).contains(float));
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, not negative and in range")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole, not negative and in range"
+    )]
     number.as_u64().or(float.map(|float| float as u64))
 }
 

@@ -32,7 +32,9 @@ impl Digests {
             *self = Self::Open(algorithms.iter().map(|algorithm| Hasher::new(*algorithm)).collect());
         }
         if let Self::Open(hashers) = self {
-            hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
+            for hasher in hashers {
+                hasher.update(bytes);
+            }
         }
     }
 
