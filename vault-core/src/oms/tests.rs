@@ -24,7 +24,7 @@ fn sign_folder(model: &Path, signer: &Signer) -> Result<(Bundle, Receipt), Error
 #[test]
 fn a_published_bundle_verifies_with_its_key_and_no_other() {
     let key = EcPublicKey::from_pem(KEY).expect("a key");
-    assert_eq!(key.to_pem().as_bytes(), KEY);
+    assert!(KEY.ends_with(key.to_pem().as_bytes()), "the file explains the key first");
     assert_eq!(key.hint(), "e8450dec4eb99dae995da9af1bc2cc9f76ed669ee2e744f57abba763df3e3f8e");
     let bundle = Bundle::parse(BUNDLE).expect("a bundle");
     let signed = bundle.verify(&trust(&key)).expect("signed");
