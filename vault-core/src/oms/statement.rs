@@ -295,10 +295,16 @@ fn entry(wire: &WireResource, algorithm: Algorithm, method: Method) -> Result<En
     let path = FilePath::new(path).map_err(|rule| malformed(format!("lists a path {name:?} that {rule}")))?;
     let lower = wire.digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let digest = if lower { hex::decode(&wire.digest).ok() } else { None };
-    match digest.filter(|digest| digest.len() == algorithm.length() && wire.algorithm == algorithm.as_str()) {
+    let named = wire.algorithm == algorithm.as_str() || names_shards(&wire.algorithm, algorithm, method);
+    match digest.filter(|digest| digest.len() == algorithm.length() && named) {
         Some(digest) => Ok(Entry { path, range, digest }),
         None => Err(malformed(format!("lists {name:?} with a digest that is not {}", algorithm.as_str()))),
     }
+}
+
+/// The reference implementation puts the size of shards into the name of their algorithm.
+fn names_shards(name: &str, algorithm: Algorithm, method: Method) -> bool {
+    matches!(method, Method::Shards(size) if name == format!("{}-sharded-{size}", algorithm.as_str()))
 }
 
 /// Splits `path:start:end`; a path may have colons of its own.
