@@ -28,7 +28,9 @@ impl Desk {
     fn certified(&self, name: &str, chain: &[&str]) -> vault_tests::Output {
         let (key, cert, bundle) = (format!("{name}.key"), format!("{name}.pem"), format!("{name}.sig"));
         let mut args = vec!["oms", "sign", "model", "--key", &key, "--cert", &cert, "-o", &bundle];
-        chain.iter().for_each(|file| args.extend(["--chain", file]));
+        for file in chain {
+            args.extend(["--chain", file]);
+        }
         self.0.run(&args)
     }
 

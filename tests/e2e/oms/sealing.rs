@@ -7,7 +7,9 @@ use crate::{Desk, refused};
 
 fn desk() -> Desk {
     let desk = Desk(Workspace::new());
-    crate::CURVES.iter().for_each(|curve| desk.key(curve, curve));
+    for curve in crate::CURVES {
+        desk.key(curve, curve);
+    }
     desk.0.plant("model", &crate::model());
     desk.sign("model", "P-256", "model.sig").ok();
     desk
