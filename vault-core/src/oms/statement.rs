@@ -109,7 +109,7 @@ impl Claim {
     /// Reads a payload and checks every rule of the format.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it breaks one.
+    /// [`crate::Error::Corrupt`] if it breaks one.
     pub fn parse(payload: &[u8]) -> Result<Self> {
         let wire: WireStatement = json::read(payload)?;
         if wire.statement_type != STATEMENT_TYPE {
