@@ -31,6 +31,7 @@ UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 TENSORS = 16
 BLOCK = 2**24
 REFERENCE = "bench/model:1"
+SHARDS = 8
 
 
 class Failed(Exception):
@@ -259,6 +260,34 @@ class Bench:
             ),
         ]
 
+    def oms_sign(self) -> list[Row]:
+        key, out = self.ec_key()[0], self.out
+        ours = [self.mvault, "oms", "sign", self.shards(), "--key", key, "-o", out]
+        theirs = ["sign", "key", "--signature", out, "--private_key", key, self.shards()]
+        return self.oms_rows("sign", ours, theirs, "model-signing-sign", self.shards(), out, key)
+
+    def oms_verify(self) -> list[Row]:
+        signature, public = self.shards_signature(), self.ec_key()[1]
+        ours = [self.mvault, "oms", "verify", self.shards(), "--signature", signature, "--key", public]
+        theirs = ["verify", "key", "--signature", signature, "--public_key", public, self.shards()]
+        return self.oms_rows("verify", ours, theirs, "model-signing-verify", self.shards(), signature, public)
+
+    def oms_rows(self, verb: str, ours: list, theirs: list, library: str, *arguments) -> list[Row]:
+        missing = library_missing("model_signing") or program_missing("openssl")
+        command = [sys.executable, "-m", "model_signing", *theirs]
+        inputs = [self.shards()]
+        return [
+            self.row(f"`mvault oms {verb}`", lambda: timed(ours), program_missing(self.mvault, "openssl"), inputs),
+            self.row(f"`model_signing {verb} key`, the command", lambda: timed(command), missing, inputs),
+            self.row(f"`model_signing` {verb}, inside Python", lambda: worker(library, *arguments), missing, inputs),
+            self.row(
+                "`sha256sum`, one process",
+                lambda: timed(["sha256sum", *sorted(self.shards().iterdir())]),
+                program_missing("sha256sum"),
+                inputs,
+            ),
+        ]
+
     def disk(self) -> list[Row]:
         return [
             Row(
@@ -298,13 +327,40 @@ class Bench:
         if not path.exists():
             worker("cryptotensors-save", self.model, path, self.jwk())
 
-    def model_signature(self) -> tuple[Path, Path]:
-        private, public, signature = (self.folder / name for name in ("p256.key", "p256.pub", "model.sig"))
-        if not signature.exists():
+    def ec_key(self) -> tuple[Path, Path]:
+        private, public = self.folder / "p256.key", self.folder / "p256.pub"
+        if not public.exists():
             run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private)
             run("openssl", "ec", "-in", private, "-pubout", "-out", public)
+            private.chmod(0o600)
+        return private, public
+
+    def model_signature(self) -> tuple[Path, Path]:
+        private, public = self.ec_key()
+        signature = self.folder / "model.sig"
+        if not signature.exists():
             worker("model-signing-sign", self.model.parent, signature, private)
         return signature, public
+
+    def shards(self) -> Path:
+        """The same amount of bytes as the model in equal files, as large models come."""
+        folder = self.folder / "shards"
+        if not folder.exists():
+            folder.mkdir()
+            each = max(1, self.model.stat().st_size // SHARDS)
+            with self.model.open("rb") as model:
+                for number in range(SHARDS):
+                    with (folder / f"model-{number + 1:05}-of-{SHARDS:05}.safetensors").open("wb") as file:
+                        left = each
+                        while left and (block := model.read(min(left, BLOCK))):
+                            left -= file.write(block)
+        return folder
+
+    def shards_signature(self) -> Path:
+        signature = self.folder / "shards.sig"
+        if not signature.exists():
+            run(self.mvault, "oms", "sign", self.shards(), "--key", self.ec_key()[0], "-o", signature)
+        return signature
 
 
 # Command-line name, title, method that lists the rows.
@@ -314,6 +370,8 @@ COMPARISONS = {
     "verify": ("Verify without decrypting", Bench.verify),
     "memory": ("Open into memory", Bench.memory),
     "disk": ("Open to disk, left to the page cache", Bench.disk),
+    "oms-sign": (f"OpenSSF Model Signing: sign {SHARDS} equal files", Bench.oms_sign),
+    "oms-verify": (f"OpenSSF Model Signing: verify {SHARDS} equal files", Bench.oms_verify),
 }
 
 

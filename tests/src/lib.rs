@@ -3,10 +3,12 @@
 
 mod build;
 mod folder;
+mod model_signing;
 mod python;
 mod workspace;
 
 pub use build::mvault;
 pub use folder::{Entry, Tree, copy, make_private, noise, tree};
+pub use model_signing::ModelSigning;
 pub use python::{Python, Reference, have, skip};
 pub use workspace::{Output, Refusal, Workspace};

@@ -25,7 +25,7 @@ impl Python {
     /// Prepares an environment called `name` with these requirements, unless it is there. `None`, said loudly, if this
     /// machine has no Python for it; in continuous integration that is a failure.
     pub fn with(requirements: &Path, name: &str) -> Option<Self> {
-        prepare(requirements, name).map(Self).map_err(|why| skip(&why)).ok()
+        environment(name, requirements).map(Self).map_err(|why| skip(&why)).ok()
     }
 
     /// Runs a script in `folder`.
@@ -48,7 +48,7 @@ impl Reference {
     /// integration that is a failure.
     pub fn get() -> Option<Self> {
         static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        match PYTHON.get_or_init(|| prepare(&Self::folder().join("requirements.txt"), "refvenv")) {
+        match PYTHON.get_or_init(|| environment("refvenv", &Self::folder().join("requirements.txt"))) {
             Ok(python) => Some(Self { python }),
             Err(why) => {
                 skip(why);
@@ -89,8 +89,9 @@ pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED, NOT PASSED: {why} ***\n");
 }
 
-/// Makes the environment, unless one with these requirements is there. Other test processes wait.
-fn prepare(requirements: &Path, name: &str) -> Result<PathBuf, String> {
+/// Makes the environment of this name, unless one with these requirements is there, and gives its Python. Other test
+/// processes wait.
+pub(crate) fn environment(name: &str, requirements: &Path) -> Result<PathBuf, String> {
     let wanted = fs::read_to_string(requirements).expect("requirements.txt");
     let home = kept().join(name);
     let python = home.join("bin/python");

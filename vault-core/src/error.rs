@@ -64,7 +64,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The input of a seal was not the same at its end as at its start.
-    #[error("{what} changed while it was sealed: {why}")]
+    #[error("{what} changed while it was read: {why}")]
     InputChanged {
         /// The input file.
         what: String,
@@ -310,7 +310,7 @@ mod tests {
             (Error::NotFound { what: "m:1".into() }, "m:1 does not exist".into(), "not-found"),
             (
                 Error::InputChanged { what: "f".into(), why: "it shrank" },
-                "f changed while it was sealed: it shrank".into(),
+                "f changed while it was read: it shrank".into(),
                 "operational",
             ),
             (Error::Misuse("bad name".into()), "bad name".into(), "usage"),

@@ -73,6 +73,7 @@ impl Fixture {
             trust_root: None,
             provenance: None,
             private_provenance: None,
+            vendor: None,
             options: small_parts(),
         }
     }

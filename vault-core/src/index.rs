@@ -27,6 +27,8 @@ pub struct Notes {
     /// A SLSA provenance v1 predicate as JSON text of at most 1 MiB. It is text here so that an index holds no other
     /// numbers and keys than its own; whoever shows it parses it.
     pub provenance: Option<String>,
+    /// The bundle of OMS that vouches for the files, byte for byte.
+    pub oms: Option<String>,
 }
 
 /// One file.
@@ -61,6 +63,8 @@ pub struct Extent {
 struct WireIndex {
     files: Vec<WireFile>,
     format: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oms: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     provenance: Option<String>,
 }
@@ -122,7 +126,10 @@ impl Index {
         if wire.provenance.as_ref().is_some_and(|text| text.len() > MAX_PROVENANCE) {
             return Err(Error::limit(DOCUMENT, "length of the provenance", MAX_PROVENANCE as u64));
         }
-        Ok(Self { files, notes: Notes { provenance: wire.provenance } })
+        if wire.oms.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::format(DOCUMENT, "has an empty OMS bundle"));
+        }
+        Ok(Self { files, notes: Notes { provenance: wire.provenance, oms: wire.oms } })
     }
 
     /// The bytes to encrypt.
@@ -133,6 +140,7 @@ impl Index {
         let wire = WireIndex {
             files: self.files.iter().map(WireFile::of).collect(),
             format: FORMAT.into(),
+            oms: self.notes.oms.clone(),
             provenance: self.notes.provenance.clone(),
         };
         let bytes = canonical::to_vec(DOCUMENT, &wire)?;
@@ -150,6 +158,11 @@ impl Index {
     /// The files, sorted by path.
     pub fn files(&self) -> &[File] {
         &self.files
+    }
+
+    /// The OMS bundle that the sealer checked these files against, as its maker wrote it.
+    pub fn oms(&self) -> Option<&str> {
+        self.notes.oms.as_deref()
     }
 
     /// A file by its path.
@@ -265,11 +278,17 @@ mod tests {
         assert_eq!(read.file("b").expect("there").size, 100);
         assert_eq!(read.total_size(), 150);
         assert!(matches!(read.file("c"), Err(Error::NotFound { .. })));
+
+        let index =
+            index.with_notes(Notes { oms: Some("{\"mediaType\":\"…\"}\n".into()), ..Notes::default() }).expect("legal");
+        let read = Index::parse(&index.to_vec().expect("written"), &manifest()).expect("read");
+        assert_eq!(read, index);
+        assert_eq!(read.oms(), Some("{\"mediaType\":\"…\"}\n"));
     }
 
     #[test]
     fn provenance_is_kept_as_text_and_is_not_null() {
-        let notes = Notes { provenance: Some(r#"{"lr":0.1}"#.into()) };
+        let notes = Notes { provenance: Some(r#"{"lr":0.1}"#.into()), ..Notes::default() };
         let index = Index::new(vec![file("empty", &[])]).expect("legal").with_notes(notes).expect("short");
         let bytes = index.to_vec().expect("written");
         assert_eq!(Index::parse(&bytes, &manifest()).expect("read"), index);
@@ -281,7 +300,7 @@ mod tests {
         }
         let long = text.replace("lr", &"x".repeat(MAX_PROVENANCE));
         assert!(Index::parse(long.as_bytes(), &manifest()).expect_err("long").to_string().contains("limit"));
-        let long = Notes { provenance: Some("x".repeat(MAX_PROVENANCE + 1)) };
+        let long = Notes { provenance: Some("x".repeat(MAX_PROVENANCE + 1)), ..Notes::default() };
         assert!(index.with_notes(long).is_err());
     }
 
@@ -312,6 +331,9 @@ mod tests {
             (all(&[one("a\u{8}", "", 0)]).replace("\\u{8}", "\\b"), "control character"),
             (all(&[]).replace("v1", "v2"), "another format"),
             (all(&[]) + " ", "not canonical"),
+            (all(&[]).replace("v1\"", "v1\",\"oms\":\"\""), "empty OMS bundle"),
+            (all(&[]).replace("v1\"", "v1\",\"oms\":null"), "not canonical"),
+            (all(&[]).replace("v1\"", "v1\",\"oms\":{}"), "invalid type"),
         ] {
             let error = parse(&bad).expect_err(&bad);
             assert!(error.contains(message), "{bad}: {error}");

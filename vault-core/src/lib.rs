@@ -43,6 +43,7 @@
 //!         trust_root: None,
 //!         provenance: None,
 //!         private_provenance: None,
+//!         vendor: None,
 //!         options: seal::Options::default(),
 //!     },
 //!     &(),
@@ -80,6 +81,7 @@ pub mod index;
 pub mod keys;
 pub mod manifest;
 pub mod names;
+pub mod oms;
 pub mod open;
 pub mod parts;
 pub mod provenance;

@@ -24,6 +24,7 @@ pub use chained::{Chained, Freshness, Link, MAX_REASON, Newest, Promotion, Revoc
 pub(crate) use chained::{peek, predicate_type};
 pub use dependency::{Dependency, Role};
 pub use draft::Draft;
+pub(crate) use dsse::pae;
 pub use dsse::{Envelope, MAX_ENVELOPE, PAYLOAD_TYPE, Signature};
 pub use slsa::Provenance;
 

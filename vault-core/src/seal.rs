@@ -16,6 +16,7 @@ use crate::{
     floe::{OVERHEAD, PREFIX_LEN},
     index::{Extent, File, Index, Notes},
     manifest::{MAX_STREAMS, Manifest, Stream},
+    oms::{Algorithm, Signed},
     parts::Sink,
     secret::fill_random,
     source::{Data, Input},
@@ -66,12 +67,16 @@ pub struct Sealed {
 
 /// Seals `inputs` under a new key; the encrypted index says `notes` besides.
 ///
+/// With `vendor`, the files must be those that an OMS bundle vouches for: names are compared before the first
+/// byte is read, digests taken in the same pass, and the bundle goes into the index.
+///
 /// # Errors
-/// [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or a
+/// [`Error::Corrupt`] if a file is not what `vendor` signed; [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or a
 /// file is none; [`Error::Storage`] if an input cannot be read or the sink cannot be written.
 pub fn seal(
     inputs: Vec<Input<'_>>,
     notes: Notes,
+    vendor: Option<&Signed>,
     sink: &dyn Sink,
     options: Options,
     progress: &dyn Progress,
@@ -79,12 +84,17 @@ pub fn seal(
     let mut artifact_id: ArtifactId = [0; 32];
     fill_random(&mut artifact_id)?;
     let dek = Dek::random()?;
-    let job = Job { artifact_id, dek: &dek, sink, options, progress };
+    let job = Job { artifact_id, dek: &dek, vendor, sink, options, progress };
 
     let mut inputs = inputs;
     inputs.sort_by(|a, b| a.path.cmp(&b.path));
     check_paths(&inputs)?;
+    vendor.map_or(Ok(()), |vendor| vendor.check_inputs(&inputs))?;
     let (streams, files) = job.seal_files(inputs)?;
+    let mut notes = notes;
+    if let Some(vendor) = vendor {
+        notes.oms = Some(vendor.bundle().to_owned());
+    }
     let index = Index::new(files)?.with_notes(notes)?;
     let index_bytes = Zeroizing::new(index.to_vec()?);
     let index_stream = job.seal_index(&index_bytes)?;
@@ -111,6 +121,7 @@ fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
 struct Job<'a> {
     artifact_id: ArtifactId,
     dek: &'a Dek,
+    vendor: Option<&'a Signed>,
     sink: &'a dyn Sink,
     options: Options,
     progress: &'a dyn Progress,
@@ -125,11 +136,11 @@ struct Lane<'a> {
 
 impl Job<'_> {
     fn seal_files(&self, inputs: Vec<Input<'_>>) -> Result<(Vec<Stream>, Vec<File>)> {
-        let with_digest = self.options.digests == Digests::Sha256;
+        let digests = self.digests();
         let (descriptions, lanes): (Vec<_>, Vec<_>) = inputs
             .into_iter()
             .map(|input| {
-                let lane = Lane { feed: Mutex::new(Feed::new(input.data, with_digest)), writer: OnceLock::new() };
+                let lane = Lane { feed: Mutex::new(Feed::new(input.data, &digests)), writer: OnceLock::new() };
                 ((input.path, input.executable), lane)
             })
             .unzip();
@@ -145,7 +156,13 @@ impl Job<'_> {
         let mut streams = Vec::new();
         let mut files = Vec::with_capacity(lanes.len());
         for ((path, executable), lane) in descriptions.into_iter().zip(lanes) {
-            let sha256 = lane.feed.into_inner().unwrap_or_else(PoisonError::into_inner).digest();
+            let digests = lane.feed.into_inner().unwrap_or_else(PoisonError::into_inner).digests();
+            let digest = |algorithm| digests.iter().find(|(taken, _)| *taken == algorithm).map(|(_, digest)| digest);
+            if let Some(vendor) = self.vendor {
+                let taken = digest(vendor.claim().algorithm).map(Vec::as_slice).unwrap_or_default();
+                vendor.check_digest(&path, taken)?;
+            }
+            let sha256 = digest(Algorithm::Sha256).and_then(|digest| digest.as_slice().try_into().ok());
             let mut file = File { path, size: 0, executable, extents: Vec::new(), sha256 };
             if let Some((number, writer)) = lane.writer.into_inner() {
                 let stream = writer.finish(self.sink)?;
@@ -159,8 +176,15 @@ impl Job<'_> {
         Ok((streams.into_iter().map(|(_, stream)| stream).collect(), files))
     }
 
+    /// What is digested on the way: for the index, and to compare with what the vendor signed.
+    fn digests(&self) -> Vec<Algorithm> {
+        let own = (self.options.digests == Digests::Sha256).then_some(Algorithm::Sha256);
+        let vendor = self.vendor.map(|vendor| vendor.claim().algorithm).filter(|algorithm| Some(*algorithm) != own);
+        own.into_iter().chain(vendor).collect()
+    }
+
     fn seal_index(&self, plaintext: &[u8]) -> Result<Stream> {
-        let feed = Mutex::new(Feed::new(Data::Bytes(plaintext), false));
+        let feed = Mutex::new(Feed::new(Data::Bytes(plaintext), &[]));
         let lanes = [Lane { feed, writer: OnceLock::new() }];
         let silent = Job { progress: &(), ..*self };
         silent.run(self.options.threads, &lanes, &|| Ok(INDEX_STREAM))?;

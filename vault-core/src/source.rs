@@ -20,6 +20,7 @@ mod buffer;
 mod folder;
 
 pub use buffer::Buffer;
+pub(crate) use folder::files_below_where;
 pub use folder::{Symlinks, files_below};
 
 /// One file of an artifact to be.
@@ -70,12 +71,12 @@ impl FileId {
 pub(crate) struct SealedFile {
     file: File,
     name: String,
-    identity: Identity,
+    state: FileState,
 }
 
 /// What changes when a file is written to.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileState {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -89,17 +90,43 @@ impl SealedFile {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Error::storage(&name)(e.into()))?;
         let file = File::from(file);
-        let identity = Identity::of(&file, &name)?;
+        let state = FileState::of(&file, &name)?;
         let metadata = file.metadata().map_err(Error::storage(&name))?;
         if !metadata.is_file() {
             return Err(Error::Misuse(format!("{name} is not a regular file")));
         }
-        Ok(Arc::new(Self { file, name, identity }))
+        Ok(Arc::new(Self { file, name, state }))
+    }
+
+    /// Opens what a file input names; if it was found before, it must be the same file.
+    pub(crate) fn open_data(data: &Data<'_>) -> Result<Arc<Self>> {
+        match data {
+            Data::Path(path) => Self::open(path),
+            Data::Found(path, id) => Self::open_found(path, Some(*id)),
+            Data::Bytes(_) | Data::Reader(_) => Err(Error::Misuse("an input that is no file".into())),
+        }
+    }
+
+    /// Opens a regular file; the one with this id, if there is one.
+    pub(crate) fn open_found(path: &Path, id: Option<FileId>) -> Result<Arc<Self>> {
+        let file = Self::open(path)?;
+        id.map_or(Ok(()), |id| file.check_id(id))?;
+        Ok(file)
+    }
+
+    /// How it was when it was opened.
+    pub(crate) fn state(&self) -> FileState {
+        self.state.clone()
+    }
+
+    /// Refuses the file if it was different when it was opened before.
+    pub(crate) fn check_state(&self, before: &FileState) -> Result<()> {
+        if self.state == *before { Ok(()) } else { Err(self.changed("it was written to")) }
     }
 
     /// Length when it was opened.
     pub(crate) fn len(&self) -> u64 {
-        self.identity.size
+        self.state.size
     }
 
     /// Fills `buffer` from `offset`, within the length it had when it was opened.
@@ -122,11 +149,11 @@ impl SealedFile {
         if self.file.read_at(&mut [0], self.len()).map_err(Error::storage(&self.name))? != 0 {
             return Err(self.changed("it is longer than its size"));
         }
-        let now = Identity::of(&self.file, &self.name)?;
-        match now.size.cmp(&self.identity.size) {
+        let now = FileState::of(&self.file, &self.name)?;
+        match now.size.cmp(&self.state.size) {
             std::cmp::Ordering::Less => Err(self.changed("it shrank")),
             std::cmp::Ordering::Greater => Err(self.changed("it grew")),
-            std::cmp::Ordering::Equal if now != self.identity => Err(self.changed("it was written to")),
+            std::cmp::Ordering::Equal if now != self.state => Err(self.changed("it was written to")),
             std::cmp::Ordering::Equal => Ok(()),
         }
     }
@@ -136,7 +163,7 @@ impl SealedFile {
     }
 }
 
-impl Identity {
+impl FileState {
     fn of(file: &File, name: &str) -> Result<Self> {
         let metadata = file.metadata().map_err(Error::storage(name))?;
         Ok(Self {

@@ -43,6 +43,9 @@ def parse_index(data: bytes, manifest: Manifest) -> list[File]:
     document = canonical.load(data, "index")
     provenance = document.pop("provenance", "") if type(document) is dict else ""
     require(len(string(provenance, "provenance").encode()) <= MAX_PROVENANCE, "provenance: too large")
+    if type(document) is dict and "oms" in document:
+        # The bundle of whoever made the model, checked by the sealer; nothing in this version depends on it.
+        require(string(document.pop("oms"), "oms") != "", "oms: is empty")
     values, form = members(document, "files format", "index")
     require(form == "mvault-index/v1", "index: unknown format")
     files = [_parse_file(value, manifest) for value in array(values, 0, MAX_INDEX, "files")]

@@ -16,6 +16,7 @@ mod key;
 mod lineage;
 mod ls;
 mod manpages;
+mod oms;
 mod open;
 mod promote;
 mod proposal;
@@ -49,6 +50,7 @@ pub enum Verb {
     Channel(channel::Args),
     Freshness(freshness::Args),
     Sign(sign::Args),
+    Oms(oms::Args),
     Fsck(fsck::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -75,6 +77,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Channel(args) => channel::run(&args, session),
         Verb::Freshness(args) => freshness::run(&args, session),
         Verb::Sign(args) => sign::run(&args, session),
+        Verb::Oms(args) => oms::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),

@@ -6,10 +6,12 @@ use serde_json::json;
 use vault_core::{
     Error,
     index::File,
+    keys::file,
     manifest::Manifest,
     names::Reference,
     open::Opened,
     provenance::PredicateType,
+    secret::SecretVec,
     vault::{Destination, extract},
     wrap::Keyring,
 };
@@ -66,6 +68,9 @@ pub struct Args {
     /// Only these bytes of a single file, from 0, the end excluded: A..B, A.. or ..B
     #[arg(long, value_name = "A..B")]
     range: Option<ByteRange>,
+    /// Write the OpenSSF Model Signing bundle that it was sealed with to this new file, too
+    #[arg(long, value_name = "FILE")]
+    oms_out: Option<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -114,6 +119,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let mut passphrases = Passphrases::new(&args.passphrase);
     let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
     let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
+    write_oms(args, &opened)?;
     if args.insecure_skip_signature {
         session.ui.warn("no signature was checked: these bytes may be from anybody");
     }
@@ -140,6 +146,16 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "bytes": length,
     });
     session.ui.result(&text, &object)
+}
+
+/// Writes the bundle, readable by its owner only like everything opened: it tells digests of the plaintext.
+fn write_oms(args: &Args, opened: &Opened<'_>) -> Result {
+    let Some(path) = &args.oms_out else { return Ok(()) };
+    let Some(bundle) = opened.index().oms() else {
+        let what = format!("an OMS bundle in {}", args.reference);
+        return Err(Failure::from(Error::NotFound { what }).hint("only what was sealed with --require-oms has one"));
+    };
+    Ok(file::write_private(path, &SecretVec::new(bundle.as_bytes().to_vec()))?)
 }
 
 /// The keys to open with. Without a private key, a passphrase is all there can be.

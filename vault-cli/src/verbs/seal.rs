@@ -17,6 +17,7 @@ use vault_core::{
     error::Kind,
     keys::Signer,
     names::{FilePath, ModelName, Reference, VersionName},
+    oms::{Scope, Signed},
     provenance::{Draft, Provenance},
     seal::{Digests, Options},
     source::{Data, Input, Symlinks, files_below},
@@ -27,7 +28,11 @@ use vault_core::{
     wrap::Audience,
 };
 
-use super::{describe::ids, statements::read_local};
+use super::{
+    describe::ids,
+    oms::{differs, load_signed, load_trust},
+    statements::read_local,
+};
 use crate::{
     belief::{Belief, BeliefArgs, View},
     failure::{Failure, Result},
@@ -35,9 +40,11 @@ use crate::{
     secrets::{PassphraseArgs, Passphrases, load_recipients, load_signing},
     session::Session,
     streams::{STANDARD, was_closed},
-    ui::{bytes, count},
+    ui::{bytes, count, one_line},
 };
 
+/// What to do about a file that is not in the bundle.
+const UNSIGNED: &str = "only what the bundle vouches for is sealed with --require-oms; move it away";
 /// How often a silent input is asked whether a signal came meanwhile.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -57,6 +64,7 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 #[command(after_help = "EXAMPLE:
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.1 --base llama:3 --signer meta.pub --provenance run.toml --to node.pub --sign-with release.key
+  mvault seal ./llama llama:3 --require-oms llama.sig --oms-key vendor.pem --to node.pub --sign-with release.key
   tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with 'pkcs11:token=hsm;object=release?module-path=/usr/lib/p11.so'")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -102,10 +110,31 @@ pub struct Args {
     /// Do not wait for the disk: a power cut may leave a damaged vault
     #[arg(long)]
     no_sync: bool,
+    /// Seal only what this OpenSSF Model Signing bundle vouches for: nothing else, and every byte of it
+    #[arg(long, value_name = "FILE", conflicts_with = "follow_symlinks", requires = "oms_trust")]
+    require_oms: Option<PathBuf>,
+    #[command(flatten)]
+    vendor: VendorArgs,
     #[command(flatten)]
     belief: BeliefArgs,
     #[command(flatten)]
     passphrase: PassphraseArgs,
+}
+
+/// Whose OMS signature counts.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "oms_trust", multiple = true)]
+struct VendorArgs {
+    /// The public key of whoever made the bundle
+    #[arg(id = "oms_key", long = "oms-key", value_name = "PUB.pem", requires = "require_oms")]
+    #[arg(conflicts_with_all = ["oms_ca", "oms_at"])]
+    key: Option<PathBuf>,
+    /// A root authority that vouches for whoever made the bundle; repeat for several
+    #[arg(id = "oms_ca", long = "oms-ca", value_name = "ROOT.pem", requires = "require_oms")]
+    ca: Vec<PathBuf>,
+    /// Judge certificates as of this time instead of now
+    #[arg(id = "oms_at", long = "oms-at", value_name = "TIME", requires = "oms_ca")]
+    at: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -128,7 +157,8 @@ pub fn run(args: Args, session: &Session) -> Result {
     let belief = args.belief.load(session)?;
     let View { policy, .. } = belief.view(&vault, session)?;
     let history = History::read(&args, &vault, (&belief, &policy), session)?;
-    let (inputs, total) = inputs(&args, session)?;
+    let vendor = vendor(&args)?;
+    let (inputs, total) = inputs(&args, vendor.as_ref(), session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         let mut new = Passphrases::from_file(args.to_passphrase_file.as_ref());
         audience.passphrases.push(new.fresh(&args.publish_as.to_string())?);
@@ -145,6 +175,7 @@ pub fn run(args: Args, session: &Session) -> Result {
     let trust_root = check_role(&belief, &policy, &args.publish_as.model, signer.as_ref())?;
     let (provenance, private_provenance) =
         if args.private_provenance { (None, history.provenance.clone()) } else { (history.provenance.clone(), None) };
+    let vendor = vendor.as_ref();
     let request = SealRequest {
         name: args.publish_as,
         inputs,
@@ -153,13 +184,24 @@ pub fn run(args: Args, session: &Session) -> Result {
         trust_root,
         provenance,
         private_provenance,
+        vendor,
         options,
     };
     let bar = session.start("sealing", total)?;
-    let receipt = vault.seal(request, &bar)?;
+    let receipt = vault
+        .seal(request, &bar)
+        .map_err(|error| if vendor.is_some() { differs(error, UNSIGNED) } else { error.into() })?;
     drop(bar);
     let private = args.private_provenance;
     report(&receipt, &audience, signer.as_ref(), &history, private, session)
+}
+
+/// What somebody signed, if that is demanded. Checked before anything is read that is to be sealed.
+fn vendor(args: &Args) -> Result<Option<Signed>> {
+    let Some(bundle) = &args.require_oms else { return Ok(None) };
+    let VendorArgs { key, ca, at } = &args.vendor;
+    let trust = load_trust(key.as_deref(), ca, at.as_deref(), "--oms-key PUB.pem or --oms-ca ROOT.pem")?;
+    load_signed(bundle, &trust).map(Some)
 }
 
 /// The trust root to seal under, if there is one; it must let this key seal this model.
@@ -246,7 +288,7 @@ fn recipients(audience: &Audience) -> Vec<serde_json::Value> {
 }
 
 /// The files to seal, and their length together if that is known.
-fn inputs(args: &Args, session: &Session) -> Result<(Vec<Input<'static>>, Option<u64>)> {
+fn inputs(args: &Args, vendor: Option<&Signed>, session: &Session) -> Result<(Vec<Input<'static>>, Option<u64>)> {
     if args.path == Path::new(STANDARD) {
         return Ok((vec![standard_input(args.name.as_deref(), session)?], None));
     }
@@ -254,7 +296,17 @@ fn inputs(args: &Args, session: &Session) -> Result<(Vec<Input<'static>>, Option
         return Err(Failure::usage("--name is for standard input; files keep their names"));
     }
     let symlinks = if args.follow_symlinks { Symlinks::FollowInside } else { Symlinks::Refuse };
-    let inputs = files_below(&args.path, symlinks)?;
+    let inputs = match vendor {
+        None => files_below(&args.path, symlinks)?,
+        Some(vendor) => {
+            let scope = Scope { bundle: args.require_oms.as_deref(), ..Scope::default() };
+            let selection = vendor.select(&args.path, scope).map_err(|e| differs(e, UNSIGNED))?;
+            for path in &selection.left_out {
+                session.ui.warn(&one_line(&format!("not signed by the vendor, and not sealed: {path}")));
+            }
+            selection.inputs
+        }
+    };
     let length = |input: &Input<'_>| match &input.data {
         Data::Path(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
         _ => 0,

@@ -2,10 +2,9 @@
 
 use std::{io::Read, sync::Arc};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::{
     error::{Error, Result},
+    oms::{Algorithm, Hasher},
     source::{Data, SealedFile, read_full},
     tree::{MAX_STREAM, PAYLOAD, SEGMENT},
 };
@@ -17,7 +16,44 @@ use crate::{
 pub(super) struct Feed<'a> {
     state: State<'a>,
     position: u64,
-    sha256: Option<Sha256>,
+    digests: Digests,
+}
+
+/// Hashers exist only while a feed is read: there may be a hundred thousand feeds.
+enum Digests {
+    Wanted(Vec<Algorithm>),
+    Open(Vec<Hasher>),
+    Done(Vec<(Algorithm, Vec<u8>)>),
+}
+
+impl Digests {
+    fn update(&mut self, bytes: &[u8]) {
+        if let Self::Wanted(algorithms) = self {
+            *self = Self::Open(algorithms.iter().map(|algorithm| Hasher::new(*algorithm)).collect());
+        }
+        if let Self::Open(hashers) = self {
+            for hasher in hashers {
+                hasher.update(bytes);
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<(Algorithm, Vec<u8>)> {
+        let finish = |hasher: Hasher| (hasher.algorithm(), hasher.finish());
+        match self {
+            Self::Wanted(algorithms) => algorithms.into_iter().map(Hasher::new).map(finish).collect(),
+            Self::Open(hashers) => hashers.into_iter().map(finish).collect(),
+            Self::Done(digests) => digests,
+        }
+    }
+
+    fn are_taken(&self) -> bool {
+        match self {
+            Self::Wanted(algorithms) => !algorithms.is_empty(),
+            Self::Open(hashers) => !hashers.is_empty(),
+            Self::Done(_) => false,
+        }
+    }
 }
 
 enum State<'a> {
@@ -61,29 +97,31 @@ impl Deferred<'_> {
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(data: Data<'a>, digest: bool) -> Self {
-        Self { state: State::Unopened(data), position: 0, sha256: digest.then(Sha256::new) }
+    /// A feed that takes these digests of all it hands out.
+    pub(super) fn new(data: Data<'a>, digests: &[Algorithm]) -> Self {
+        Self { state: State::Unopened(data), position: 0, digests: Digests::Wanted(digests.to_vec()) }
     }
 
     /// The next segment, if there is one. `buffer` has room for a segment's plaintext.
     pub(super) fn next(&mut self, buffer: &mut [u8]) -> Result<Option<Next<'a>>> {
         self.open()?;
         let Some(mut next) = self.advance(buffer)? else { return Ok(None) };
-        if let Some(sha256) = &mut self.sha256 {
+        if self.digests.are_taken() {
             let plaintext = &mut buffer[..next.len];
             std::mem::replace(&mut next.deferred, Deferred::Nothing).read(plaintext)?;
-            sha256.update(plaintext);
+            self.digests.update(plaintext);
         }
         if next.is_final {
+            self.digests = Digests::Done(std::mem::replace(&mut self.digests, Digests::Done(Vec::new())).finish());
             self.state = State::Done;
         }
         self.position += 1;
         Ok(Some(next))
     }
 
-    /// The SHA-256 of all that was handed out, if it was asked for.
-    pub(super) fn digest(self) -> Option<[u8; 32]> {
-        self.sha256.map(|sha256| sha256.finalize().into())
+    /// The digests of all that was handed out.
+    pub(super) fn digests(self) -> Vec<(Algorithm, Vec<u8>)> {
+        self.digests.finish()
     }
 
     fn open(&mut self) -> Result<()> {
@@ -91,7 +129,7 @@ impl<'a> Feed<'a> {
         let State::Unopened(data) = std::mem::replace(&mut self.state, State::Done) else { return Ok(()) };
         self.state = match data {
             Data::Path(_) | Data::Found(..) => {
-                let file = open_file(&data)?;
+                let file = SealedFile::open_data(&data)?;
                 if file.len() == 0 {
                     file.check_unchanged()?;
                     State::Done
@@ -144,18 +182,6 @@ pub(super) const MAX_SEGMENTS: u64 = MAX_STREAM / SEGMENT as u64;
 
 pub(super) fn too_long() -> Error {
     Error::Misuse("a file is longer than a stream can be: 2 TiB".into())
-}
-
-fn open_file(data: &Data<'_>) -> Result<Arc<SealedFile>> {
-    match data {
-        Data::Path(path) => SealedFile::open(path),
-        Data::Found(path, id) => {
-            let file = SealedFile::open(path)?;
-            file.check_id(*id)?;
-            Ok(file)
-        }
-        Data::Bytes(_) | Data::Reader(_) => Err(Error::Misuse("an input that is no file".into())),
-    }
 }
 
 /// One byte, to know whether there is more: FLOE marks the last segment as final.

@@ -55,7 +55,7 @@ fn the_same_input_seals_to_different_bytes_under_different_keys() {
     let dir = tempfile::tempdir().expect("folder");
     let sealed = || {
         let data = bytes(100, 1);
-        seal(vec![input("a", &data)], Notes::default(), &store(dir.path()), small_parts(), &())
+        seal(vec![input("a", &data)], Notes::default(), None, &store(dir.path()), small_parts(), &())
             .expect("sealed")
             .manifest
     };
@@ -72,7 +72,7 @@ fn digests_come_out_of_the_same_pass() {
     let data = bytes(3 * PAYLOAD + 7, 1);
     let options = Options { digests: Digests::Sha256, ..small_parts() };
     let inputs = vec![input("bytes", &data), input("empty", &[]), reader(&data)];
-    let sealed = seal(inputs, Notes::default(), &store(dir.path()), options, &()).expect("sealed");
+    let sealed = seal(inputs, Notes::default(), None, &store(dir.path()), options, &()).expect("sealed");
     let expected: [u8; 32] = Sha256::digest(&data).into();
     assert_eq!(sealed.index.file("bytes").expect("there").sha256, Some(expected));
     assert_eq!(sealed.index.file("in").expect("there").sha256, Some(expected));

@@ -32,12 +32,25 @@ const MAX_DEPTH: usize = 64;
 /// [`Error::Misuse`] for a symbolic link (or one that leads outside or round in circles), anything that is neither file
 /// nor folder, and names that an artifact cannot hold; [`Error::Storage`] if something cannot be read.
 pub fn files_below(path: &Path, symlinks: Symlinks) -> Result<Vec<Input<'static>>> {
+    files_below_where(path, symlinks, &mut |_| true)
+}
+
+/// The same without what `keep` does not want: it is asked about every file, folder and link below a folder, by its path in
+/// the artifact, before anything else is. What is below an unwanted folder is not looked at.
+///
+/// # Errors
+/// As [`files_below`].
+pub(crate) fn files_below_where(
+    path: &Path,
+    symlinks: Symlinks,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> Result<Vec<Input<'static>>> {
     let name = path.display().to_string();
     // The path itself was typed by the user: a link there is followed.
     let root = fs::canonicalize(path).map_err(|e| not_found_or_storage(&name, e))?;
     let metadata = fs::metadata(&root).map_err(Error::storage(&name))?;
     if metadata.is_dir() {
-        let mut walk = Walk { root: &root, symlinks, inputs: Vec::new(), ancestors: vec![root.clone()] };
+        let mut walk = Walk { root: &root, symlinks, keep, inputs: Vec::new(), ancestors: vec![root.clone()] };
         walk.folder(&root, "")?;
         let mut inputs = walk.inputs;
         inputs.sort_by(|a, b| a.path.cmp(&b.path));
@@ -51,6 +64,7 @@ pub fn files_below(path: &Path, symlinks: Symlinks) -> Result<Vec<Input<'static>
 struct Walk<'a> {
     root: &'a Path,
     symlinks: Symlinks,
+    keep: &'a mut dyn FnMut(&str) -> bool,
     inputs: Vec<Input<'static>>,
     /// The real folders above the one being read: meeting one again is a circle.
     ancestors: Vec<PathBuf>,
@@ -67,6 +81,9 @@ impl Walk<'_> {
             let file_name = entry.file_name();
             let name = file_name.to_str().ok_or_else(|| Error::Misuse(format!("{} is not UTF-8", path.display())))?;
             let relative = format!("{prefix}{name}");
+            if !(self.keep)(&relative) {
+                continue;
+            }
             let kind = entry.file_type().map_err(Error::storage(path.display()))?;
             let real = if kind.is_symlink() { self.follow(&path)? } else { path };
             let metadata = fs::symlink_metadata(&real).map_err(Error::storage(real.display()))?;

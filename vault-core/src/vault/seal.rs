@@ -7,6 +7,7 @@ use crate::{
     index::Notes,
     keys::Signer,
     names::{ArtifactDigest, VersionName},
+    oms::Signed,
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
     seal::{self, Options},
@@ -33,6 +34,8 @@ pub struct SealRequest<'a> {
     pub provenance: Option<Provenance>,
     /// How it came to be, for the encrypted index: known only to those who can open it.
     pub private_provenance: Option<Provenance>,
+    /// What the files must be, as somebody signed it; the bundle is kept in the encrypted index.
+    pub vendor: Option<&'a Signed>,
     /// How to seal.
     pub options: Options,
 }
@@ -61,13 +64,14 @@ impl Vault {
     /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
     /// created: then the version is there, but may not survive a power cut.
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
-        let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, options } =
+        let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, vendor, options } =
             request;
         audience.check()?;
         self.check_name_is_free(&name)?;
 
-        let notes = Notes { provenance: private_provenance.map(|private| private.to_text()).transpose()? };
-        let sealed = seal::seal(inputs, notes, &self.store, options, progress)?;
+        let provenance_note = private_provenance.map(|private| private.to_text()).transpose()?;
+        let notes = Notes { provenance: provenance_note, ..Notes::default() };
+        let sealed = seal::seal(inputs, notes, vendor, &self.store, options, progress)?;
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
         let digest = subject.blake3;

@@ -35,8 +35,9 @@ mod contents;
 ///
 /// JSON: {"name", "digest", "signature_checked", "signers", "artifact_id", "suite", "part_size", "sealed_bytes",
 /// "streams": [{"number", "sealed_bytes", "plaintext_bytes", "parts"}], "attestations", "recipients", "warnings"} and
-/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}] and
-/// "private_provenance".
+/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}],
+/// "private_provenance" and, if it was sealed with --require-oms, "oms": {"model", "root_digest", "algorithm", "files",
+/// "key_hint", "certificate"}.
 ///
 /// With --lineage: {"lineage": [{"depth", "went_into", "label", "artifact", "role", "digests", "state", "signers", "reason"}]},
 /// the artifact first, everything after what it went into ("went_into" is a place in this list); "state" is "verified", "refused",
@@ -90,6 +91,10 @@ pub fn run(args: &Args, session: &Session) -> Result {
         let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
         let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
         let (mut text, mut object) = (text, object);
+        if let Some(bundle) = opened.index().oms() {
+            text = format!("{text}\n{}", super::oms::kept_lines(bundle).join("\n"));
+            object["oms"] = super::oms::kept_json(bundle);
+        }
         if let Some(provenance) = private_provenance(&opened)? {
             text = format!("{text}\nprivate provenance:\n{}", pretty_json(&provenance));
             object["private_provenance"] = provenance;
