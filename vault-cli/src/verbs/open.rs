@@ -119,14 +119,16 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let mut passphrases = Passphrases::new(&args.passphrase);
     let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
     let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
-    write_oms(args, &opened)?;
+    let bundle = bundle(args, &opened)?;
     if args.insecure_skip_signature {
         session.ui.warn("no signature was checked: these bytes may be from anybody");
     }
     if to_standard_output {
-        return to_stdout(args, &opened, &artifact.manifest, session);
+        to_stdout(args, &opened, &artifact.manifest, session)?;
+        return write_bundle(bundle);
     }
     let (files, length) = to_disk(args, &opened, &artifact.manifest, session)?;
+    write_bundle(bundle)?;
     let dest = args.dest.display().to_string();
     let signed = signers.names(artifact.manifest.signers(), "nobody");
     let text = format!(
@@ -148,13 +150,22 @@ pub fn run(args: &Args, session: &Session) -> Result {
     session.ui.result(&text, &object)
 }
 
-/// Writes the bundle, readable by its owner only like everything opened: it tells digests of the plaintext.
-fn write_oms(args: &Args, opened: &Opened<'_>) -> Result {
-    let Some(path) = &args.oms_out else { return Ok(()) };
+/// The OMS bundle to write, and where to, if that is asked for and can be.
+fn bundle<'a>(args: &'a Args, opened: &'a Opened<'_>) -> Result<Option<(&'a Path, &'a str)>> {
+    let Some(path) = &args.oms_out else { return Ok(None) };
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Err(Error::Conflict { what: path.display().to_string() }.into());
+    }
     let Some(bundle) = opened.index().oms() else {
         let what = format!("an OMS bundle in {}", args.reference);
         return Err(Failure::from(Error::NotFound { what }).hint("only what was sealed with --require-oms has one"));
     };
+    Ok(Some((path, bundle)))
+}
+
+/// Writes it, readable by its owner only like everything opened: it tells digests of the plaintext.
+fn write_bundle(bundle: Option<(&Path, &str)>) -> Result {
+    let Some((path, bundle)) = bundle else { return Ok(()) };
     Ok(file::write_private(path, &SecretVec::new(bundle.as_bytes().to_vec()))?)
 }
 

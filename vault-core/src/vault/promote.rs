@@ -4,15 +4,17 @@
 //! bytes. When enough holders have signed, anybody publishes it, under its number. Each step creates one object, so a crash
 //! anywhere leaves a proposal that can be approved or published later.
 
+use std::collections::HashSet;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{Gate, Vault, chain::record_path, channel::channel_folder, revocations};
 use crate::{
     error::{Error, Result},
-    keys::{KeyId, Signer},
+    keys::{KeyId, Signer, VerifyingKey},
     names::{ArtifactDigest, ChannelName, Reference, VersionName},
     provenance::{
-        Chained, Envelope, Link, MAX_ENVELOPE, PAYLOAD_TYPE, Predicate, Promotion, Revocation, Statement,
+        Chained, Envelope, Link, MAX_ENVELOPE, PAYLOAD_TYPE, Predicate, Promotion, Revocation, Statement, peek,
         predicate_type,
     },
     store::Created,
@@ -415,19 +417,8 @@ impl Gate<'_> {
             return Err(taken());
         }
         for other in self.vault.proposal_ids()?.into_iter().filter(|other| *other != id) {
-            let judged = self.vault.proposal(other, &self.rooted).and_then(|envelope| {
-                let record = Record::judge(&self.rooted, &envelope)?;
-                Ok((record, envelope))
-            });
-            match judged {
-                Ok((record, envelope)) => {
-                    let same = record.folder() == chain && record.generation() == generation;
-                    if same && envelope.is_signed_by(&signer.verifying_key()) {
-                        return Err(taken());
-                    }
-                }
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(_) => {}
+            if self.vault.is_proposal_signed(other, (chain, generation), &signer.verifying_key())? {
+                return Err(taken());
             }
         }
         self.memory.approve(&key, chain, generation, id);
@@ -438,32 +429,59 @@ impl Gate<'_> {
 
 impl Vault {
     fn proposal_ids(&self) -> Result<Vec<blake3::Hash>> {
-        let mut ids = Vec::new();
+        let mut ids = HashSet::new();
         self.store.list(FOLDER, &mut |entry| {
             let id = entry.path.split('/').nth(1).and_then(|hex| ArtifactDigest::from_hex(hex).ok());
-            if let Some(id) = id.filter(|id| !ids.contains(&id.hash()))
-                && ids.len() < MAX_PROPOSALS
-            {
-                ids.push(id.hash());
+            if let Some(id) = id.filter(|_| ids.len() < MAX_PROPOSALS) {
+                ids.insert(id.hash());
             }
             Ok(())
         })?;
+        let mut ids: Vec<_> = ids.into_iter().collect();
+        ids.sort_unstable_by_key(|id| *id.as_bytes());
         Ok(ids)
     }
 
-    /// A proposal with all signatures that count.
-    fn proposal(&self, id: blake3::Hash, rooted: &Rooted) -> Result<Envelope> {
-        let folder = format!("{FOLDER}/{}", id.to_hex());
+    fn proposal_paths(&self, id: blake3::Hash) -> Result<Vec<String>> {
         let mut paths = Vec::new();
-        self.store.list(&folder, &mut |entry| {
+        self.store.list(&format!("{FOLDER}/{}", id.to_hex()), &mut |entry| {
             if paths.len() < MAX_APPROVALS {
                 paths.push(entry.path);
             }
             Ok(())
         })?;
         paths.sort();
+        Ok(paths)
+    }
+
+    /// Whether a proposal is for this number of this chain and carries a signature by this key, whatever else it is.
+    fn is_proposal_signed(
+        &self,
+        id: blake3::Hash,
+        (chain, generation): (&str, u64),
+        key: &VerifyingKey,
+    ) -> Result<bool> {
+        for path in self.proposal_paths(id)? {
+            let envelope = match self.record(&path) {
+                Ok(envelope) if blake3::hash(envelope.payload()) == id => envelope,
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                _ => continue,
+            };
+            let payload = envelope.payload();
+            if peek(payload).map_or(true, |(number, _)| number != generation) {
+                return Ok(false);
+            }
+            if place(payload).as_deref() == Some(chain) && envelope.is_signed_by(key) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A proposal with all signatures that count.
+    fn proposal(&self, id: blake3::Hash, rooted: &Rooted) -> Result<Envelope> {
         let mut gathered: Option<Envelope> = None;
-        for path in paths {
+        for path in self.proposal_paths(id)? {
             let envelope = match self.record(&path) {
                 Ok(envelope) if blake3::hash(envelope.payload()) == id => envelope,
                 Err(error @ Error::Storage { .. }) => return Err(error),
@@ -484,6 +502,18 @@ impl Vault {
         let (Created::New | Created::Exists) =
             self.store.create(&format!("{FOLDER}/{}/{name}.dsse.json", id.to_hex()), &bytes)?;
         self.store.sync()
+    }
+}
+
+/// The folder that a record is for, as it says itself.
+fn place(payload: &[u8]) -> Option<String> {
+    match predicate_type(payload)?.as_str() {
+        Promotion::TYPE => {
+            let statement = Statement::<Promotion>::parse(payload).ok()?;
+            statement.predicate.channel_name().ok().map(|channel| channel_folder(&channel))
+        }
+        Revocation::TYPE => Some(revocations::FOLDER.to_owned()),
+        _ => None,
     }
 }
 
