@@ -82,8 +82,8 @@ fn scene() -> Scene {
     let mut gate = vault.gate(&pinned, Memory::none(pinned.origin()), Clock::now()).expect("a gate");
     for _ in 0..GENERATIONS {
         let proposal = gate.propose_promotion(&channel, &name, ("bench", None), &keys[0]).expect("proposed");
-        gate.approve(proposal.id, &keys[1]).expect("approved");
-        assert!(gate.approve(proposal.id, &keys[2]).expect("approved").published);
+        gate.approve(proposal.id, None, &keys[1]).expect("approved");
+        assert!(gate.approve(proposal.id, None, &keys[2]).expect("approved").published);
         // Old proposals serve nobody, and looking through them would take most of the time.
         std::fs::remove_dir_all(Path::new(path).join("proposals")).expect("removed");
     }

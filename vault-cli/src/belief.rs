@@ -71,6 +71,8 @@ pub struct Root {
     clock: Clock,
     explain: bool,
     examples: Examples,
+    /// Whether records are judged by another time than now.
+    is_another_time: bool,
 }
 
 /// Who is believed about one vault.
@@ -109,7 +111,17 @@ impl TrustArgs {
             None => Clock::now(),
         };
         let memory = if self.stateless { None } else { Some(self.state_folder()?) };
-        Ok(Root { pinned, memory, clock, explain: self.explain, examples })
+        let is_another_time = self.verify_time.is_some();
+        Ok(Root { pinned, memory, clock, explain: self.explain, examples, is_another_time })
+    }
+
+    /// The trust root, for a command that signs: it signs now.
+    pub fn root_now(&self, session: &Session) -> Result<Root> {
+        if self.verify_time.is_some() {
+            return Err(Failure::usage("what is signed is signed now, not at another time")
+                .hint("--verify-time is for commands that only look"));
+        }
+        self.root(session)
     }
 
     fn refuse_without_root(&self) -> Result {
@@ -194,11 +206,15 @@ impl Root {
         session: &Session,
         work: impl FnOnce(&mut Gate<'_>) -> Result<T>,
     ) -> Result<(T, View)> {
-        let memory = match &self.memory {
+        let mut memory = match &self.memory {
             Some(folder) => Memory::open(folder, self.pinned.origin()).map_err(|e| no_memory(&e))?,
             None => Memory::none(self.pinned.origin()),
         };
+        if self.is_another_time {
+            memory.freeze();
+        }
         let mut gate = vault.gate(&self.pinned, memory, self.clock)?;
+        let signers = self.signers(gate.rooted())?;
         let done = work(&mut gate);
         for note in gate.notes() {
             session.ui.warn(note);
@@ -208,7 +224,7 @@ impl Root {
                 session.ui.explain(step);
             }
         }
-        let (signers, revocations) = (self.signers(gate.rooted())?, gate.revocations().clone());
+        let revocations = gate.revocations().clone();
         let policy = gate.close()?;
         Ok((done?, View { policy, signers, revocations }))
     }
@@ -239,7 +255,7 @@ impl Signers {
 impl View {
     /// Refuses an artifact that is revoked.
     pub fn refuse_revoked(&self, artifact: &Artifact, reference: &Reference) -> Result {
-        if self.revocations.contains(artifact.digest) {
+        if self.revocations.contains(artifact.digest, artifact.model()) {
             return Err(Error::Untrusted { what: reference.to_string(), why: "is revoked" }.into());
         }
         Ok(())

@@ -191,6 +191,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Stale { why, .. } if why.contains("seen before") => {
             "the store shows an older state than this client saw: restore the store, or ask who changed it"
         }
+        Error::Stale { why, .. } if why.contains("does not show") => {
+            "the store holds something newer back: restore the store, or ask whoever runs it"
+        }
         Error::Stale { what, .. } if what.starts_with("a statement of freshness") => {
             "ask whoever keeps the freshness key to run `mvault freshness sign`"
         }

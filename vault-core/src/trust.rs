@@ -21,6 +21,7 @@ pub use chain::{Candidate, Reached};
 pub use clock::{Clock, TOLERANCE};
 pub use memory::{Memory, Seen};
 pub use root::{Holder, Key, MAX_ROOT, ROOT_PAYLOAD_TYPE, Release, Required, Role, Status, TrustRoot};
+pub(crate) use rooted::NAMES;
 pub use rooted::{Approved, Rooted};
 pub use source::{draft, duration, to_toml};
 

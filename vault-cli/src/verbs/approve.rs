@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use vault_core::vault::Proposal;
+use vault_core::{names::ArtifactDigest, vault::Proposal};
 
 use super::proposal::{id, names, object, report, what};
 use crate::{
@@ -11,13 +11,13 @@ use crate::{
     failure::{Failure, Result},
     secrets::{PassphraseArgs, Passphrases, load_signing},
     session::Session,
-    ui::table,
+    ui::{short, table},
 };
 
 /// Approve what somebody proposed, or list what is open
 ///
-/// Shows what the proposal does, checks that it can still come into force and that its version verifies, and adds your
-/// signature. The last approval that is needed puts it in force. Each key signs one record of a generation, ever.
+/// Checks that the proposal can still come into force and that its version verifies, and adds your signature. What it does is
+/// in the list: version, artifact, reason, expiry. Look before you sign: --expect refuses if it is about another artifact. The last approval that is needed puts it in force. Each key signs one record of a generation, ever.
 ///
 /// Without --key, a proposal that has its approvals is put in force; without PROPOSAL, all open ones are listed.
 ///
@@ -33,6 +33,9 @@ pub struct Args {
     /// Whose signature approves it
     #[arg(long, value_name = "FILE.key", requires = "proposal")]
     key: Option<PathBuf>,
+    /// Refuse to sign unless it is about this artifact
+    #[arg(long, value_name = "b3:DIGEST", requires = "key")]
+    expect: Option<ArtifactDigest>,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -40,7 +43,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let root = args.trust.root(session)?;
+    let root = if args.key.is_some() { args.trust.root_now(session)? } else { args.trust.root(session)? };
     let vault = session.vault()?;
     let Some(proposal) = &args.proposal else {
         let (open, _) = root.with(&vault, session, |gate| Ok(gate.proposals()?))?;
@@ -53,7 +56,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     };
     let (proposal, _) = root.with(&vault, session, |gate| -> Result<Proposal> {
         match &signer {
-            Some(signer) => Ok(gate.approve(proposal, signer.as_ref())?),
+            Some(signer) => Ok(gate.approve(proposal, args.expect, signer.as_ref())?),
             None => gate
                 .publish(proposal)
                 .map_err(|e| Failure::from(e).hint("add an approval with --key, or wait for others to approve it")),
@@ -63,10 +66,16 @@ pub fn run(args: &Args, session: &Session) -> Result {
 }
 
 fn list(open: &[Proposal], session: &Session) -> Result {
-    let mut rows = vec![["PROPOSAL", "DOES", "REASON", "ASKED BY", "APPROVED BY", "NEEDS"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["PROPOSAL", "DOES", "ARTIFACT", "REASON", "ASKED BY", "APPROVED BY", "NEEDS", "EXPIRES"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     rows.extend(open.iter().map(|p| {
         let needs = p.threshold.to_string();
-        vec![format!("b3:{}", p.id), what(p), p.reason.clone(), p.requester.clone(), names(&p.approvers), needs]
+        let expires = p.expires.clone().unwrap_or_default();
+        let (id, artifact) = (format!("b3:{}", p.id), short(&p.artifact.to_string()));
+        vec![id, what(p), artifact, p.reason.clone(), p.requester.clone(), names(&p.approvers), needs, expires]
     }));
     let text = if open.is_empty() { "no open proposals".to_owned() } else { table(&rows) };
     session.ui.result(&text, &json!({ "proposals": open.iter().map(object).collect::<Value>() }))

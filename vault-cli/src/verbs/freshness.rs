@@ -56,7 +56,7 @@ pub struct SignArgs {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let FreshnessVerb::Sign(args) = &args.verb;
-    let root = args.trust.root(session)?;
+    let root = args.trust.root_now(session)?;
     let seconds = args.valid_for.as_deref().map_or(Ok(DEFAULT_FRESHNESS), duration)?;
     let vault = session.vault()?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;

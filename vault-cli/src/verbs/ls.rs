@@ -33,11 +33,14 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let View { policy, signers, revocations } = belief.view(&vault, session)?;
     let listing = vault.list(&policy)?;
     let head = ["VERSION", "DIGEST", "STREAMS", "SEALED", "CREATED", "SIGNER"].map(str::to_owned).to_vec();
-    let rows = listing.versions.iter().map(|entry| row(entry, &signers, revocations.contains(entry.digest)));
+    let rows = listing
+        .versions
+        .iter()
+        .map(|entry| row(entry, &signers, revocations.contains(entry.digest, Some(&entry.name.model))));
     let text = table(&[head].into_iter().chain(rows).collect::<Vec<_>>());
     let skipped = listing.skipped.iter();
     let object = json!({
-        "versions": listing.versions.iter().map(|entry| object(entry, revocations.contains(entry.digest))).collect::<Value>(),
+        "versions": listing.versions.iter().map(|entry| object(entry, revocations.contains(entry.digest, Some(&entry.name.model)))).collect::<Value>(),
         "signatures_checked": !belief.is_anybody(),
         "skipped": skipped.map(|(path, e)| json!({ "path": path, "reason": e.to_string() })).collect::<Value>(),
         "foreign": listing.foreign,

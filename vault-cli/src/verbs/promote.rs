@@ -54,7 +54,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let root = args.trust.root(session)?;
+    let root = args.trust.root_now(session)?;
     let vault = session.vault()?;
     let lifetime = args.valid_for.as_deref().map(duration).transpose()?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;

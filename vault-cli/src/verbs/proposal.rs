@@ -21,6 +21,10 @@ pub fn report(proposal: &Proposal, withdrawn: bool, session: &Session) -> Result
     let by = names(&proposal.approvers);
     let state = match (withdrawn, proposal.published) {
         (true, _) => "withdrawn".to_owned(),
+        (false, true) if proposal.superseded.is_some() => {
+            let now = proposal.superseded.unwrap_or_default();
+            format!("was in force, approved by {by}; generation {now} is in force now")
+        }
         (false, true) => format!("in force, approved by {by}"),
         (false, false) => {
             format!(
@@ -33,6 +37,7 @@ pub fn report(proposal: &Proposal, withdrawn: bool, session: &Session) -> Result
     let mut lines = vec![
         format!("{}: {state}", what(proposal)),
         format!("  proposal: b3:{}", proposal.id),
+        format!("  artifact: {}", proposal.artifact),
         format!("  reason:   {}", proposal.reason),
     ];
     lines.extend(proposal.expires.iter().map(|expires| format!("  expires:  {expires}")));
@@ -55,6 +60,7 @@ pub fn object(proposal: &Proposal) -> Value {
     json!({
         "proposal": format!("b3:{}", proposal.id),
         "published": proposal.published,
+        "superseded": proposal.superseded,
         "channel": proposal.channel.as_ref().map(ToString::to_string),
         "generation": proposal.generation,
         "version": proposal.version.to_string(),

@@ -44,7 +44,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let root = args.trust.root(session)?;
+    let root = if args.list { args.trust.root(session)? } else { args.trust.root_now(session)? };
     let vault = session.vault()?;
     let (Some(version), Some(key)) = (&args.version, &args.key) else {
         let (all, _) = root.with(&vault, session, |gate| Ok(gate.all_revocations()?))?;

@@ -49,7 +49,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let root = args.trust.root(session)?;
+    let root = args.trust.root_now(session)?;
     let vault = session.vault()?;
     let lifetime = args.valid_for.as_deref().map(duration).transpose()?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
@@ -63,8 +63,12 @@ pub fn run(args: &Args, session: &Session) -> Result {
 
 /// The version meant: it must have been in the channel before.
 fn earlier(args: &Args, history: &[Entry]) -> Result<VersionName> {
-    let mut past: Vec<&str> =
-        history.iter().filter(|e| e.linked).filter_map(|e| e.promotion.as_ref()).map(|p| p.version.as_str()).collect();
+    let mut past: Vec<&str> = history
+        .iter()
+        .filter(|e| e.linked && e.fault.is_none())
+        .filter_map(|e| e.promotion.as_ref())
+        .map(|p| p.version.as_str())
+        .collect();
     let present = past.pop();
     let wanted = args.to.as_ref().map(|version| format!("{}:{version}", args.channel.model));
     let found = past.into_iter().rev().find(|version| match &wanted {

@@ -155,8 +155,8 @@ pub fn run(args: Args, session: &Session) -> Result {
     let mut audience =
         Audience { recipients: load_recipients(&args.to, session.global.examples())?, passphrases: Vec::new() };
     let belief = args.belief.load(session)?;
-    let View { policy, .. } = belief.view(&vault, session)?;
-    let history = History::read(&args, &vault, (&belief, &policy), session)?;
+    let view = belief.view(&vault, session)?;
+    let history = History::read(&args, &vault, (&belief, &view), session)?;
     let vendor = vendor(&args)?;
     let (inputs, total) = inputs(&args, vendor.as_ref(), session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
@@ -172,7 +172,7 @@ pub fn run(args: Args, session: &Session) -> Result {
         engine: session.global.engine.into(),
         digests: args.digest.map_or(Digests::None, |Digest::Sha256| Digests::Sha256),
     };
-    let trust_root = check_role(&belief, &policy, &args.publish_as.model, signer.as_ref())?;
+    let trust_root = check_role(&belief, &view.policy, &args.publish_as.model, signer.as_ref())?;
     let (provenance, private_provenance) =
         if args.private_provenance { (None, history.provenance.clone()) } else { (history.provenance.clone(), None) };
     let vendor = vendor.as_ref();
@@ -228,7 +228,7 @@ struct History {
 
 impl History {
     /// Reads what is said about it, and finds the base models: before anything is sealed.
-    fn read(args: &Args, vault: &Vault, (belief, policy): (&Belief, &Policy), session: &Session) -> Result<Self> {
+    fn read(args: &Args, vault: &Vault, (belief, view): (&Belief, &View), session: &Session) -> Result<Self> {
         if args.provenance.is_none() && args.base.is_empty() {
             if args.private_provenance {
                 return Err(Failure::usage("--private-provenance without any; give --provenance FILE or --base REF"));
@@ -241,7 +241,8 @@ impl History {
         };
         let new = args.base.iter().filter(|base| !draft.bases.contains(base)).cloned().collect::<Vec<_>>();
         draft.bases.extend(new);
-        let (provenance, found) = vault.link(draft.provenance, &draft.bases, policy)?;
+        let (provenance, found) = vault.link(draft.provenance, &draft.bases, &view.policy)?;
+        draft.bases.iter().zip(&found).try_for_each(|(base, artifact)| view.refuse_revoked(artifact, base))?;
         if belief.is_anybody() && !found.is_empty() {
             session.ui.warn("base models are linked as found: no signature was checked; give --signer to check it");
         }

@@ -75,6 +75,7 @@ pub struct Args {
 struct Job {
     vault: Vault,
     policy: Policy,
+    view: View,
     ring: Keyring,
     signer: Box<dyn Signer>,
     change: Change,
@@ -104,7 +105,7 @@ fn prepare(args: &Args, session: &Session) -> Result<Job> {
         Belief::Signers(signers) => Belief::Signers(signers.and(&args.sign_with, signer.verifying_key())),
         root @ Belief::Root(_) => root,
     };
-    let View { policy, .. } = belief.view(&vault, session)?;
+    let view = belief.view(&vault, session)?;
     let ring =
         if adds { keyring(session, &args.identity, &mut passphrases, "the artifact")? } else { Keyring::default() };
     let mut add = Audience { recipients, passphrases: Vec::new() };
@@ -112,7 +113,7 @@ fn prepare(args: &Args, session: &Session) -> Result<Job> {
         add.passphrases.push(Passphrases::from_file(args.to_passphrase_file.as_ref()).fresh("the artifact")?);
     }
     let change = Change { add, remove, remove_passphrases: args.remove_passphrases };
-    Ok(Job { vault, policy, ring, signer, change })
+    Ok(Job { vault, policy: view.policy.clone(), view, ring, signer, change })
 }
 
 fn key_id(text: &str) -> Result<KeyId> {
@@ -138,6 +139,10 @@ struct Shared {
 impl Job {
     fn share(&self, reference: &Reference, change: &Change, session: &Session) -> Result<Shared> {
         let artifact = self.vault.resolve(reference, &self.policy)?;
+        let adds = !(change.add.recipients.is_empty() && change.add.passphrases.is_empty());
+        if adds {
+            self.view.refuse_revoked(&artifact, reference)?;
+        }
         let before = self.vault.access(&artifact, &self.policy)?;
         for skipped in &before.skipped {
             let (generation, reason) = (skipped.generation, &skipped.reason);

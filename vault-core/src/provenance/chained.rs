@@ -35,6 +35,20 @@ pub trait Chained: Predicate {
     fn created(&self) -> &str;
     /// Until when it counts (RFC 3339), if that ends.
     fn expiry(&self) -> Option<&str>;
+
+    /// Checks names, number and reason.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the rule it breaks.
+    fn check(&self) -> Result<()> {
+        if self.generation() == 0 || self.version_name().is_err() {
+            return Err(Error::format(DOCUMENT, "names no version or number"));
+        }
+        if !is_reason(self.reason()) {
+            return Err(Error::format(DOCUMENT, "has a reason that is not one line of at most 4096 bytes"));
+        }
+        Ok(())
+    }
 }
 
 /// What the records of every chain say.
@@ -126,6 +140,16 @@ impl Promotion {
     pub fn expires(&self) -> &str {
         self.expires.as_str()
     }
+
+    pub(crate) fn created_at(&self) -> &Time {
+        &self.created
+    }
+
+    /// When it ceases to count, if nothing counts for longer than so many seconds.
+    pub(crate) fn lapses(&self, lifetime: u64) -> String {
+        let most = self.created.seconds().saturating_add(i64::try_from(lifetime).unwrap_or(i64::MAX));
+        Time::at(self.expires.seconds().min(most)).as_str().to_owned()
+    }
 }
 
 impl Revocation {
@@ -154,8 +178,12 @@ fn nonce() -> Result<Hex<16>> {
     Ok(Hex(nonce))
 }
 
+fn is_reason(reason: &str) -> bool {
+    !reason.trim().is_empty() && reason.len() <= MAX_REASON && !reason.chars().any(char::is_control)
+}
+
 fn checked(reason: String) -> Result<String> {
-    if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+    if !is_reason(&reason) {
         return Err(Error::Misuse(format!(
             "the reason must be one line of at most {MAX_REASON} bytes that says something"
         )));

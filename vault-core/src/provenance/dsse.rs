@@ -79,12 +79,12 @@ impl Envelope {
         Ok(())
     }
 
-    /// Takes over the signatures by these keys from an envelope of the same payload.
-    pub(crate) fn merge(&mut self, other: &Self, wanted: impl Fn(&str) -> bool) {
+    /// Takes over the signatures of an envelope of the same payload, one for each key id.
+    pub(crate) fn merge(&mut self, other: &Self) {
         if (&self.payload_type, &self.payload) != (&other.payload_type, &other.payload) {
             return;
         }
-        for signature in other.signatures.iter().filter(|signature| wanted(&signature.keyid)) {
+        for signature in &other.signatures {
             if !self.signatures.iter().any(|there| there.keyid == signature.keyid) {
                 self.signatures.push(signature.clone());
             }
@@ -92,9 +92,17 @@ impl Envelope {
         self.signatures.sort_by(|a, b| a.keyid.cmp(&b.keyid));
     }
 
-    /// Drops the signatures under the ids of other keys.
-    pub(crate) fn keep_signatures(&mut self, wanted: impl Fn(&str) -> bool) {
-        self.signatures.retain(|signature| wanted(&signature.keyid));
+    /// The same envelope with one valid signature by each of these keys that signed it, and no others.
+    pub(crate) fn signed_only_by(&self, keys: &[VerifyingKey]) -> Self {
+        let message = pae(&self.payload_type, &self.payload);
+        let by = |key: &VerifyingKey| {
+            let id = key.key_id().to_hex();
+            self.signatures.iter().find(|s| s.keyid == id && key.verify(&message, &s.sig)).cloned()
+        };
+        let mut signatures: Vec<_> = keys.iter().filter_map(by).collect();
+        signatures.sort_by(|a, b| a.keyid.cmp(&b.keyid));
+        signatures.dedup();
+        Self { signatures, ..self.clone() }
     }
 
     /// Reads an envelope of a vault, which is stricter than DSSE: canonical JSON, nothing unrecognized, so that no byte

@@ -59,6 +59,13 @@ impl Clock {
         self.seconds >= until.seconds().saturating_add(TOLERANCE)
     }
 
+    /// The seconds since 1970 within which something was made that is not older than so many seconds.
+    pub(crate) fn window(self, oldest: u64) -> (u64, u64) {
+        let now = u64::try_from(self.seconds).unwrap_or(0);
+        let slack = TOLERANCE.unsigned_abs();
+        (now.saturating_sub(oldest.saturating_add(slack)), now.saturating_add(2 * slack))
+    }
+
     /// Seconds since this time; none if it is yet to come.
     pub(crate) fn age(self, of: &Time) -> u64 {
         u64::try_from(self.seconds.saturating_sub(of.seconds())).unwrap_or(0)

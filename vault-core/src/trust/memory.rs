@@ -19,7 +19,7 @@ use crate::{
     canonical::{self, Hex, decode_base64, encode_base64},
     error::{Error, Fault, Place, Result},
     keys::KeyId,
-    names::{ArtifactDigest, ChannelName},
+    names::{ArtifactDigest, ChannelName, ModelName},
     provenance::Newest,
     secret::fill_random,
 };
@@ -38,6 +38,7 @@ pub struct Memory {
     place: Option<Kept>,
     known: bool,
     changed: bool,
+    frozen: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +60,8 @@ struct Wire {
     format: String,
     origin: Hex<32>,
     revocations: Option<WireSeen>,
-    revoked: BTreeSet<Hex<32>>,
+    /// Artifact and model.
+    revoked: BTreeSet<String>,
     root: Option<WireRoot>,
 }
 
@@ -81,7 +83,7 @@ struct WireRoot {
 impl Memory {
     /// Remembers nothing, and will not remember anything: a store can show such a client any valid old state.
     pub fn none(origin: blake3::Hash) -> Self {
-        Self { wire: Wire::new(origin), place: None, known: false, changed: false }
+        Self { wire: Wire::new(origin), place: None, known: false, changed: false, frozen: false }
     }
 
     /// What is kept in `folder` about the trust root whose version 1 has this BLAKE3. The folder is made if it is not there
@@ -92,6 +94,13 @@ impl Memory {
     /// [`Error::Misuse`] if others can write it.
     pub fn open(folder: &Path, origin: blake3::Hash) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::storage(folder.display()))?;
+        let mode = fs::metadata(folder).map_err(Error::storage(folder.display()))?.permissions().mode();
+        if mode & 0o022 != 0 {
+            return Err(Error::Misuse(format!(
+                "{} can be written by others, so it remembers nothing",
+                folder.display()
+            )));
+        }
         let path = folder.join(format!("{}.json", origin.to_hex()));
         let lock = lock(&path.with_extension("lock"))?;
         let read = read(&path)?;
@@ -100,7 +109,7 @@ impl Memory {
         if wire.origin != Hex::from(origin) {
             return Err(Error::format(DOCUMENT, "is about another trust root"));
         }
-        Ok(Self { wire, place: Some(Kept { path, _lock: lock }), known, changed: false })
+        Ok(Self { wire, place: Some(Kept { path, _lock: lock }), known, changed: false, frozen: false })
     }
 
     /// Whether anything was remembered from before. If not, this client cannot tell an old state from a new one.
@@ -114,9 +123,11 @@ impl Memory {
     }
 
     /// The envelope of the trust root reached last.
-    pub(crate) fn root(&self) -> Option<(u64, blake3::Hash, Vec<u8>)> {
-        let root = self.wire.root.as_ref()?;
-        Some((root.version, root.digest.into(), decode_base64(&root.envelope)?))
+    pub(crate) fn root(&self) -> Result<Option<(u64, blake3::Hash, Vec<u8>)>> {
+        let Some(root) = &self.wire.root else { return Ok(None) };
+        let envelope = decode_base64(&root.envelope)
+            .ok_or_else(|| Error::format(DOCUMENT, "holds a trust root that is no base64"))?;
+        Ok(Some((root.version, root.digest.into(), envelope)))
     }
 
     pub(crate) fn saw_root(&mut self, version: u64, digest: blake3::Hash, envelope: &[u8]) {
@@ -141,6 +152,9 @@ impl Memory {
     }
 
     pub(crate) fn saw_revocations(&mut self, seen: Seen) {
+        if self.wire.revocations.is_some_and(|known| known.generation > seen.generation) {
+            return;
+        }
         let seen = Some(WireSeen::from(seen));
         self.changed |= self.wire.revocations != seen;
         self.wire.revocations = seen;
@@ -156,13 +170,18 @@ impl Memory {
         self.changed |= self.wire.approved.insert(slot(key, chain, generation), digest) != Some(digest);
     }
 
-    /// Whether this artifact was seen revoked.
-    pub(crate) fn is_revoked(&self, artifact: ArtifactDigest) -> bool {
-        self.wire.revoked.contains(&Hex::from(artifact.hash()))
+    /// The artifacts that were seen revoked, each as its hex digest, a space and the model.
+    pub(crate) fn revoked(&self) -> &BTreeSet<String> {
+        &self.wire.revoked
     }
 
-    pub(crate) fn saw_revoked(&mut self, artifact: ArtifactDigest) {
-        self.changed |= self.wire.revoked.insert(artifact.hash().into());
+    pub(crate) fn saw_revoked(&mut self, artifact: ArtifactDigest, model: &ModelName) {
+        self.changed |= self.wire.revoked.insert(format!("{} {model}", artifact.to_hex()));
+    }
+
+    /// From now on nothing is written down: what is seen at another time is no memory of this one.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
     }
 
     /// Forgets which artifacts were seen revoked: under a new trust root, they are judged anew.
@@ -176,7 +195,9 @@ impl Memory {
     /// # Errors
     /// [`Error::Storage`], [`Error::Corrupt`] if there is more to remember than 64 MiB hold.
     pub fn save(&mut self) -> Result<()> {
-        let Some(kept) = self.place.as_ref().filter(|_| self.changed || !self.known) else { return Ok(()) };
+        let Some(kept) = self.place.as_ref().filter(|_| !self.frozen && (self.changed || !self.known)) else {
+            return Ok(());
+        };
         let bytes = canonical::to_vec(DOCUMENT, &self.wire)?;
         if bytes.len() as u64 > MAX_MEMORY {
             return Err(Error::limit(DOCUMENT, "length", MAX_MEMORY));
@@ -239,11 +260,16 @@ fn lock(path: &Path) -> Result<File> {
 
 fn read(path: &Path) -> Result<Option<Wire>> {
     let failed = |error| Error::storage(path.display())(error);
-    let file = match File::open(path) {
+    // Without NONBLOCK, opening a FIFO would wait for a writer for ever.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Error::Misuse(format!("{} is not a regular file", path.display())));
+    }
     let mode = file.metadata().map_err(failed)?.permissions().mode();
     if mode & 0o022 != 0 {
         return Err(Error::Misuse(format!("{} can be written by others, so it remembers nothing", path.display())));
@@ -301,17 +327,17 @@ mod tests {
         memory.saw_root(3, blake3::hash(b"3"), b"envelope");
         memory.saw_channel(&channel, seen(5));
         memory.saw_revocations(seen(2));
-        memory.saw_revoked(artifact);
+        memory.saw_revoked(artifact, &channel.model);
         memory.approve(&key, "org/m@production", 6, blake3::hash(b"record"));
         memory.save().expect("saved");
         drop(memory);
 
         let memory = Memory::open(&folder, origin).expect("opened");
         assert!(memory.was_known() && memory.is_kept());
-        assert_eq!(memory.root(), Some((3, blake3::hash(b"3"), b"envelope".to_vec())));
+        assert_eq!(memory.root().expect("legal"), Some((3, blake3::hash(b"3"), b"envelope".to_vec())));
         assert_eq!(memory.channel(&channel), Some(seen(5)));
         assert_eq!(memory.revocations(), Some(seen(2)));
-        assert!(memory.is_revoked(artifact));
+        assert_eq!(memory.revoked().len(), 1);
         assert_eq!(memory.approved(&key, "org/m@production", 6), Some(blake3::hash(b"record")));
         assert_eq!(memory.approved(&key, "org/m@production", 7), None);
         drop(memory);

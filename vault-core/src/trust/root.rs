@@ -388,10 +388,11 @@ impl Roles {
             root.check_threshold("release", &rule.keys, rule.threshold)?;
             rule.check()?;
         }
-        if !(1..=MAX_KEYS as u64).contains(&self.revocation.threshold) {
-            return Err(Error::format(DOCUMENT, "has a revocation threshold that cannot be met"));
+        let releasing: BTreeSet<KeyId> = self.release.iter().flat_map(|rule| &rule.keys).copied().collect();
+        if releasing.is_empty() && self.revocation.threshold == 1 {
+            return Ok(());
         }
-        Ok(())
+        root.check_threshold("revocation", &releasing, self.revocation.threshold)
     }
 }
 

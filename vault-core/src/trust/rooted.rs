@@ -20,7 +20,12 @@ use crate::{
 pub struct Rooted {
     reached: Reached,
     clock: Clock,
+    /// Whether signatures count although their keys are retired, compromised or past their time.
+    regardless: bool,
 }
+
+/// How many seconds behind its time a statement of freshness may stand, if others took the names before.
+pub(crate) const NAMES: u64 = 100;
 
 /// A record that enough holders signed.
 #[derive(Debug, Clone)]
@@ -35,6 +40,8 @@ pub struct Approved<R> {
     pub approvers: BTreeSet<Holder>,
     /// How many it takes.
     pub threshold: u64,
+    /// When it ceases to count (RFC 3339): when it says, or when the rule's lifetime is over, whatever comes first.
+    pub lapses: Option<String>,
 }
 
 impl Rooted {
@@ -47,7 +54,12 @@ impl Rooted {
             let what = format!("trust root version {}", reached.root().version());
             return Err(Error::Stale { what, why: "it has expired, and no later one is there" });
         }
-        Ok(Self { reached, clock })
+        Ok(Self { reached, clock, regardless: false })
+    }
+
+    /// Judges as if no key were retired, compromised or past its time: whether something counted once.
+    pub(crate) fn regardless(&self) -> Self {
+        Self { regardless: true, ..self.clone() }
     }
 
     /// The root reached.
@@ -100,7 +112,8 @@ impl Rooted {
     fn signed(&self, envelope: &Envelope, wanted: impl Fn(&KeyId) -> bool) -> Vec<KeyId> {
         let digest = blake3::hash(envelope.payload());
         let counts = |id: &KeyId| {
-            let key = self.root().keys.get(id).filter(|_| self.root().counts(id, &digest, self.clock));
+            let now = || self.regardless || self.root().counts(id, &digest, self.clock);
+            let key = self.root().keys.get(id).filter(|_| now());
             key.and_then(|key| key.verifying_key().ok()).is_some_and(|key| envelope.is_signed_by(&key))
         };
         envelope.claimed_signers().into_iter().filter(|id| wanted(id) && counts(id)).collect()
@@ -130,10 +143,15 @@ impl Rooted {
         let rule = self.release(&channel)?;
         let what = format!("generation {} of {channel}", record.predicate.generation());
         let may_ask = |id: &KeyId| rule.keys.contains(id) || self.root().holds(Role::Sealer, id, Some(&channel.model));
+        if !self.clock.has_begun(record.predicate.created_at()) {
+            return Err(Error::Untrusted { what, why: "was made in the future" });
+        }
+        let lapses = record.predicate.lapses(rule.lifetime);
         let mut approved = self.approved(record, envelope, &what, rule.threshold, &rule.keys, may_ask)?;
         if !rule.requester_counts {
             approved.approvers.remove(&approved.requester);
         }
+        approved.lapses = Some(lapses);
         Ok(approved)
     }
 
@@ -179,6 +197,7 @@ impl Rooted {
         keys: &BTreeSet<KeyId>,
         may_ask: impl Fn(&KeyId) -> bool,
     ) -> Result<Approved<R>> {
+        record.predicate.check()?;
         let untrusted = |why| Err(Error::Untrusted { what: what.to_owned(), why });
         if !record.predicate.belongs_to(&self.origin()) {
             return untrusted("was not made under this trust root");
@@ -196,23 +215,27 @@ impl Rooted {
         };
         let approvers = self.holders(signed.iter().filter(|id| keys.contains(id)));
         let digest = blake3::hash(envelope.payload());
-        Ok(Approved { record, digest, requester, approvers, threshold })
+        Ok(Approved { record, digest, requester, approvers, threshold, lapses: None })
     }
 
-    /// The keys whose signatures a record of a chain keeps when it is published: those that count.
-    pub(crate) fn counting(&self, envelope: &Envelope) -> BTreeSet<String> {
-        self.signed(envelope, |_| true).iter().map(KeyId::to_hex).collect()
+    /// The envelope with only the signatures that count.
+    pub(crate) fn counting(&self, envelope: &Envelope) -> Envelope {
+        let signed = self.signed(envelope, |_| true);
+        let keys = signed.iter().filter_map(|id| self.root().keys.get(id)?.verifying_key().ok()).collect::<Vec<_>>();
+        envelope.signed_only_by(&keys)
     }
 
     /// Checks a statement of freshness about a channel: its role, its trust root, its time.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Untrusted`]; [`Error::Stale`] if it has expired or is older than `oldest` seconds.
+    /// [`Error::Corrupt`], [`Error::Untrusted`], also if it stands under a `number` that is not its time; [`Error::Stale`] if
+    /// it has expired or is older than `oldest` seconds.
     pub fn freshness(
         &self,
         envelope: &[u8],
         channel: &ChannelName,
-        oldest: Option<u64>,
+        number: u64,
+        oldest: u64,
     ) -> Result<Verified<Statement<Freshness>>> {
         let what = format!("the statement of freshness for {channel}");
         let envelope = Envelope::parse_record(envelope)?;
@@ -227,6 +250,10 @@ impl Rooted {
         if !crate::provenance::Predicate::belongs_to(predicate, &self.origin()) || !predicate.is_for(channel) {
             return untrusted("is about something else");
         }
+        let made = u64::try_from(predicate.created().seconds()).unwrap_or(0);
+        if !(made..=made.saturating_add(NAMES)).contains(&number) {
+            return untrusted("stands under another time than it says");
+        }
         if !self.clock.has_begun(predicate.created()) {
             return untrusted("was made in the future");
         }
@@ -234,7 +261,7 @@ impl Rooted {
             return Err(Error::Stale { what, why: "it has expired" });
         }
         let age = self.clock.age(predicate.created());
-        if oldest.is_some_and(|most| age > most.saturating_add(super::TOLERANCE.unsigned_abs())) {
+        if age > oldest.saturating_add(super::TOLERANCE.unsigned_abs()) {
             return Err(Error::Stale { what, why: "it is older than the trust root allows" });
         }
         Ok(Verified { value, signers })

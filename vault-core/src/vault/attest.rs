@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Fault, Place, Result},
     keys::{KeyId, Signer},
     names::{ArtifactDigest, parse_hash},
-    provenance::{Attested, Envelope, MAX_ENVELOPE, Predicate, PredicateType, Statement, VersionRecord},
+    provenance::{Attested, Envelope, MAX_ENVELOPE, Predicate, PredicateType, Provenance, Statement, VersionRecord},
     trust::{Policy, Right, Verified},
 };
 
@@ -251,6 +251,8 @@ fn check(
 ) -> Result<Verified<Statement<Attested>>> {
     let what = format!("attestation {}", claimed_sha256(path));
     let located = |error: Error| error.at(Place::Object(path.to_owned()));
+    // Who may attest something may not say how an artifact came to be.
+    let right = if claimed_type(envelope) == Provenance::TYPE { Right::seal(artifact.model()) } else { right };
     let statement = policy.statement::<Attested>(envelope, right, &what).map_err(located)?;
     if statement.subject != artifact.subject {
         return Err(Error::Untrusted { what, why: "is signed for another artifact" });

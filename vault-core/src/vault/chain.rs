@@ -1,7 +1,5 @@
 //! Numbered records in a folder of the vault, and the links between them.
 
-use std::collections::HashMap;
-
 use super::{Vault, stem};
 use crate::{
     error::{Error, Fault, Place, Result},
@@ -13,11 +11,19 @@ const MAX_GENERATION: u64 = (1 << 53) - 1;
 /// More records than any chain has; a store could offer any number.
 const MAX_RECORDS: usize = 1_000_000;
 
+/// How far above the records that are there a number may be. Writers take the first free one, so that only junk and
+/// withdrawn proposals make gaps; without this, one record under the highest number would be the last.
+const MAX_GAP: u64 = 10_000;
+
+/// Whether a record may have this number, with so many records under lower ones.
+pub(super) fn is_within_reach(generation: u64, lower: usize) -> bool {
+    generation <= (lower as u64).saturating_add(MAX_GAP)
+}
+
 /// What a record of a chain says of itself, signed by anybody.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Linked {
     pub(super) digest: blake3::Hash,
-    pub(super) generation: u64,
     pub(super) previous: Option<blake3::Hash>,
 }
 
@@ -56,7 +62,7 @@ impl Vault {
         let said = envelope.and_then(|envelope| {
             let (number, previous) = peek(envelope.payload()).ok()?;
             let digest = blake3::hash(envelope.payload());
-            (number == generation).then_some(Linked { digest, generation, previous })
+            (number == generation).then_some(Linked { digest, previous })
         });
         Ok(said)
     }
@@ -94,12 +100,6 @@ impl Vault {
             return Err(Error::Corrupt { place: Place::Object(what), fault: Fault::Missing });
         }
         Ok(found)
-    }
-
-    /// The digests of the payloads of all records of a folder.
-    pub(super) fn digests(&self, folder: &str, numbers: &[u64]) -> Result<HashMap<blake3::Hash, u64>> {
-        let linked: Vec<_> = numbers.iter().map(|n| self.linked(folder, *n)).collect::<Result<_>>()?;
-        Ok(linked.into_iter().flatten().map(|record| (record.digest, record.generation)).collect())
     }
 }
 

@@ -1,10 +1,13 @@
 //! Channels: the newest promotion that counts, and what it takes to open through it.
 
-use super::{Artifact, Gate, Skipped, Vault, chain::record_path};
+use super::{
+    Artifact, Gate, Skipped, Vault,
+    chain::{is_within_reach, record_path},
+};
 use crate::{
     error::{Error, Result},
     names::{ChannelName, Reference},
-    provenance::{Chained, Newest, Promotion},
+    provenance::{Chained, Envelope, Newest, Promotion},
     trust::{Approved, Required, Right, Rooted},
 };
 
@@ -84,20 +87,29 @@ impl Vault {
     /// One promotion of a channel, if it counts.
     fn promotion(&self, rooted: &Rooted, channel: &ChannelName, generation: u64) -> Result<Approved<Promotion>> {
         let envelope = self.record(&record_path(&channel_folder(channel), generation))?;
-        let approved = rooted.promotion(&envelope)?;
-        let untrusted = |why| Err(Error::Untrusted { what: format!("generation {generation} of {channel}"), why });
-        let predicate = &approved.record.predicate;
-        if predicate.channel_name().ok().as_ref() != Some(channel) {
-            return untrusted("is signed for another channel");
-        }
-        if predicate.generation() != generation {
-            return untrusted("is signed as another generation");
-        }
-        if !approved.suffices() {
-            return untrusted("is not approved by enough holders");
-        }
-        Ok(approved)
+        judged(&envelope, rooted, channel, generation)
     }
+}
+
+/// Judges a promotion that stands under this number of this channel.
+fn judged(envelope: &Envelope, rooted: &Rooted, channel: &ChannelName, generation: u64) -> Result<Approved<Promotion>> {
+    let approved = rooted.promotion(envelope)?;
+    let untrusted = |why| Err(Error::Untrusted { what: format!("generation {generation} of {channel}"), why });
+    let predicate = &approved.record.predicate;
+    if predicate.channel_name().ok().as_ref() != Some(channel) {
+        return untrusted("is signed for another channel");
+    }
+    if predicate.generation() != generation {
+        return untrusted("is signed as another generation");
+    }
+    if !approved.suffices() {
+        return untrusted("is not approved by enough holders");
+    }
+    Ok(approved)
+}
+
+fn judged_once(envelope: &Envelope, once: &Rooted, channel: &ChannelName, generation: u64) -> bool {
+    judged(envelope, once, channel, generation).is_ok()
 }
 
 impl Gate<'_> {
@@ -112,32 +124,51 @@ impl Gate<'_> {
         let folder = channel_folder(channel);
         let numbers = self.vault.numbers(&folder)?;
         let known = self.memory.channel(channel);
-        let mut skipped = Vec::new();
-        let mut newest = None;
-        for &generation in numbers.iter().rev() {
-            match self.vault.promotion(&self.rooted, channel, generation) {
-                Ok(approved) => {
+        let (mut skipped, mut newest, mut lost) = (Vec::new(), None, None);
+        let once = self.rooted.regardless();
+        for (lower, &generation) in numbers.iter().enumerate().rev() {
+            let envelope = self.vault.record(&record_path(&folder, generation));
+            let judged = |rooted: &Rooted| -> Result<Approved<Promotion>> {
+                match &envelope {
+                    Ok(envelope) => judged(envelope, rooted, channel, generation),
+                    Err(error) => Err(Error::format("record", error.to_string())),
+                }
+            };
+            if let Err(error @ Error::Storage { .. }) = envelope {
+                return Err(error);
+            }
+            let reason = match judged(&self.rooted) {
+                Ok(approved) if is_within_reach(generation, lower) => {
                     newest = Some(approved);
                     break;
                 }
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(_) if skipped.len() == MAX_LOOKS => {
-                    let what = format!("{channel}: above its newest promotion");
-                    return Err(Error::Untrusted { what, why: "there are more than 100 records that do not count" });
-                }
-                Err(reason) => skipped.push(Skipped { generation, reason }),
+                Ok(_) => Error::format("record", "its number is far above the others"),
+                Err(error) => error,
+            };
+            // What counted once and counts no more was followed by nothing: the older ones are not what is wanted.
+            if lost.is_none() && is_within_reach(generation, lower) && judged(&once).is_ok() {
+                lost = Some(generation);
             }
+            if skipped.len() == MAX_LOOKS {
+                let what = format!("{channel}: above its newest promotion");
+                let why = "there are more than 100 records that do not count";
+                return Err(Error::Untrusted { what, why });
+            }
+            skipped.push(Skipped { generation, reason });
         }
         let Some(approved) = newest else {
             let what = channel.to_string();
             return match known {
                 Some(_) => Err(Error::Stale { what, why: "a promotion was seen before, and the store shows none" }),
+                None if lost.is_some() => {
+                    Err(Error::Stale { what, why: "its promotions count no more, and nothing newer is there" })
+                }
                 None => Ok(None),
             };
         };
-        let mut head = Head { approved, skipped, links: 0, lost: None };
+        let mut head = Head { approved, skipped, links: 0, lost };
         match known.filter(|known| known.generation > head.newest().generation) {
-            Some(known) if self.is_there(channel, known) => head.lost = Some(known.generation),
+            Some(known) if self.counted_once(channel, known) => head.lost = head.lost.max(Some(known.generation)),
             Some(_) => {
                 let what = format!("generation {} of {channel}", head.newest().generation);
                 return Err(Error::Stale { what, why: "a newer one was seen before: it was rolled back" });
@@ -150,10 +181,10 @@ impl Gate<'_> {
         Ok(Some(head))
     }
 
-    /// Whether the very record that was seen still stands under its number.
-    fn is_there(&self, channel: &ChannelName, seen: Newest) -> bool {
-        let record = self.vault.record(&record_path(&channel_folder(channel), seen.generation));
-        record.is_ok_and(|envelope| blake3::hash(envelope.payload()) == seen.digest)
+    /// Whether the very record that was seen still stands under its number, with signatures that made it count once.
+    fn counted_once(&self, channel: &ChannelName, seen: Newest) -> bool {
+        let once = self.rooted.regardless();
+        self.vault.promotion(&once, channel, seen.generation).is_ok_and(|approved| approved.digest == seen.digest)
     }
 
     /// Checks that the newest promotion descends from what was seen before.
@@ -182,7 +213,7 @@ impl Gate<'_> {
         let beside = numbers.iter().filter(|n| (until..newest.generation).contains(n));
         let beside = beside.filter(|n| !followed.iter().any(|link| link.generation == **n));
         // A record beside the chain burns its number; one that counts contradicts the chain.
-        for generation in beside.take(MAX_LOOKS) {
+        for generation in beside {
             match self.vault.promotion(&self.rooted, channel, *generation) {
                 Ok(_) => return fork(),
                 Err(error @ Error::Storage { .. }) => return Err(error),
@@ -191,7 +222,7 @@ impl Gate<'_> {
         }
         if let Some(known) = known.filter(|known| !followed.contains(known)) {
             // It may be that its keys were compromised since: then it counts no more, and the chain goes around it.
-            if !self.is_there(channel, known) {
+            if !self.counted_once(channel, known) {
                 return fork();
             }
             self.note(format!("generation {} of {channel}, seen before, counts no more", known.generation));
@@ -214,7 +245,7 @@ impl Gate<'_> {
         for Skipped { generation, reason } in &head.skipped {
             self.note(format!("generation {generation} of {channel} does not count: {reason}"));
         }
-        let Approved { record, requester, approvers, threshold, .. } = &head.approved;
+        let Approved { record, requester, approvers, threshold, lapses, .. } = &head.approved;
         let by = approvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         self.step(format!(
             "channel: generation {generation} of {channel}, asked for by {requester}, approved by {by} ({} of {threshold})",
@@ -225,10 +256,10 @@ impl Gate<'_> {
             links => format!("history: {links} earlier promotions follow each other by digest"),
         });
         let what = format!("generation {generation} of {channel}");
-        if record.predicate.expiry().is_some_and(|expiry| self.rooted.clock().is_past(expiry)) {
+        if lapses.as_deref().is_some_and(|lapses| self.rooted.clock().is_past(lapses)) {
             return Err(Error::Stale { what, why: "it has expired" });
         }
-        self.step(format!("expiry: {}", record.predicate.expires()));
+        self.step(format!("expiry: {}", lapses.as_deref().unwrap_or_default()));
         self.check_freshness(channel, &head)?;
 
         let name = record.predicate.version_name()?;
@@ -239,14 +270,14 @@ impl Gate<'_> {
         }
         let sealers = self.holders(artifact.manifest.signers());
         self.step(format!("artifact: {name}, {}, sealed by {sealers}", artifact.digest));
-        self.refuse_revoked(artifact.digest, &name.to_string())?;
+        self.refuse_revoked(artifact.digest, Some(&channel.model), &name.to_string())?;
         self.check_attestations(channel, &artifact)?;
         artifact.channel = Some((channel.clone(), generation));
         Ok(artifact)
     }
 
     /// Demands the attestations that the trust root demands of the channel.
-    fn check_attestations(&mut self, channel: &ChannelName, artifact: &Artifact) -> Result<()> {
+    pub(super) fn check_attestations(&mut self, channel: &ChannelName, artifact: &Artifact) -> Result<()> {
         let demanded = self.rooted.release(channel)?.attestations().to_vec();
         for Required { predicate_type, role } in demanded {
             let right = Right::attest_as(role, Some(&channel.model));
@@ -264,26 +295,36 @@ impl Gate<'_> {
         self.rooted.release(channel)?;
         let folder = channel_folder(channel);
         let numbers = self.vault.numbers(&folder)?;
-        let mut entries: Vec<_> = Vec::new();
+        let (mut entries, once): (Vec<_>, _) = (Vec::new(), self.rooted.regardless());
         let mut wanted: Option<Option<blake3::Hash>> = None;
         for &generation in numbers.iter().rev() {
-            let judged = self.vault.promotion(&self.rooted, channel, generation);
-            if let Err(error @ Error::Storage { .. }) = judged {
-                return Err(error);
-            }
-            let read = self.vault.record(&record_path(&folder, generation)).and_then(|e| promoted(&e, &judged)).ok();
+            // One reading: what is shown is what was judged.
+            let envelope = match self.vault.record(&record_path(&folder, generation)) {
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                other => other,
+            };
+            let (judged, read) = match envelope {
+                Ok(envelope) => {
+                    let judged = judged(&envelope, &self.rooted, channel, generation);
+                    // What nobody ever vouched for says nothing here.
+                    let vouched = judged.is_ok() || judged_once(&envelope, &once, channel, generation);
+                    let read = promoted(&envelope, &judged).ok();
+                    (judged, read.map(|(promoted, previous)| (promoted, previous, vouched)))
+                }
+                Err(error) => (Err(error), None),
+            };
             let linked = match (&wanted, &read) {
                 // The chain starts at the newest that counts.
                 (None, _) => judged.is_ok(),
-                (Some(Some(wanted)), Some((promoted, _))) => promoted.digest == *wanted,
+                (Some(Some(wanted)), Some((promoted, ..))) => promoted.digest == *wanted,
                 _ => false,
             };
-            if linked && let Some((_, previous)) = &read {
+            if linked && let Some((_, previous, _)) = &read {
                 wanted = Some(*previous);
             }
             entries.push(Entry {
                 generation,
-                promotion: read.map(|(promoted, _)| promoted),
+                promotion: read.filter(|(.., vouched)| linked || *vouched).map(|(promoted, ..)| promoted),
                 fault: judged.err(),
                 linked,
             });
@@ -294,12 +335,10 @@ impl Gate<'_> {
 }
 
 /// What a record says, and which one it names as the one before it.
-fn promoted(
-    envelope: &crate::provenance::Envelope,
-    judged: &Result<Approved<Promotion>>,
-) -> Result<(Promoted, Option<blake3::Hash>)> {
+fn promoted(envelope: &Envelope, judged: &Result<Approved<Promotion>>) -> Result<(Promoted, Option<blake3::Hash>)> {
     let statement = crate::provenance::Statement::<Promotion>::parse(envelope.payload())?;
     let predicate = &statement.predicate;
+    predicate.check()?;
     let judged = judged.as_ref().ok();
     let promoted = Promoted {
         version: predicate.version_name()?.to_string(),

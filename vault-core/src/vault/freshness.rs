@@ -7,15 +7,13 @@ use crate::{
     names::ChannelName,
     provenance::{Chained, Freshness, MAX_ENVELOPE, Newest, Statement},
     store::Created,
-    trust::Role,
+    trust::{NAMES, Role},
 };
 
 /// How long a statement counts if nothing else is said, in seconds: a day.
 pub const DEFAULT_FRESHNESS: u64 = 24 * 3600;
 /// The most statements that are looked at, from the newest down.
-const MAX_LOOKS: usize = 100;
-/// How many names are tried for a new one: they are seconds.
-const MAX_TRIES: u64 = 100;
+const MAX_LOOKS: usize = 10_000;
 
 /// A published statement of freshness.
 #[derive(Debug, Clone)]
@@ -63,7 +61,7 @@ impl Gate<'_> {
             (created, expires),
         );
         let envelope = super::seal::sign(head.approved.record.subject, predicate, signer)?;
-        for number in first..first + MAX_TRIES {
+        for number in first..=first + NAMES {
             match self.vault.store.create(&record_path(&folder(channel), number), &envelope)? {
                 Created::New => {
                     self.vault.store.sync()?;
@@ -77,20 +75,16 @@ impl Gate<'_> {
 
     /// Demands a statement of freshness if the channel does, and that nothing newer than what was found is known to it.
     pub(super) fn check_freshness(&mut self, channel: &ChannelName, head: &Head) -> Result<()> {
-        let oldest = self.rooted.release(channel)?.freshness();
-        let found = self.newest_statement(channel, oldest)?;
-        let statement = match (found, oldest) {
-            (Ok(statement), _) => statement,
-            (Err(refusal), Some(_)) => return Err(refusal),
-            (Err(_), None) => {
-                let (created, until) =
-                    (head.approved.record.predicate.created(), head.approved.record.predicate.expires());
-                self.step(format!(
-                    "freshness: none is demanded; a store may have hidden newer promotions and revocations since {created}, until {until} at the latest"
-                ));
-                return Ok(());
-            }
+        // A statement that nobody demands is not read: a stolen freshness key must not stop such a channel.
+        let Some(oldest) = self.rooted.release(channel)?.freshness() else {
+            let (created, until) =
+                (head.approved.record.predicate.created(), head.approved.lapses.as_deref().unwrap_or_default());
+            self.step(format!(
+                "freshness: none is demanded; a store may have hidden newer promotions and revocations since {created}, until {until} at the latest"
+            ));
+            return Ok(());
         };
+        let statement = self.newest_statement(channel, oldest)??;
         let stale = |what: String, why| Err(Error::Stale { what, why });
         let fork = |what: String| {
             Err(Error::Untrusted { what, why: "is another one than the statement of freshness knows: a fork" })
@@ -127,15 +121,19 @@ impl Gate<'_> {
     }
 
     /// The newest statement that counts, or why there is none.
-    fn newest_statement(&self, channel: &ChannelName, oldest: Option<u64>) -> Result<Result<Freshness>> {
+    fn newest_statement(&self, channel: &ChannelName, oldest: u64) -> Result<Result<Freshness>> {
         let folder = folder(channel);
         let missing = Error::Stale { what: format!("a statement of freshness for {channel}"), why: "there is none" };
         let mut refusal: Result<Freshness> = Err(missing);
-        for number in self.vault.numbers(&folder)?.into_iter().rev().take(MAX_LOOKS) {
+        // Whoever may create objects can make files of any name: only names within the time that counts are looked at.
+        let clock = self.rooted.clock();
+        let (first, last) = clock.window(oldest);
+        let within = self.vault.numbers(&folder)?.into_iter().rev().filter(|n| (first..=last).contains(n));
+        for number in within.take(MAX_LOOKS) {
             let judged = self
                 .vault
                 .demand(&record_path(&folder, number), MAX_ENVELOPE)
-                .and_then(|bytes| self.rooted.freshness(&bytes, channel, oldest));
+                .and_then(|bytes| self.rooted.freshness(&bytes, channel, number, oldest));
             match judged {
                 Ok(statement) => {
                     let Statement { predicate, .. } = statement.into_inner();

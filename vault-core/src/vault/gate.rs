@@ -10,8 +10,8 @@ use super::{
     stem,
 };
 use crate::{
-    error::{Error, Result},
-    names::{ArtifactDigest, Reference},
+    error::{Error, Fault, Place, Result},
+    names::{ArtifactDigest, ModelName, Reference},
     provenance::MAX_ENVELOPE,
     store::Created,
     trust::{Candidate, Clock, Memory, Policy, Reached, Rooted},
@@ -19,8 +19,11 @@ use crate::{
 
 /// The most versions that are walked in one go.
 const MAX_STEPS: usize = 100_000;
-/// The most files under one number that are looked at.
-const MAX_CANDIDATES: usize = 100;
+/// The most files under one number. Whoever may create objects could offer any number; more are an error, because none
+/// may be passed over unseen.
+const MAX_CANDIDATES: usize = 10_000;
+/// A trust root of the greatest length, in base64 in its envelope, with all signatures.
+const MAX_CANDIDATE: u64 = 2 << 20;
 /// The most notes that are kept.
 pub(super) const MAX_NOTES: usize = 100;
 
@@ -61,7 +64,7 @@ impl Vault {
         }
         let rooted = Rooted::new(reached, clock)?;
         let reached = rooted.reached();
-        let known = memory.root().map(|(_, digest, _)| digest);
+        let known = memory.root()?.map(|(_, digest, _)| digest);
         if known != Some(reached.digest()) {
             memory.forget_revoked();
             memory.saw_root(reached.root().version(), reached.digest(), reached.envelope());
@@ -75,7 +78,7 @@ impl Vault {
 
     /// The pinned root, or the one that was reached before if that is newer.
     fn start(&self, pinned: &Reached, memory: &Memory) -> Result<Reached> {
-        let Some((version, digest, envelope)) = memory.root() else { return Ok(pinned.clone()) };
+        let Some((version, digest, envelope)) = memory.root()? else { return Ok(pinned.clone()) };
         let what = format!("trust root version {version}");
         if version < pinned.root().version() {
             return Ok(pinned.clone());
@@ -129,7 +132,11 @@ impl Vault {
         let mut paths = Vec::new();
         self.store.list(&folder, &mut |entry| {
             let named = stem(&entry.path, &folder).is_some_and(|stem| ArtifactDigest::from_hex(stem).is_ok());
-            if named && paths.len() < MAX_CANDIDATES {
+            if named && entry.size <= MAX_CANDIDATE {
+                if paths.len() == MAX_CANDIDATES {
+                    let fault = Fault::Limit { what: "number of trust roots", limit: MAX_CANDIDATES as u64 };
+                    return Err(Error::Corrupt { place: Place::Object(folder.clone()), fault });
+                }
                 paths.push(entry.path);
             }
             Ok(())
@@ -147,29 +154,29 @@ impl Vault {
     pub fn publish_root(&self, envelope: &[u8], pinned: Option<Reached>) -> Result<Reached> {
         let candidate = Candidate::parse(envelope)?;
         let version = candidate.root().version();
-        let root = match pinned {
-            Some(pinned) if pinned.root().version() < version => {
-                let mut notes = Vec::new();
-                let reached = self.walk(pinned, &mut notes)?;
-                if reached.root().version() >= version && reached.digest() != candidate.digest() {
-                    return Err(Error::Conflict { what: format!("trust root version {version}") });
-                }
-                if reached.digest() == candidate.digest() { reached } else { reached.next(envelope)? }
-            }
-            _ => Reached::pin(envelope)?,
-        };
-        let others = self.root_paths(version)?;
         let name = format!("{}/{}.dsse.json", root_folder(version), hex::encode(Sha256::digest(envelope)));
-        let other = |path: &String| {
-            let bytes = self.store.read(path, MAX_ENVELOPE).ok().flatten();
-            let parsed = bytes.and_then(|bytes| Reached::pin(&bytes).ok());
-            parsed.is_some_and(|there| there.digest() != root.digest())
-        };
-        if others.iter().any(other) {
-            return Err(Error::Conflict { what: format!("another trust root of version {version}") });
+        let what = format!("trust root version {version}");
+        if version == 1 {
+            let root = Reached::pin(envelope)?;
+            let (Created::New | Created::Exists) = self.store.create(&name, envelope)?;
+            self.store.sync()?;
+            return Ok(root);
         }
+        let Some(pinned) = pinned.filter(|pinned| pinned.root().version() < version) else {
+            return Err(Error::Misuse(format!("{what} is published from an older version, and none is given")));
+        };
+        let mut notes = Vec::new();
+        let reached = self.walk(pinned.clone(), &mut notes)?;
+        if reached.root().version() >= version && reached.digest() != candidate.digest() {
+            return Err(Error::Conflict { what });
+        }
+        let root = if reached.digest() == candidate.digest() { reached } else { reached.next(envelope)? };
         let (Created::New | Created::Exists) = self.store.create(&name, envelope)?;
         self.store.sync()?;
+        // Somebody may have been faster, or the store may show something else.
+        if self.walk(pinned, &mut notes)?.digest() != root.digest() {
+            return Err(Error::Untrusted { what, why: "was published and is not what the store shows" });
+        }
         Ok(root)
     }
 }
@@ -197,7 +204,7 @@ impl Gate<'_> {
     pub fn all_revocations(&mut self) -> Result<Vec<Revoked>> {
         let mut notes = Vec::new();
         let all = self.vault.load_revocations(&self.rooted, &mut self.memory, true, &mut notes)?;
-        Ok(all.all().into_iter().cloned().collect())
+        Ok(all.all().to_vec())
     }
 
     /// What a careful reader should know: what was skipped, what was not remembered.
@@ -232,16 +239,16 @@ impl Gate<'_> {
         let artifact = self.vault.resolve(reference, &self.policy())?;
         let signers = self.holders(artifact.manifest.signers());
         self.step(format!("artifact: {}, sealed by {signers}", artifact.digest));
-        self.refuse_revoked(artifact.digest, &reference.to_string())?;
+        self.refuse_revoked(artifact.digest, artifact.model(), &reference.to_string())?;
         Ok(artifact)
     }
 
-    /// Refuses an artifact that is revoked.
+    /// Refuses an artifact that is revoked as a version of this model; of any, if none is given.
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub fn refuse_revoked(&mut self, artifact: ArtifactDigest, what: &str) -> Result<()> {
-        if self.revocations.contains(artifact) || self.memory.is_revoked(artifact) {
+    pub fn refuse_revoked(&mut self, artifact: ArtifactDigest, model: Option<&ModelName>, what: &str) -> Result<()> {
+        if self.revocations.contains(artifact, model) {
             return Err(Error::Untrusted { what: what.to_owned(), why: "is revoked" });
         }
         self.step("revocation: not revoked".into());

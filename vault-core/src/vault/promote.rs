@@ -8,9 +8,14 @@ use std::collections::HashSet;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Gate, Vault, chain::record_path, channel::channel_folder, revocations};
+use super::{
+    Gate, Vault,
+    chain::{is_within_reach, record_path},
+    channel::channel_folder,
+    revocations,
+};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Fault, Place, Result},
     keys::{KeyId, Signer, VerifyingKey},
     names::{ArtifactDigest, ChannelName, Reference, VersionName},
     provenance::{
@@ -24,8 +29,8 @@ use crate::{
 const FOLDER: &str = "proposals";
 /// The payload type of what takes a generation out of use.
 const WITHDRAWN: &str = "application/vnd.mvault.withdrawn.v1+json";
-/// The most signatures that are gathered for one proposal.
-const MAX_APPROVALS: usize = 100;
+/// The most signatures of one proposal; more are an error, because none may be passed over unseen.
+const MAX_APPROVALS: usize = 10_000;
 /// The most open proposals that are looked at.
 const MAX_PROPOSALS: usize = 10_000;
 
@@ -52,8 +57,10 @@ pub struct Proposal {
     pub approvers: Vec<String>,
     /// How many it takes.
     pub threshold: u64,
-    /// Whether it is in force.
+    /// Whether it came into force.
     pub published: bool,
+    /// The generation that is in force now, if that is a later one.
+    pub superseded: Option<u64>,
 }
 
 /// A record of either chain, judged.
@@ -110,8 +117,8 @@ impl Record {
 
     fn expiry(&self) -> Option<&str> {
         match self {
-            Self::Promotion(_, approved) => approved.record.predicate.expiry(),
-            Self::Revocation(approved) => approved.record.predicate.expiry(),
+            Self::Promotion(_, approved) => approved.lapses.as_deref(),
+            Self::Revocation(_) => None,
         }
     }
 
@@ -137,6 +144,7 @@ impl Record {
                 approvers: approved.approvers.iter().map(ToString::to_string).collect(),
                 threshold: approved.threshold,
                 published,
+                superseded: None,
             })
         }
         match self {
@@ -173,6 +181,7 @@ impl Gate<'_> {
             )));
         }
         let artifact = self.resolve(&Reference::Version(name.clone()))?;
+        self.check_attestations(channel, &artifact)?;
         let head = self.head(channel)?.map(|head| head.newest());
         let folder = channel_folder(channel);
         let link = self.next_link(&folder, head, reason, id)?;
@@ -191,7 +200,8 @@ impl Gate<'_> {
             return Err(not_allowed(id, "is not given the right to revoke versions of this model"));
         }
         let artifact = self.vault.resolve(&Reference::Version(name.clone()), &self.policy())?;
-        if self.revocations.contains(artifact.digest) {
+        self.reload_revocations()?;
+        if self.revocations.contains(artifact.digest, Some(&name.model)) {
             return Err(Error::Conflict { what: format!("a revocation of {name}") });
         }
         let link = self.next_link(revocations::FOLDER, self.revocations.newest(), reason, id)?;
@@ -211,6 +221,10 @@ impl Gate<'_> {
         let first = head.map_or(1, |head| head.generation + 1);
         let last = first.saturating_add(taken.len() as u64);
         let generation = (first..=last).find(|n| taken.binary_search(n).is_err()).unwrap_or(last);
+        let lower = taken.partition_point(|n| *n < generation);
+        if !is_within_reach(generation, lower) {
+            return Err(Error::Conflict { what: format!("every next number of {folder}") });
+        }
         Ok(Link {
             generation,
             previous: head.map(|head| head.digest),
@@ -229,17 +243,27 @@ impl Gate<'_> {
         self.advance(id, &envelope)
     }
 
-    /// Adds an approval to a proposal, and publishes it if that is the last one it needs.
+    /// Adds an approval to a proposal, and publishes it if that is the last one it needs. With `expected`, only if it is
+    /// about this artifact.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such proposal; [`Error::Stale`] if it has expired; [`Error::Untrusted`] if the key
     /// may not approve it, or what it is about does not verify or is revoked; [`Error::Conflict`] if the generation is taken
     /// or the key signed another record for it.
-    pub fn approve(&mut self, id: blake3::Hash, signer: &dyn Signer) -> Result<Proposal> {
-        let mut envelope = self.vault.proposal(id, &self.rooted)?;
+    pub fn approve(
+        &mut self,
+        id: blake3::Hash,
+        expected: Option<ArtifactDigest>,
+        signer: &dyn Signer,
+    ) -> Result<Proposal> {
+        let envelope = self.vault.proposal(id, &self.rooted)?;
         let record = Record::judge(&self.rooted, &envelope)?;
+        let about = record.view(false)?.artifact;
+        if expected.is_some_and(|expected| expected != about) {
+            return Err(Error::Untrusted { what: record.what(), why: "is about another artifact than expected" });
+        }
         if self.is_published(&record, id)? {
-            return record.view(true);
+            return self.view_published(&record);
         }
         self.check_current(&record)?;
         let key = signer.verifying_key().key_id();
@@ -248,7 +272,9 @@ impl Gate<'_> {
         let mut approval = Envelope::unsigned(PAYLOAD_TYPE, envelope.payload().to_vec());
         approval.add_signature(signer)?;
         self.vault.add_signature(id, &approval)?;
-        envelope.merge(&approval, |_| true);
+        // Read anew: somebody else may have approved at the same time.
+        let mut envelope = self.vault.proposal(id, &self.rooted)?;
+        envelope.merge(&approval);
         self.advance(id, &envelope)
     }
 
@@ -265,31 +291,37 @@ impl Gate<'_> {
         self.advance(id, &envelope)
     }
 
-    /// Takes the generation of a proposal out of use, so that its requester can ask for something else.
+    /// Takes the number of a proposal out of use, so that whoever signed it can sign something else. Who asked for it may,
+    /// and everybody who may approve it.
+    ///
+    /// Readers go by what stands under a number. A store that hides the withdrawal can still show a proposal that had all
+    /// its approvals; one that had not is harmless.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if the key is not that of who asked; [`Error::Conflict`] if it is published.
+    /// [`Error::Untrusted`] if the key may neither ask for it nor approve it; [`Error::Conflict`] if the number is taken.
     pub fn withdraw(&mut self, id: blake3::Hash, signer: &dyn Signer) -> Result<Proposal> {
         let envelope = self.vault.proposal(id, &self.rooted)?;
-        let record = Record::judge(&self.rooted, &envelope)?;
-        let asked = match &record {
-            Record::Promotion(_, approved) => approved.record.predicate.requested_by(),
-            Record::Revocation(approved) => approved.record.predicate.requested_by(),
-        };
+        let mut proposal = described(id, envelope.payload())?;
         let key = signer.verifying_key().key_id();
-        if key != asked {
-            return Err(not_allowed(key, "is not the one that asked for this"));
+        let may = match &proposal.channel {
+            Some(channel) => {
+                let (asks, approves) = self.rooted.may_promote(&key, channel)?;
+                approves || asks && envelope.is_signed_by(&signer.verifying_key())
+            }
+            None => self.rooted.may_revoke(&key, &proposal.version.model),
+        };
+        if !may {
+            return Err(not_allowed(key, "is neither that of who asked for this nor one that may approve it"));
         }
-        if self.is_published(&record, id)? {
-            return Err(Error::Conflict { what: record.what() });
-        }
+        let folder = proposal.channel.as_ref().map_or_else(|| revocations::FOLDER.to_owned(), channel_folder);
         let mut withdrawn = Envelope::unsigned(WITHDRAWN, format!("{{\"proposal\":\"{id}\"}}").into_bytes());
         withdrawn.add_signature(signer)?;
-        match self.vault.store.create(&record.path(), &withdrawn.to_vec()?)? {
+        match self.vault.store.create(&record_path(&folder, proposal.generation), &withdrawn.to_vec()?)? {
             Created::New => self.vault.store.sync()?,
-            Created::Exists => return Err(Error::Conflict { what: record.what() }),
+            Created::Exists => return Err(Error::Conflict { what: format!("generation {}", proposal.generation) }),
         }
-        record.view(false)
+        proposal.published = false;
+        Ok(proposal)
     }
 
     /// The proposals that could still come into force, the oldest generation first.
@@ -306,10 +338,7 @@ impl Gate<'_> {
                 Err(_) => continue,
             };
             let over = record.expiry().is_some_and(|expiry| self.rooted.clock().is_past(expiry));
-            if !over
-                && !self.is_published(&record, id)?
-                && self.vault.store.read(&record.path(), MAX_ENVELOPE)?.is_none()
-            {
+            if !over && !self.is_taken(&record)? {
                 open.push(record.view(false)?);
             }
         }
@@ -321,18 +350,15 @@ impl Gate<'_> {
     fn advance(&mut self, id: blake3::Hash, envelope: &Envelope) -> Result<Proposal> {
         let record = Record::judge(&self.rooted, envelope)?;
         if self.is_published(&record, id)? {
-            return record.view(true);
+            return self.view_published(&record);
         }
         if !record.suffices() {
             return record.view(false);
         }
         self.check_current(&record)?;
-        let counting = self.rooted.counting(envelope);
-        let mut published = envelope.clone();
-        published.keep_signatures(|keyid| counting.contains(keyid));
-        let path = record.path();
-        let created = self.vault.store.create(&path, &published.to_vec()?)?;
-        if matches!(created, Created::Exists) && !self.is_published(&record, id)? {
+        let published = self.rooted.counting(envelope).to_vec()?;
+        let (Created::New | Created::Exists) = self.vault.store.create(&record.path(), &published)?;
+        if !self.is_published(&record, id)? {
             return Err(Error::Conflict { what: record.what() });
         }
         self.vault.store.sync()?;
@@ -346,23 +372,47 @@ impl Gate<'_> {
             Record::Promotion(channel, _) => {
                 self.head(channel)?;
             }
-            Record::Revocation(_) => {
-                let mut notes = Vec::new();
-                self.revocations = self.vault.load_revocations(&self.rooted, &mut self.memory, true, &mut notes)?;
-            }
+            Record::Revocation(_) => self.reload_revocations()?,
         }
         Ok(())
     }
 
-    /// Whether this very record stands under its number.
-    fn is_published(&self, record: &Record, id: blake3::Hash) -> Result<bool> {
+    fn reload_revocations(&mut self) -> Result<()> {
+        let mut notes = Vec::new();
+        self.revocations = self.vault.load_revocations(&self.rooted, &mut self.memory, true, &mut notes)?;
+        Ok(())
+    }
+
+    /// A record that came into force, and what is in force now if that is another one.
+    fn view_published(&mut self, record: &Record) -> Result<Proposal> {
+        let mut proposal = record.view(true)?;
+        if let Record::Promotion(channel, _) = record {
+            let newest = self.head(channel)?.map(|head| head.newest().generation);
+            proposal.superseded = newest.filter(|newest| *newest > record.generation());
+        }
+        Ok(proposal)
+    }
+
+    /// Whether anything stands under the number of a record.
+    fn is_taken(&self, record: &Record) -> Result<bool> {
         match self.vault.store.read(&record.path(), MAX_ENVELOPE) {
-            Ok(bytes) => Ok(bytes
-                .and_then(|bytes| Envelope::parse_record(&bytes).ok())
-                .is_some_and(|envelope| blake3::hash(envelope.payload()) == id)),
-            Err(Error::Corrupt { .. }) => Ok(false),
+            Ok(bytes) => Ok(bytes.is_some()),
+            Err(Error::Corrupt { .. }) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether this very record stands under its number, with all the signatures it takes.
+    fn is_published(&self, record: &Record, id: blake3::Hash) -> Result<bool> {
+        let there = match self.vault.store.read(&record.path(), MAX_ENVELOPE) {
+            Ok(bytes) => bytes.and_then(|bytes| Envelope::parse_record(&bytes).ok()),
+            Err(Error::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(there.is_some_and(|envelope| {
+            blake3::hash(envelope.payload()) == id
+                && Record::judge(&self.rooted, &envelope).is_ok_and(|record| record.suffices())
+        }))
     }
 
     /// Whether a record may still come into force: not expired, the next of its chain, about something that verifies.
@@ -372,12 +422,15 @@ impl Gate<'_> {
         }
         let newest = match record {
             Record::Promotion(channel, _) => self.head(channel)?.map(|head| head.newest()),
-            Record::Revocation(_) => self.revocations.newest(),
+            Record::Revocation(_) => {
+                self.reload_revocations()?;
+                self.revocations.newest()
+            }
         };
         let taken = || Err(Error::Conflict { what: record.what() });
         if record.previous() != newest.map(|newest| newest.digest)
             || newest.is_some_and(|newest| newest.generation >= record.generation())
-            || self.vault.store.read(&record.path(), MAX_ENVELOPE)?.is_some()
+            || self.is_taken(record)?
         {
             return taken();
         }
@@ -390,10 +443,9 @@ impl Gate<'_> {
             let what = format!("{name} in {}", record.what());
             return Err(Error::Untrusted { what, why: "is another artifact than the one proposed" });
         }
-        match record {
-            Record::Promotion(..) => self.refuse_revoked(artifact.digest, &name.to_string()),
-            Record::Revocation(_) => Ok(()),
-        }
+        let Record::Promotion(channel, _) = record else { return Ok(()) };
+        self.refuse_revoked(artifact.digest, Some(&name.model), &name.to_string())?;
+        self.check_attestations(channel, &artifact)
     }
 
     fn check_right(&self, record: &Record, key: KeyId) -> Result<()> {
@@ -445,9 +497,11 @@ impl Vault {
     fn proposal_paths(&self, id: blake3::Hash) -> Result<Vec<String>> {
         let mut paths = Vec::new();
         self.store.list(&format!("{FOLDER}/{}", id.to_hex()), &mut |entry| {
-            if paths.len() < MAX_APPROVALS {
-                paths.push(entry.path);
+            if paths.len() == MAX_APPROVALS {
+                let fault = Fault::Limit { what: "number of approvals", limit: MAX_APPROVALS as u64 };
+                return Err(Error::Corrupt { place: Place::Object(format!("{FOLDER}/{}", id.to_hex())), fault });
             }
+            paths.push(entry.path);
             Ok(())
         })?;
         paths.sort();
@@ -490,7 +544,7 @@ impl Vault {
             let counting = rooted.counting(&envelope);
             let gathered =
                 gathered.get_or_insert_with(|| Envelope::unsigned(PAYLOAD_TYPE, envelope.payload().to_vec()));
-            gathered.merge(&envelope, |keyid| counting.contains(keyid));
+            gathered.merge(&counting);
         }
         gathered.ok_or_else(|| Error::NotFound { what: format!("proposal {id}") })
     }
@@ -502,6 +556,37 @@ impl Vault {
         let (Created::New | Created::Exists) =
             self.store.create(&format!("{FOLDER}/{}/{name}.dsse.json", id.to_hex()), &bytes)?;
         self.store.sync()
+    }
+}
+
+/// A proposal as it says itself, whoever signed it.
+fn described(id: blake3::Hash, payload: &[u8]) -> Result<Proposal> {
+    fn of<R: Chained>(id: blake3::Hash, statement: &Statement<R>, channel: Option<ChannelName>) -> Result<Proposal> {
+        let predicate = &statement.predicate;
+        predicate.check()?;
+        Ok(Proposal {
+            id,
+            channel,
+            generation: predicate.generation(),
+            version: predicate.version_name()?,
+            artifact: statement.subject.blake3,
+            reason: predicate.reason().to_owned(),
+            expires: predicate.expiry().map(str::to_owned),
+            requester: predicate.requested_by().to_string(),
+            approvers: Vec::new(),
+            threshold: 0,
+            published: false,
+            superseded: None,
+        })
+    }
+    match predicate_type(payload).as_deref() {
+        Some(Promotion::TYPE) => {
+            let statement = Statement::<Promotion>::parse(payload)?;
+            let channel = statement.predicate.channel_name()?;
+            of(id, &statement, Some(channel))
+        }
+        Some(Revocation::TYPE) => of(id, &Statement::<Revocation>::parse(payload)?, None),
+        _ => Err(Error::format("proposal", "is neither a promotion nor a revocation")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    belief::{check_examples, read_document, read_root},
+    belief::{read_document, read_root},
     failure::{Failure, Result},
     session::Session,
 };
@@ -39,8 +39,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return Err(Failure::usage(format!("version {} follows another one", candidate.root().version()))
             .hint("give --trust ROOT.json, an older version to follow it from"));
     }
+    candidate.root().keys().try_for_each(|(id, _)| examples.check(&args.root, *id))?;
     let published = vault.publish_root(&bytes, pinned)?;
-    check_examples(&published, &args.root, examples)?;
     let (version, digest) = (published.root().version(), published.digest());
     session.ui.result(
         &format!("published trust root version {version}, b3:{digest}, in {}", vault.store().describe()),

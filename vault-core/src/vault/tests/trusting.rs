@@ -13,6 +13,7 @@ use crate::{
 
 mod channels;
 mod crashes;
+mod forging;
 mod freshness;
 mod roots;
 mod withholding;
@@ -147,7 +148,7 @@ impl World {
 
     fn approve(&self, proposal: &Proposal, by: &str) -> Result<Proposal> {
         let mut gate = self.gate()?;
-        let proposal = gate.approve(proposal.id, &self.keys[by])?;
+        let proposal = gate.approve(proposal.id, None, &self.keys[by])?;
         gate.close()?;
         Ok(proposal)
     }
@@ -157,6 +158,16 @@ impl World {
         let proposal = self.promote(version, "production", "trainer").expect("proposed");
         self.approve(&proposal, "alice").expect("approved");
         assert!(self.approve(&proposal, "bob").expect("approved").published);
+    }
+
+    /// The same by people whose client remembers nothing.
+    fn release_elsewhere(&self, version: &str) {
+        let (name, channel) = (version.parse().expect("a name"), "m@production".parse().expect("a channel"));
+        let gate = || self.stranger().expect("gate");
+        let proposal = gate().propose_promotion(&channel, &name, ("because", None), &self.keys["trainer"]);
+        let proposal = proposal.expect("proposed");
+        gate().approve(proposal.id, None, &self.keys["alice"]).expect("approved");
+        assert!(gate().approve(proposal.id, None, &self.keys["bob"]).expect("approved").published);
     }
 
     /// What a channel or name opens, for a client with a memory.

@@ -10,8 +10,8 @@ fn a_crash_at_any_write_leaves_history_valid_and_the_work_resumable() {
     let run = |vault: &Vault, state: &std::path::Path| -> Result<()> {
         let gate = || vault.gate(&world.pinned, Memory::open(state, world.pinned.origin())?, clock(NOON));
         let proposal = gate()?.propose_promotion(&channel, &name, ("because", None), &world.keys["trainer"])?;
-        gate()?.approve(proposal.id, &world.keys["alice"])?;
-        gate()?.approve(proposal.id, &world.keys["bob"])?;
+        gate()?.approve(proposal.id, None, &world.keys["alice"])?;
+        gate()?.approve(proposal.id, None, &world.keys["bob"])?;
         let revoked = "m:3".parse()?;
         gate()?.propose_revocation(&revoked, "leaks", &world.keys["carol"])?;
         gate()?.state_freshness(&channel, 3600, &world.keys["clock"])?;
@@ -51,7 +51,7 @@ fn a_crash_at_any_write_leaves_history_valid_and_the_work_resumable() {
                     }
                 };
                 for by in ["alice", "bob"] {
-                    gate().approve(proposal.id, &world.keys[by]).expect(&at);
+                    gate().approve(proposal.id, None, &world.keys[by]).expect(&at);
                 }
             }
             let after = gate().resolve(&reference("m@production")).expect(&at);

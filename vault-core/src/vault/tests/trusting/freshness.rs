@@ -22,7 +22,7 @@ fn a_channel_that_demands_freshness_opens_while_a_statement_is_fresh() {
     let at = |time: &str| world.open_with(world.gate_at(time).expect("gate"), "m@fresh");
     assert!(at("2026-11-22T11:59:00Z").is_ok());
     assert_eq!(kind(at("2026-11-22T12:06:00Z")), Kind::Stale, "it counts a week, but the rule says a day");
-    assert_eq!(kind(at("2026-11-21T11:50:00Z")), Kind::Stale, "it is not made yet");
+    assert_eq!(kind(at("2026-11-21T11:50:00Z")), Kind::Stale, "nothing is made yet, and it was seen");
     state(&world, "2026-11-22T12:00:00Z", 60).expect("stated");
     assert!(at("2026-11-22T12:05:00Z").is_ok());
     assert_eq!(kind(at("2026-11-22T12:07:00Z")), Kind::Stale, "it counted a minute, and clocks differ by five");

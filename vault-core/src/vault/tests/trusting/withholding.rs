@@ -42,8 +42,8 @@ fn two_valid_promotions_of_one_generation_are_a_fork() {
     let ask = ("other", None);
     let proposal = gate().propose_promotion(&channel, &"m:2".parse().expect("a name"), ask, &world.keys["trainer"]);
     let proposal = proposal.expect("proposed");
-    gate().approve(proposal.id, &world.keys["alice"]).expect("signed");
-    assert!(gate().approve(proposal.id, &world.keys["bob"]).expect("signed").published);
+    gate().approve(proposal.id, None, &world.keys["alice"]).expect("signed");
+    assert!(gate().approve(proposal.id, None, &world.keys["bob"]).expect("signed").published);
     assert_eq!(kind(world.open("m@production")), Kind::Authenticity, "it saw another first generation");
 }
 
