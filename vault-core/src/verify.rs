@@ -30,7 +30,7 @@ pub struct Checked {
 /// Checks every byte of every part, and every tree, against the manifest.
 ///
 /// # Errors
-/// [`Error::Corrupt`] at the first byte that differs; [`Error::Storage`] if something cannot be read.
+/// [`Error::Corrupt`](crate::Error::Corrupt) at the first byte that differs; [`Error::Storage`](crate::Error::Storage) if something cannot be read.
 pub fn contents(
     manifest: &Verified<Manifest>,
     fetch: &dyn Fetch,

@@ -5,11 +5,7 @@ use serde_json::{Value, json};
 use vault_core::{names::ChannelName, trust::Clock, vault::Entry};
 
 use super::proposal::names;
-use crate::{
-    belief::TrustArgs,
-    failure::{Failure, Result},
-    session::Session,
-};
+use crate::{belief::TrustArgs, failure::Result, session::Session};
 
 /// Look at a channel's history
 #[derive(Debug, clap::Args)]
@@ -50,7 +46,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let root = args.trust.root(session)?;
     let at = args.at.as_deref().map(Clock::at).transpose()?;
     let vault = session.vault()?;
-    let (mut history, _) = root.with(&vault, session, |gate| Ok(gate.channel_log(&args.channel)?))?;
+    let ((mut history, fault), _) = root.with(&vault, session, |gate| Ok(gate.channel_log(&args.channel)?))?;
     if let Some(at) = at {
         history = in_force(history, &at.to_rfc3339()).into_iter().collect();
         if history.is_empty() {
@@ -66,10 +62,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "history": history.iter().map(object).collect::<Value>(),
     });
     session.ui.result(&text, &object)?;
-    match history.iter().find(|entry| entry.linked && entry.promotion.is_none()) {
-        Some(entry) => Err(Failure::operational(format!("generation {} cannot be read", entry.generation))),
-        None => Ok(()),
-    }
+    fault.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
 /// The last linked promotion that claims to be made by then and not to have expired. RFC 3339 in UTC sorts as text.

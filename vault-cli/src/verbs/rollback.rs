@@ -54,7 +54,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let lifetime = args.valid_for.as_deref().map(duration).transpose()?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
     let (proposal, _) = root.with(&vault, session, |gate| -> Result<Proposal> {
-        let history = gate.channel_log(&args.channel)?;
+        let (history, _) = gate.channel_log(&args.channel)?;
         let name = earlier(args, &history)?;
         Ok(gate.propose_promotion(&args.channel, &name, (&args.reason, lifetime), signer.as_ref())?)
     })?;

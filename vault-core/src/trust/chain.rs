@@ -1,7 +1,10 @@
 //! From a pinned trust root forward, one version at a time, as TUF does
 //! (<https://theupdateframework.github.io/specification/latest/#update-root>).
 
-use std::collections::BTreeSet;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
     clock::Clock,
@@ -87,6 +90,8 @@ pub struct Candidate {
     root: TrustRoot,
     envelope: Envelope,
     bytes: Vec<u8>,
+    /// Which keys were looked at, and whether they signed.
+    signed: RefCell<BTreeMap<KeyId, bool>>,
 }
 
 impl Candidate {
@@ -97,7 +102,7 @@ impl Candidate {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let envelope = Envelope::parse_record_of(bytes, ROOT_PAYLOAD_TYPE)?;
         let root = TrustRoot::parse(envelope.payload())?;
-        Ok(Self { root, envelope, bytes: bytes.to_vec() })
+        Ok(Self { root, envelope, bytes: bytes.to_vec(), signed: RefCell::default() })
     }
 
     /// The document.
@@ -119,17 +124,23 @@ impl Candidate {
     ///
     /// Times of validity play no part: a root's own expiry limits it, and an old step must stay possible.
     fn holders(&self, by: &TrustRoot, newest: &TrustRoot) -> BTreeSet<Holder> {
-        let active = |root: &TrustRoot, id: &KeyId| root.keys.get(id).is_some_and(|key| key.status == Status::Active);
-        let compromised = |id: &KeyId| newest.keys.get(id).is_some_and(|key| key.status == Status::Compromised);
-        let counts = |id: &KeyId| by.roles.root.keys.contains(id) && active(by, id) && !compromised(id);
-        let mut holders = BTreeSet::new();
-        for id in self.envelope.claimed_signers().into_iter().filter(counts) {
-            let Some(key) = by.keys.get(&id) else { continue };
-            if key.verifying_key().is_ok_and(|public| self.envelope.is_signed_by(&public)) {
-                holders.insert(key.holder.clone());
-            }
+        let status = |root: &TrustRoot, id: &KeyId| root.keys.get(id).map(|key| key.status);
+        let counts = |id: &&KeyId| {
+            by.roles.root.keys.contains(id)
+                && status(by, id) == Some(Status::Active)
+                && status(newest, id) != Some(Status::Compromised)
+        };
+        self.signed(by).iter().filter(counts).filter_map(|id| by.holder(id)).cloned().collect()
+    }
+
+    /// The keys that signed. A key is the same in every root, because its id is its hash; so one look is enough.
+    fn signed(&self, by: &TrustRoot) -> BTreeSet<KeyId> {
+        let mut known = self.signed.borrow_mut();
+        for id in self.envelope.claimed_signers() {
+            let Some(key) = by.keys.get(&id).filter(|_| !known.contains_key(&id)) else { continue };
+            known.insert(id, key.verifying_key().is_ok_and(|public| self.envelope.is_signed_by(&public)));
         }
-        holders
+        known.iter().filter(|(_, signed)| **signed).map(|(id, _)| *id).collect()
     }
 
     fn demand(&self, by: &TrustRoot, newest: &TrustRoot) -> Result<()> {

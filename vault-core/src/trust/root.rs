@@ -26,7 +26,7 @@ const MAX_HOLDER: usize = 128;
 /// Ten years, in seconds: no promotion and no statement lives longer.
 const MAX_LIFETIME: u64 = 3660 * 24 * 3600;
 
-/// One version of the trust root, as it is signed. Whether it is to be believed, [`super::chain`] finds out.
+/// One version of the trust root, as it is signed. Whether it is to be believed, [`Reached`](super::Reached) finds out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustRoot {

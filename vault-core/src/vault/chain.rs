@@ -67,24 +67,22 @@ impl Vault {
         Ok(said)
     }
 
-    /// Follows the links down from a record. Stops below `until`, if that is given, and at the first record of the chain.
-    /// The digests of those found, the newest first.
+    /// Follows at most so many links down from a record, not below `until`. The digests of those found, the newest first.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if a record that a link names is not there.
+    /// [`Error::Corrupt`] if a record that a link names is not there, and `until` is the first.
     pub(super) fn follow(
         &self,
         folder: &str,
         (from, previous): (u64, Option<blake3::Hash>),
         numbers: &[u64],
-        until: u64,
+        (until, most): (u64, usize),
     ) -> Result<Vec<Newest>> {
         let mut wanted = previous;
         let mut found = Vec::new();
-        let lower: Vec<_> = numbers.iter().copied().filter(|n| (until..from).contains(n)).collect();
-        for generation in lower.into_iter().rev() {
-            if wanted.is_none() {
-                break;
+        for &generation in numbers.iter().rev().filter(|n| (until..from).contains(*n)) {
+            if wanted.is_none() || found.len() == most {
+                return Ok(found);
             }
             // Anything else under this number is no part of the chain.
             if let Some(record) = self.linked(folder, generation)?.filter(|record| wanted == Some(record.digest)) {
@@ -93,9 +91,7 @@ impl Vault {
             }
         }
         // Below `until` nothing was looked at.
-        if until <= 1
-            && let Some(missing) = wanted
-        {
+        if let Some(missing) = wanted.filter(|_| until <= 1 && found.len() < most) {
             let what = format!("the record with digest {missing} of {folder}, which the one behind it names");
             return Err(Error::Corrupt { place: Place::Object(what), fault: Fault::Missing });
         }

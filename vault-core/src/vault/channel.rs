@@ -5,7 +5,7 @@ use super::{
     chain::{is_within_reach, record_path},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Fault, Place, Result},
     names::{ChannelName, Reference},
     provenance::{Chained, Envelope, Newest, Promotion},
     trust::{Approved, Required, Right, Rooted},
@@ -13,6 +13,8 @@ use crate::{
 
 /// The most records above the one that counts, and beside the chain, that are judged.
 const MAX_LOOKS: usize = 100;
+/// How many links are followed by a client that saw no promotion before.
+const FIRST_LINKS: usize = 100;
 
 /// The newest promotion of a channel.
 #[derive(Debug, Clone)]
@@ -205,11 +207,14 @@ impl Gate<'_> {
                 return if known.digest == newest.digest { Ok(0) } else { fork() };
             }
             Some(known) => known.generation,
+            // At first contact, what lies far below says nothing about the newest; `channel_log` looks at all of it.
             None => 1,
         };
         let folder = channel_folder(channel);
         let previous = head.approved.record.predicate.previous();
-        let followed = self.vault.follow(&folder, (newest.generation, previous), numbers, until)?;
+        let most = if known.is_some() { usize::MAX } else { FIRST_LINKS };
+        let followed = self.vault.follow(&folder, (newest.generation, previous), numbers, (until, most))?;
+        let until = if followed.len() == most { followed[most - 1].generation } else { until };
         let beside = numbers.iter().filter(|n| (until..newest.generation).contains(n));
         let beside = beside.filter(|n| !followed.iter().any(|link| link.generation == **n));
         // A record beside the chain burns its number; one that counts contradicts the chain.
@@ -253,7 +258,7 @@ impl Gate<'_> {
         ));
         self.step(match head.links {
             0 => "history: the promotion seen last time, or the first".to_owned(),
-            links => format!("history: {links} earlier promotions follow each other by digest"),
+            links => format!("history: {links} promotions before it follow each other by digest"),
         });
         let what = format!("generation {generation} of {channel}");
         if lapses.as_deref().is_some_and(|lapses| self.rooted.clock().is_past(lapses)) {
@@ -287,11 +292,12 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// The history of a channel, the oldest first. Every record is judged, by the trust root of today.
+    /// The history of a channel, the oldest first, and what is wrong with it: a record of the chain is missing, or a newer
+    /// one was seen before. Every record is judged, by the trust root of today.
     ///
     /// # Errors
-    /// As [`Gate::head`], except that an unbroken chain is not demanded: see [`Entry::linked`].
-    pub fn channel_log(&mut self, channel: &ChannelName) -> Result<Vec<Entry>> {
+    /// [`Error::Untrusted`] if no rule governs the channel; [`Error::Storage`].
+    pub fn channel_log(&mut self, channel: &ChannelName) -> Result<(Vec<Entry>, Option<Error>)> {
         self.rooted.release(channel)?;
         let folder = channel_folder(channel);
         let numbers = self.vault.numbers(&folder)?;
@@ -330,7 +336,16 @@ impl Gate<'_> {
             });
         }
         entries.reverse();
-        Ok(entries)
+        let fault = match (self.head(channel), wanted) {
+            (Err(error @ Error::Storage { .. }), _) => return Err(error),
+            (Err(error), _) => Some(error),
+            (Ok(_), Some(Some(missing))) => {
+                let what = format!("the promotion to {channel} with digest {missing}, which the one behind it names");
+                Some(Error::Corrupt { place: Place::Object(what), fault: Fault::Missing })
+            }
+            (Ok(_), _) => None,
+        };
+        Ok((entries, fault))
     }
 }
 

@@ -16,7 +16,7 @@ fn a_channel_opens_what_enough_holders_approved() {
     world.release("m:2");
     assert_eq!(world.open("m@production").expect("opens"), b"m:2");
     let history =
-        world.gate().expect("gate").channel_log(&"m@production".parse().expect("a channel")).expect("history");
+        world.gate().expect("gate").channel_log(&"m@production".parse().expect("a channel")).expect("history").0;
     assert!(history.iter().all(|entry| entry.linked && entry.fault.is_none()));
     let versions: Vec<_> = history.iter().map(|e| e.promotion.as_ref().expect("readable").version.as_str()).collect();
     assert_eq!(versions, ["m:1", "m:2"]);
@@ -160,7 +160,7 @@ fn of_many_who_publish_at_once_one_wins_each_generation() {
             Err(error) => assert_eq!(error.kind(), Kind::Conflict, "{error}"),
         }
     }
-    let history = world.gate().expect("gate").channel_log(&"m@staging".parse().expect("a channel")).expect("history");
+    let history = world.gate().expect("gate").channel_log(&"m@staging".parse().expect("a channel")).expect("history").0;
     assert!(history.iter().all(|entry| entry.linked && entry.fault.is_none()), "{history:?}");
 }
 

@@ -37,7 +37,7 @@ fn a_crash_at_any_write_leaves_history_valid_and_the_work_resumable() {
             let gate = || vault.gate(&world.pinned, memory(), clock(NOON)).expect("gate");
             let before = gate().resolve(&reference("m@production")).expect(&at).name.expect("a name");
             assert!(before.version.as_str() == "1" || before.version.as_str() == "2", "{at}");
-            let history = gate().channel_log(&channel).expect(&at);
+            let history = gate().channel_log(&channel).expect(&at).0;
             assert!(history.iter().all(|entry| entry.linked && entry.fault.is_none()), "{at}: {history:?}");
 
             // Whoever was interrupted goes on: with the proposal that is there, or a new one.

@@ -153,7 +153,7 @@ fn when_the_keys_of_a_promotion_are_compromised_the_chain_goes_around_it() {
     let newcomer = world.open_with(world.stranger().expect("gate"), "m@production");
     assert_eq!(newcomer.expect("opens"), b"m:3");
     let history =
-        world.gate().expect("gate").channel_log(&"m@production".parse().expect("a channel")).expect("history");
+        world.gate().expect("gate").channel_log(&"m@production".parse().expect("a channel")).expect("history").0;
     let told: Vec<_> = history.iter().map(|e| (e.generation, e.linked, e.fault.is_none())).collect();
     assert_eq!(told, [(1, true, true), (2, false, false), (3, true, true)]);
 }
