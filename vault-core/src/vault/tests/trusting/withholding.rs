@@ -157,3 +157,44 @@ fn when_the_keys_of_a_promotion_are_compromised_the_chain_goes_around_it() {
     let told: Vec<_> = history.iter().map(|e| (e.generation, e.linked, e.fault.is_none())).collect();
     assert_eq!(told, [(1, true, true), (2, false, false), (3, true, true)]);
 }
+
+#[test]
+fn the_history_says_what_is_wrong_with_it() {
+    let world = World::new();
+    for version in ["m:1", "m:2", "m:3"] {
+        world.release(version);
+    }
+    let log = |gate: Result<Gate<'_>>| {
+        let channel = "m@production".parse().expect("a channel");
+        let (entries, fault) = gate.expect("gate").channel_log(&channel).expect("history");
+        (entries.len(), fault.map(|fault| fault.kind()))
+    };
+    assert_eq!(log(world.gate()), (3, None));
+    fs::rename(generation(&world, 3), world.path("hidden")).expect("hidden");
+    assert_eq!(log(world.gate()), (2, Some(Kind::Stale)), "a newer one was seen");
+    assert_eq!(log(world.stranger()), (2, None), "who remembers nothing cannot know");
+    fs::rename(world.path("hidden"), generation(&world, 3)).expect("shown");
+    fs::remove_file(generation(&world, 2)).expect("removed");
+    assert_eq!(log(world.gate()), (2, Some(Kind::Integrity)));
+    assert_eq!(log(world.stranger()), (2, Some(Kind::Integrity)));
+}
+
+#[test]
+fn a_newcomer_follows_a_hundred_links_and_the_log_all() {
+    let world = World::new();
+    let (channel, name) = ("m@staging".parse().expect("a channel"), "m:1".parse().expect("a name"));
+    let mut gate = world.stranger().expect("gate");
+    for _ in 0..105 {
+        gate.propose_promotion(&channel, &name, ("again", None), &world.keys["alice"]).expect("in force");
+        fs::remove_dir_all(world.path("proposals")).expect("tidied");
+    }
+    drop(gate);
+    let head = || world.stranger().expect("gate").head(&channel).expect("unbroken").expect("there");
+    assert_eq!((head().newest().generation, head().links), (105, 100));
+    fs::remove_file(world.path("models/m/channels/staging/2.dsse.json")).expect("removed");
+    assert_eq!(head().links, 100, "out of sight");
+    let (_, fault) = world.stranger().expect("gate").channel_log(&channel).expect("history");
+    assert_eq!(fault.map(|fault| fault.kind()), Some(Kind::Integrity));
+    fs::remove_file(world.path("models/m/channels/staging/50.dsse.json")).expect("removed");
+    assert_eq!(kind(world.stranger().expect("gate").head(&channel)), Kind::Integrity);
+}
