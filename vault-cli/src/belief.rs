@@ -1,10 +1,6 @@
 //! Whom a command believes: the signers it was given, or a trust root.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use vault_core::{
     Error,
@@ -15,6 +11,7 @@ use vault_core::{
 };
 
 use crate::{
+    documents,
     failure::{Failure, Result},
     secrets::{Examples, Signers},
     session::Session,
@@ -269,16 +266,7 @@ fn no_memory(error: &Error) -> Failure {
 
 /// Reads a small document named on the command line.
 pub fn read_document(path: &Path) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { what: path.display().to_string() }.into(),
-        _ => Failure::io(path.display(), &error),
-    };
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes)).map_err(failed)?;
-    if bytes.len() as u64 > MAX_DOCUMENT {
-        return Err(Failure::usage(format!("{} is longer than {MAX_DOCUMENT} bytes", path.display())));
-    }
-    Ok(bytes)
+    documents::read(path, MAX_DOCUMENT)
 }
 
 /// Reads a public signing key file for commands that name keys of a trust root.

@@ -5,6 +5,7 @@
 
 mod belief;
 mod cli;
+mod documents;
 mod failure;
 mod interrupt;
 mod secrets;

@@ -145,8 +145,12 @@ impl Vault {
         let mut ids = HashSet::new();
         self.store.list(FOLDER, &mut |entry| {
             let id = entry.path.split('/').nth(1).and_then(|hex| ArtifactDigest::from_hex(hex).ok());
-            if let Some(id) = id.filter(|_| ids.len() < MAX_PROPOSALS) {
+            if let Some(id) = id {
                 ids.insert(id.hash());
+            }
+            if ids.len() > MAX_PROPOSALS {
+                let fault = Fault::Limit { what: "number of proposals", limit: MAX_PROPOSALS as u64 };
+                return Err(Error::Corrupt { place: Place::Object(FOLDER.to_owned()), fault });
             }
             Ok(())
         })?;

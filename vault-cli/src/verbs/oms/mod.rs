@@ -1,10 +1,6 @@
 //! `mvault oms`
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -19,6 +15,7 @@ use vault_core::{
 };
 
 use crate::{
+    documents::read,
     failure::{Failure, Result},
     session::Session,
     ui::one_line,
@@ -184,19 +181,4 @@ fn read_kept(bundle: &str) -> Result<(Bundle, Claim), Error> {
 fn parse_ignore(text: &str) -> Result<FilePath, String> {
     let trimmed = text.strip_suffix('/').unwrap_or(text);
     ignore_path(trimmed.strip_prefix("./").unwrap_or(trimmed)).map_err(|rule| format!("path {text:?} {rule}"))
-}
-
-/// Reads a file that was named on the command line.
-fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Failure::local(path, &Error::NotFound { what: name.clone() }),
-        _ => Failure::io(&name, &error),
-    })?;
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| Failure::io(&name, &error))?;
-    if bytes.len() as u64 > most {
-        return Err(Failure::usage(format!("{name} is longer than {most} bytes")));
-    }
-    Ok(bytes)
 }

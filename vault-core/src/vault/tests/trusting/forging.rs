@@ -345,3 +345,29 @@ fn recipients_count_if_a_share_key_of_this_root_signed_them() {
     fs::write(path, envelope.to_vec().expect("written")).expect("planted");
     assert_eq!(world.fixture.vault.access(&artifact, &policy).expect("access").generation, 2);
 }
+
+#[test]
+fn a_statement_of_another_record_under_the_same_number_is_a_fork() {
+    let world = World::new();
+    world.promote("m:1", "fresh", "alice").expect("in force");
+    revoke(&world, "m:2");
+    let head = world.gate().expect("gate").head(&channel("m@fresh")).expect("unbroken").expect("there").newest();
+    let revoked = world.gate().expect("gate").revocations().newest().expect("one");
+    let path = world.path(&format!("freshness/m/channels/fresh/{}.dsse.json", at(NOON).seconds()));
+    fs::create_dir_all(path.parent().expect("folder")).expect("folders");
+    let state = |head: Newest, revoked: Newest| {
+        let times = (at(NOON), at("2026-11-21T13:00:00Z"));
+        let origin = world.pinned.origin();
+        let said = crate::provenance::Freshness::new(&channel("m@fresh"), (head, Some(revoked)), (origin, 1), times);
+        let statement = Statement { subject: subject(&world, "m:1"), predicate: said };
+        let envelope = Envelope::sign(statement.to_vec().expect("written"), &world.keys["clock"]).expect("signed");
+        fs::write(&path, envelope.to_vec().expect("written")).expect("planted");
+    };
+    let other = |newest: Newest| Newest { digest: blake3::hash(b"another"), ..newest };
+    state(other(head), revoked);
+    assert_eq!(kind(world.open("m@fresh")), Kind::Authenticity, "another promotion");
+    state(head, other(revoked));
+    assert_eq!(kind(world.open("m@fresh")), Kind::Authenticity, "another revocation");
+    state(head, revoked);
+    assert_eq!(world.open("m@fresh").expect("opens"), b"m:1");
+}

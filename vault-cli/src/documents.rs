@@ -1,0 +1,26 @@
+//! Small documents named on the command line.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use vault_core::Error;
+
+use crate::failure::{Failure, Result};
+
+/// Reads a file of at most so many bytes.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::local(path, &Error::NotFound { what: name.clone() }),
+        _ => Failure::io(&name, &error),
+    })?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| Failure::io(&name, &error))?;
+    if bytes.len() as u64 > most {
+        return Err(Failure::usage(format!("{name} is longer than {most} bytes")));
+    }
+    Ok(bytes)
+}
