@@ -10,7 +10,7 @@ use vault_core::{
     provenance::Envelope,
     seal,
     source::{Data, Input},
-    store::{Durability, Store},
+    store::{Connection, Durability, Store},
     trust::{Clock, Memory, Policy, ROOT_PAYLOAD_TYPE, Reached, draft},
     vault::{SealRequest, Vault},
     wrap::Audience,
@@ -56,7 +56,11 @@ fn root(keys: &[SigningKey], after: Option<&Reached>) -> Vec<u8> {
 fn scene() -> Scene {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().to_str().expect("UTF-8");
-    let vault = Vault::init(Store::create_url(path, Durability::NoSync).expect("a store")).expect("a vault");
+    let vault = Vault::init(
+        Store::create_url(path, &Connection { durability: Durability::NoSync, ..Connection::default() })
+            .expect("a store"),
+    )
+    .expect("a vault");
     let keys: Vec<_> = (0..3).map(|_| SigningKey::generate().expect("a key")).collect();
     let pinned = vault.publish_root(&root(&keys, None), None).expect("published");
     let mut last = pinned.clone();

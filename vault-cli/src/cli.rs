@@ -1,6 +1,10 @@
 //! The command line as a whole: global options and the list of verbs.
 
-use std::{ffi::OsString, num::NonZeroUsize};
+use std::{
+    ffi::OsString,
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
 use vault_core::aead;
@@ -53,6 +57,51 @@ pub struct Global {
     /// Which AES-256-GCM does the work; both write and read the same bytes
     #[arg(long, global = true, value_name = "NAME", default_value = "fast", hide_possible_values = true)]
     pub engine: Engine,
+    #[command(flatten)]
+    pub transfer: TransferArgs,
+}
+
+/// How bytes go to and from an object store.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Object stores")]
+pub struct TransferArgs {
+    /// Transfers at a time; each holds a part in memory
+    #[arg(long, global = true, value_name = "N", default_value = "8", hide_short_help = true)]
+    pub jobs: NonZeroUsize,
+    /// At most so many bytes a second in each direction, such as 500K, 20M, 1G
+    #[arg(long, global = true, value_name = "BYTES", value_parser = bandwidth, hide_short_help = true)]
+    pub max_bandwidth: Option<NonZeroU64>,
+    /// How long to go on with an object that cannot be transferred, such as 30s, 10m, 2h
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "3m", hide_short_help = true)]
+    pub give_up_after: Duration,
+}
+
+/// Bytes with a unit of 1024.
+fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KIB" => 10,
+        "M" | "MIB" => 20,
+        "G" | "GIB" => 30,
+        _ => return Err("is a number with K, M or G".into()),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).and_then(NonZeroU64::new);
+    bytes.ok_or_else(|| "is no number of bytes".into())
+}
+
+/// A time span with its unit.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => return Err("is a number with s, m, h or d".into()),
+    };
+    let total = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds));
+    total.map(Duration::from_secs).ok_or_else(|| "is no time span".into())
 }
 
 /// Which AES-256-GCM does the work.
@@ -138,6 +187,20 @@ mod tests {
                 let args: Vec<OsString> = args.map(|arg| arg.trim_matches('\'').into()).collect();
                 assert!(parse(&args).is_ok(), "the example of {name} does not parse: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn sizes_and_spans_have_units() {
+        assert_eq!(bandwidth("20M").expect("good").get(), 20 << 20);
+        assert_eq!(bandwidth("1kib").expect("good").get(), 1024);
+        assert_eq!(duration("48h").expect("good").as_secs(), 172_800);
+        assert_eq!(duration("0s").expect("good").as_secs(), 0);
+        for bad in ["", "M", "0", "-1", "1T", "99999999999999999999", "18446744073709551615G"] {
+            assert!(bandwidth(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "5", "h", "1.5h", "1w", "18446744073709551615d"] {
+            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 

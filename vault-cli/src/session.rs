@@ -1,7 +1,7 @@
 //! What every verb works with: the options all share, the output, and the way to the vault.
 
 use vault_core::{
-    store::{Durability, Store},
+    store::{Connection, Durability, Store},
     vault::Vault,
     workers::Threads,
 };
@@ -12,6 +12,9 @@ use crate::{
     interrupt::Interrupt,
     ui::{Bar, Ui},
 };
+
+/// How the settings of object stores begin.
+const PROVIDERS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
 /// One run of the program.
 #[derive(Debug)]
@@ -41,7 +44,28 @@ impl Session {
 
     /// Opens the vault, waiting for the disk or not.
     pub fn vault_with(&self, durability: Durability) -> Result<Vault> {
-        let store = Store::open_url(self.vault_url()?, durability).map_err(|error| match error {
+        Self::vault_at(self.vault_url()?, &Connection { durability, ..self.connection() })
+    }
+
+    /// How stores are reached.
+    pub fn connection(&self) -> Connection {
+        let settings = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| PROVIDERS.iter().any(|provider| name.starts_with(provider)))
+            .collect();
+        let transfer = &self.global.transfer;
+        Connection {
+            durability: Durability::Synced,
+            settings,
+            jobs: transfer.jobs,
+            max_bandwidth: transfer.max_bandwidth,
+            patience: transfer.give_up_after,
+        }
+    }
+
+    /// Opens any vault.
+    pub fn vault_at(url: &str, connection: &Connection) -> Result<Vault> {
+        let store = Store::open_url(url, connection).map_err(|error| match error {
             vault_core::Error::NotFound { what } => vault_core::Error::NotFound { what: format!("a vault at {what}") },
             other => other,
         })?;

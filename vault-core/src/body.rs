@@ -37,11 +37,7 @@ impl<'a> Body<'a> {
         let tree = match (&stream.tree, &stream.parts[..]) {
             (Some(name), parts) => {
                 let expected = stream.layout.tree_len();
-                let object = fetch.open(name)?;
-                if object.len() != expected {
-                    let fault = Fault::Length { expected, found: object.len() };
-                    return Err(Error::Corrupt { place: Place::Object(object_path(name)), fault });
-                }
+                let object = fetch.open(name, expected)?;
                 let len = usize::try_from(expected).map_err(|_| Error::limit("tree", "length", expected))?;
                 let mut bytes = vec![0; len];
                 object.read_exact_at(0, &mut bytes)?;
@@ -66,7 +62,7 @@ impl<'a> Body<'a> {
         let mut hasher = SegmentHasher::new(&self.stream.layout, position);
         let (object, mut offset) = self.locate(position, part)?;
         for piece in buffer.chunks_mut(PIECE) {
-            object.read_exact_at(offset, piece)?;
+            object.read_exact_at(offset, piece).map_err(|e| self.in_part(position, e))?;
             hasher.update(piece);
             offset += piece.len() as u64;
         }
@@ -80,7 +76,7 @@ impl<'a> Body<'a> {
         let (object, mut offset) = self.locate(position, part)?;
         while left > 0 {
             let piece = &mut scratch[..left.min(PIECE)];
-            object.read_exact_at(offset, piece)?;
+            object.read_exact_at(offset, piece).map_err(|e| self.in_part(position, e))?;
             hasher.update(piece);
             offset += piece.len() as u64;
             left -= piece.len();
@@ -115,16 +111,21 @@ impl<'a> Body<'a> {
     fn open_part(&self, part: u64) -> Result<Box<dyn ReadAt>> {
         let name = usize::try_from(part).ok().and_then(|i| self.stream.parts.get(i));
         let name = name.ok_or_else(|| Error::Misuse(format!("stream {} has no part {part}", self.number)))?;
-        let place = || Place::Part { stream: self.number, part, object: object_path(name) };
-        let object = self.fetch.open(name).map_err(|e| match e {
-            Error::Corrupt { fault, .. } => Error::Corrupt { place: place(), fault },
-            other => other,
-        })?;
-        let expected = self.stream.layout.part_len(part);
-        if object.len() == expected {
-            return Ok(object);
+        let first = self.stream.layout.first_of_part(part);
+        self.fetch.open(name, self.stream.layout.part_len(part)).map_err(|e| self.in_part(first, e))
+    }
+
+    /// What a store says about an object, said about the part that it is.
+    fn in_part(&self, position: u64, error: Error) -> Error {
+        let part = self.stream.layout.part_of(position);
+        let name = usize::try_from(part).ok().and_then(|i| self.stream.parts.get(i));
+        match (error, name) {
+            (Error::Corrupt { place: Place::Object(_), fault }, Some(name)) => {
+                let place = Place::Part { stream: self.number, part, object: object_path(name) };
+                Error::Corrupt { place, fault }
+            }
+            (error, _) => error,
         }
-        Err(Error::Corrupt { place: place(), fault: Fault::Length { expected, found: object.len() } })
     }
 }
 

@@ -14,7 +14,7 @@
 //!     names::FilePath,
 //!     open, seal,
 //!     source::{Data, Input},
-//!     store::{Durability, Store},
+//!     store::{Connection, Store},
 //!     trust::Policy,
 //!     vault::{SealRequest, Vault},
 //!     workers::Threads,
@@ -24,7 +24,7 @@
 //! # fn main() -> vault_core::Result<()> {
 //! # let folder = tempfile::tempdir().expect("a folder");
 //! # let path = folder.path().to_str().expect("UTF-8");
-//! let vault = Vault::init(Store::create_url(path, Durability::Synced)?)?;
+//! let vault = Vault::init(Store::create_url(path, &Connection::default())?)?;
 //! let signer = SigningKey::generate()?;
 //! let identity = Identity::generate(RecipientKind::XWing)?;
 //!

@@ -2,7 +2,7 @@
 //!
 //! A part, like a tree, is an object named by the BLAKE3 hash of its bytes. The pipelines know nothing else of a store.
 
-use std::fmt;
+use std::{any::Any, fmt, ops::Range};
 
 use crate::error::Result;
 
@@ -42,12 +42,50 @@ pub trait Staged: Send + Sync {
 
 /// Gives content-addressed objects. What it gives is not to be trusted: the caller hashes it.
 pub trait Fetch: Sync {
-    /// Opens an object for reading.
+    /// Opens an object of `length` bytes for reading.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) with [`Fault::Missing`](crate::error::Fault::Missing) if it is not
-    /// there, [`Error::Storage`](crate::Error::Storage) if it cannot be read.
-    fn open(&self, name: &blake3::Hash) -> Result<Box<dyn ReadAt>>;
+    /// there, with [`Fault::Length`](crate::error::Fault::Length) if it has another length; a remote store may say so
+    /// only when the object is read. [`Error::Storage`](crate::Error::Storage) if it cannot be read.
+    fn open(&self, name: &blake3::Hash, length: u64) -> Result<Box<dyn ReadAt>>;
+
+    /// Tells what will be read soon, in about this order, so that a remote store can fetch it meanwhile, as far as its
+    /// memory goes. Only a hint: nothing fails here, and everything may still be read, in any order.
+    ///
+    /// Dropping what is returned ends the fetching.
+    fn ahead(&self, wanted: Vec<Wanted>) -> Ahead {
+        drop(wanted);
+        Ahead::default()
+    }
+}
+
+/// A range of an object that will be read soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The object.
+    pub name: blake3::Hash,
+    /// Its length.
+    pub length: u64,
+    /// The bytes that will be read, each of them once.
+    pub range: Range<u64>,
+}
+
+/// Keeps a store fetching ahead until it is dropped.
+#[derive(Default)]
+pub struct Ahead(Option<Box<dyn Any + Send>>);
+
+impl Ahead {
+    /// Holds on to `guard`.
+    pub fn new(guard: impl Any + Send) -> Self {
+        Self(Some(Box::new(guard)))
+    }
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ahead").field("fetches", &self.0.is_some()).finish()
+    }
 }
 
 /// An object open for reading.

@@ -21,7 +21,7 @@ use vault_core::{
     floe::{Decryptor, Encryptor, Params},
     keys::{PrivateKey, PublicKey, file},
     open::{Opened, Options},
-    store::{Durability, Store},
+    store::{Connection, Store},
     tree::{Layout, PAYLOAD, PartSize, SEGMENT, segment_value},
     trust::Policy,
     vault::{Artifact, Vault},
@@ -99,7 +99,7 @@ fn run(arguments: &Arguments) -> Outcome<f64> {
     let options = Options { engine: arguments.engine, ..Options::default() };
 
     let start = Instant::now();
-    let vault = Vault::open(Store::open_url(url, Durability::NoSync)?)?;
+    let vault = Vault::open(Store::open_url(url, &Connection::default())?)?;
     let artifact = vault.resolve(&reference.parse()?, &policy)?;
     if arguments.kernels {
         return kernels(&artifact, arguments.engine);

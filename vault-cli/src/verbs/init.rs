@@ -1,10 +1,7 @@
 //! `mvault init`
 
 use serde_json::json;
-use vault_core::{
-    store::{Durability, Store},
-    vault::Vault,
-};
+use vault_core::{store::Store, vault::Vault};
 
 use crate::{failure::Result, session::Session};
 
@@ -28,7 +25,7 @@ pub fn run(args: Args, session: &Session) -> Result {
         Some(location) => location,
         None => session.vault_url()?.to_owned(),
     };
-    let vault = Vault::init(Store::create_url(&url, Durability::Synced)?)?;
+    let vault = Vault::init(Store::create_url(&url, &session.connection())?)?;
     let text = format!("made an empty vault at {url}, id {}", vault.id());
     session.ui.result(&text, &json!({ "vault": url, "vault_id": vault.id() }))
 }

@@ -24,8 +24,8 @@ struct CountingObject {
 }
 
 impl Fetch for Counting<'_> {
-    fn open(&self, name: &blake3::Hash) -> Result<Box<dyn ReadAt>> {
-        let (name, inner) = (name.to_string(), self.inner.open(name)?);
+    fn open(&self, name: &blake3::Hash, length: u64) -> Result<Box<dyn ReadAt>> {
+        let (name, inner) = (name.to_string(), self.inner.open(name, length)?);
         Ok(Box::new(CountingObject { name, inner, reads: std::sync::Arc::clone(&self.reads) }))
     }
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use futures_core::Stream;
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+use jiff::Timestamp;
+use object_store::{
+    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Backend, Created, Entry, corrupt, end_within, path};
@@ -128,6 +131,16 @@ impl Backend for Bucket {
         Ok(Some(Box::new(Object { bucket: Arc::clone(&self.0), path: path.to_owned(), length })))
     }
 
+    fn stat(&self, path: &str) -> Result<Option<Entry>> {
+        let location = location(path)?;
+        Ok(present(path, self.0.wait(self.0.store.head(&location))?)?.as_ref().map(entry))
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        let location = location(path)?;
+        present(path, self.0.wait(self.0.store.delete(&location))?).map(drop)
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         path::check_prefix(prefix)?;
         let prefix_path = if prefix.is_empty() { None } else { Some(location(prefix)?) };
@@ -135,7 +148,7 @@ impl Backend for Bucket {
         // One wait for each entry: `each` may use this store itself.
         while let Some(meta) = self.0.wait(next(&mut stream))? {
             let meta = meta.map_err(|error| failed(prefix, error))?;
-            each(Entry { path: meta.location.to_string(), size: meta.size })?;
+            each(entry(&meta))?;
         }
         Ok(())
     }
@@ -221,6 +234,11 @@ impl Staged for StagedBytes {
             None => Err(corrupt(&path, Fault::Missing)),
         }
     }
+}
+
+fn entry(meta: &ObjectMeta) -> Entry {
+    let modified = Timestamp::from_millisecond(meta.last_modified.timestamp_millis()).unwrap_or(Timestamp::UNIX_EPOCH);
+    Entry { path: meta.location.to_string(), size: meta.size, modified }
 }
 
 fn location(path: &str) -> Result<Path> {

@@ -106,6 +106,31 @@ fn paths_outside_the_vault_are_refused() {
 }
 
 #[test]
+fn an_object_is_described_and_goes_when_it_is_deleted() {
+    everywhere(|store| {
+        assert_eq!(store.create("a/b", b"12345").expect("create"), Created::New);
+        let entry = store.stat("a/b").expect("stat").expect("there");
+        assert_eq!((entry.path.as_str(), entry.size), ("a/b", 5));
+        let age = jiff::Timestamp::now().duration_since(entry.modified).as_secs();
+        assert!((-5..600).contains(&age), "{age} s");
+        let mut listed = Vec::new();
+        let list = store.list("a", &mut |found| {
+            listed.push(found);
+            Ok(())
+        });
+        list.expect("list");
+        assert_eq!(listed, [entry]);
+        for _ in 0..2 {
+            store.delete("a/b").expect("gone or going");
+            assert_eq!(store.stat("a/b").expect("stat"), None);
+        }
+        store.delete("no/such/folder").expect("gone");
+        assert!(matches!(store.delete("../x"), Err(Error::Misuse(_))));
+        assert_eq!(store.create("a/b", b"again").expect("create"), Created::New);
+    });
+}
+
+#[test]
 fn a_listing_finds_everything_below_a_folder() {
     everywhere(|store| {
         for path in ["vault.json", "models/m/versions/1", "models/m/versions/2", "models/mm/versions/3"] {

@@ -86,6 +86,16 @@ impl Backend for Directory {
         Ok(self.0.tree.object(path)?.map(|object| Box::new(object) as Box<dyn ReadAt>))
     }
 
+    fn stat(&self, path: &str) -> Result<Option<Entry>> {
+        path::check(path)?;
+        Ok(self.0.tree.object(path)?.map(|object| object.entry()))
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        path::check(path)?;
+        self.0.tree.remove(path)
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         path::check_prefix(prefix)?;
         self.0.tree.walk(prefix, each)

@@ -99,6 +99,14 @@ impl Backend for Faulty {
         self.inner.open(path)
     }
 
+    fn stat(&self, path: &str) -> Result<Option<Entry>> {
+        self.inner.stat(path)
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        self.plan.write(path, || self.inner.delete(path))
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         self.inner.list(prefix, each)
     }

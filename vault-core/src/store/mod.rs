@@ -5,11 +5,19 @@
 //!
 //! Everything here is synchronous; a caller on an async runtime uses its `spawn_blocking`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
 
 use crate::{
     error::{Error, Fault, Place, Result},
-    parts::{Fetch, ReadAt, Sink, Staged, object_path},
+    parts::{Ahead, Fetch, ReadAt, Sink, Staged, Wanted, object_path},
 };
 
 mod bucket;
@@ -27,11 +35,14 @@ mod tree;
 pub use bucket::Bucket;
 pub use directory::Directory;
 
+/// Enough to fill a fast line; [`Connection::jobs`] parts are in memory at a time.
+const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+
 /// What a store must be able to do: four verbs on immutable objects, plus staging.
 ///
 /// Paths are relative to the vault, segments of `A-Z a-z 0-9 . _ + -` joined by `/`; none is empty, `.` or `..`, and
 /// the first is not `staging`. Every verb answers [`Error::Misuse`] to another path.
-pub trait Backend: Send + Sync + std::fmt::Debug {
+pub trait Backend: Send + Sync + fmt::Debug {
     /// Stores `bytes` under `path` unless something has that name already.
     ///
     /// When this returns the object is durable, together with the folders that lead to it (except with
@@ -55,6 +66,36 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`Error::Corrupt`] with [`Fault::Format`] if it is not a regular file; [`Error::Storage`].
     fn open(&self, path: &str) -> Result<Option<Box<dyn ReadAt>>>;
+
+    /// The object's entry in a listing, or `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Backend::open`].
+    fn stat(&self, path: &str) -> Result<Option<Entry>>;
+
+    /// Removes an object; that it is gone already is no error. For garbage collection and shredding alone.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn delete(&self, path: &str) -> Result<()>;
+
+    /// See [`Fetch::open`], which this is for objects by path.
+    ///
+    /// # Errors
+    /// As there.
+    fn open_sized(&self, path: &str, length: u64) -> Result<Box<dyn ReadAt>> {
+        let object = self.open(path)?.ok_or_else(|| corrupt(path, Fault::Missing))?;
+        match object.len() {
+            found if found == length => Ok(object),
+            found => Err(corrupt(path, Fault::Length { expected: length, found })),
+        }
+    }
+
+    /// See [`Fetch::ahead`].
+    fn ahead(&self, wanted: Vec<Wanted>) -> Ahead {
+        drop(wanted);
+        Ahead::default()
+    }
 
     /// Calls `each` for every object below the folder `prefix`, the whole vault if that is empty, in no particular order.
     ///
@@ -110,6 +151,8 @@ pub struct Entry {
     pub path: String,
     /// Its length in bytes.
     pub size: u64,
+    /// When it was stored, by the clock of the store. Claims nothing: it serves to compare ages of one store.
+    pub modified: Timestamp,
 }
 
 /// Whether a [`Directory`] waits for the disk.
@@ -119,6 +162,47 @@ pub enum Durability {
     Synced,
     /// Nothing is synced: a power cut may leave named objects with missing bytes. For scratch vaults and tests.
     NoSync,
+}
+
+/// How to reach a store.
+#[derive(Clone)]
+pub struct Connection {
+    /// Whether a folder waits for the disk.
+    pub durability: Durability,
+    /// What the environment says about object stores: the names and values that their own tools read, such as
+    /// `AWS_REGION`.
+    pub settings: Vec<(String, String)>,
+    /// Transfers at a time.
+    pub jobs: NonZeroUsize,
+    /// Bytes a second in each direction, at most.
+    pub max_bandwidth: Option<NonZeroU64>,
+    /// How long to go on with one object that cannot be transferred.
+    pub patience: Duration,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Synced,
+            settings: Vec::new(),
+            jobs: DEFAULT_JOBS,
+            max_bandwidth: None,
+            patience: Duration::from_mins(3),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Settings hold secret keys.
+        let Self { durability, settings: _, jobs, max_bandwidth, patience } = self;
+        f.debug_struct("Connection")
+            .field("durability", durability)
+            .field("jobs", jobs)
+            .field("max_bandwidth", max_bandwidth)
+            .field("patience", patience)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A store, whichever it is. Clones are cheap and share it.
@@ -135,16 +219,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such folder, [`Error::Misuse`] for other kinds of URL, [`Error::Storage`].
-    pub fn open_url(url: &str, durability: Durability) -> Result<Self> {
-        Directory::open(local_path(url)?, durability).map(Self::new)
+    pub fn open_url(url: &str, connection: &Connection) -> Result<Self> {
+        Directory::open(local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// Opens the store at a path or a `file://` URL, making the folder if it is not there.
     ///
     /// # Errors
     /// [`Error::Misuse`] for other kinds of URL, [`Error::Storage`].
-    pub fn create_url(url: &str, durability: Durability) -> Result<Self> {
-        Directory::create(local_path(url)?, durability).map(Self::new)
+    pub fn create_url(url: &str, connection: &Connection) -> Result<Self> {
+        Directory::create(local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// See [`Backend::create`].
@@ -169,6 +253,22 @@ impl Store {
     /// As there.
     pub fn open(&self, path: &str) -> Result<Option<Box<dyn ReadAt>>> {
         self.0.open(path)
+    }
+
+    /// See [`Backend::stat`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stat(&self, path: &str) -> Result<Option<Entry>> {
+        self.0.stat(path)
+    }
+
+    /// See [`Backend::delete`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete(&self, path: &str) -> Result<()> {
+        self.0.delete(path)
     }
 
     /// See [`Backend::list`].
@@ -216,9 +316,12 @@ impl Sink for Store {
 }
 
 impl Fetch for Store {
-    fn open(&self, name: &blake3::Hash) -> Result<Box<dyn ReadAt>> {
-        let path = object_path(name);
-        self.0.open(&path)?.ok_or_else(|| corrupt(&path, Fault::Missing))
+    fn open(&self, name: &blake3::Hash, length: u64) -> Result<Box<dyn ReadAt>> {
+        self.0.open_sized(&object_path(name), length)
+    }
+
+    fn ahead(&self, wanted: Vec<Wanted>) -> Ahead {
+        self.0.ahead(wanted)
     }
 }
 
@@ -301,14 +404,14 @@ mod tests {
     fn a_store_gives_objects_by_hash_and_names_the_missing() {
         let folder = tempfile::tempdir().expect("folder");
         let url = folder.path().join("new/vault").display().to_string();
-        assert!(matches!(Store::open_url(&url, Durability::Synced), Err(Error::NotFound { .. })));
-        let store = Store::create_url(&url, Durability::Synced).expect("create");
+        assert!(matches!(Store::open_url(&url, &Connection::default()), Err(Error::NotFound { .. })));
+        let store = Store::create_url(&url, &Connection::default()).expect("create");
         let name = blake3::hash(b"part");
-        let missing = Fetch::open(&store, &name).expect_err("not stored yet");
+        let missing = Fetch::open(&store, &name, 4).expect_err("not stored yet");
         assert_eq!(missing.to_string(), format!("{}: is missing", object_path(&name)));
         store.put(&name, b"part").expect("put");
         store.clone().sync().expect("sync");
-        let object = Fetch::open(&store, &name).expect("stored");
+        let object = Fetch::open(&store, &name, 4).expect("stored");
         let mut buffer = [0; 2];
         object.read_exact_at(1, &mut buffer).expect("read");
         assert_eq!(&buffer, b"ar");

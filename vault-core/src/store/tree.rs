@@ -12,9 +12,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, open, openat, statat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, open, openat, statat, unlinkat},
     io::{Errno, retry_on_intr},
 };
+
+use jiff::Timestamp;
 
 use super::{Durability, Entry, corrupt, path};
 use crate::{
@@ -111,7 +113,18 @@ impl Tree {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(irregular());
         }
-        Ok(Some(Object { path: path.to_owned(), file: file.into(), length: size(&stat) }))
+        Ok(Some(Object { path: path.to_owned(), file: file.into(), length: size(&stat), modified: modified(&stat) }))
+    }
+
+    /// Removes an object, or whatever else has its name but is no folder.
+    pub(super) fn remove(&self, path: &str) -> Result<()> {
+        let (parent, name) = path::split(path);
+        let Some(folder) = self.existing_folder(parent)? else { return Ok(()) };
+        match unlinkat(&folder, name, AtFlags::empty()) {
+            Ok(()) if self.durability == Durability::Synced => sync_folder(&folder).map_err(self.failed(path)),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.failed(path)(errno)),
+        }
     }
 
     /// Notes that this folder has a new entry, for [`sync_new_entries`](Self::sync_new_entries).
@@ -164,7 +177,7 @@ impl Tree {
                 Err(errno) => return Err(self.failed(&path)(errno)),
             };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                each(Entry { path, size: size(&stat) })?;
+                each(Entry { path, size: size(&stat), modified: modified(&stat) })?;
             } else if depth == MAX_DEPTH {
                 return Err(corrupt(&path, Fault::Limit { what: "depth of folders", limit: MAX_DEPTH as u64 }));
             } else {
@@ -209,6 +222,11 @@ fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
     }
 }
 
+/// When the file got its bytes, to the second.
+fn modified(stat: &rustix::fs::Stat) -> Timestamp {
+    Timestamp::from_second(stat.st_mtime).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 fn size(stat: &rustix::fs::Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
@@ -219,6 +237,13 @@ pub(super) struct Object {
     path: String,
     pub(super) file: File,
     length: u64,
+    modified: Timestamp,
+}
+
+impl Object {
+    pub(super) fn entry(&self) -> Entry {
+        Entry { path: self.path.clone(), size: self.length, modified: self.modified }
+    }
 }
 
 impl ReadAt for Object {

@@ -9,7 +9,7 @@ use std::{
 use vault_core::{
     names::Reference,
     parts::object_path,
-    store::{Durability, Store},
+    store::{Connection, Store},
     trust::Policy,
     vault::Vault,
 };
@@ -28,7 +28,7 @@ pub struct Flipped<'a>(&'a Victim);
 impl Victim {
     /// A byte in the middle of a part of the longest stream.
     pub fn choose(vault: &Path, version: &str, policy: &Policy) -> Result<Self> {
-        let store = Store::open_url(&vault.display().to_string(), Durability::Synced)?;
+        let store = Store::open_url(&vault.display().to_string(), &Connection::default())?;
         let artifact = Vault::open(store)?.resolve(&version.parse::<Reference>()?, policy)?;
         let streams = artifact.manifest.numbered_streams().map(|(_, stream)| stream);
         let longest = streams.max_by_key(|stream| stream.layout.length());

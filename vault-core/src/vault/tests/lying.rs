@@ -56,6 +56,15 @@ impl Backend for Lying {
         self.inner.open(path)
     }
 
+    fn stat(&self, path: &str) -> Result<Option<Entry>> {
+        self.refuse(path)?;
+        self.inner.stat(path)
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        self.inner.delete(path)
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         self.refuse(prefix)?;
         self.inner.list(prefix, &mut |entry| if (self.hidden)(&entry.path) { Ok(()) } else { each(entry) })
