@@ -1,7 +1,8 @@
 //! What every verb works with: the options all share, the output, and the way to the vault.
 
 use vault_core::{
-    store::{Connection, Durability, Store},
+    names::Reference,
+    store::{Connection, Durability, Store, is_remote},
     vault::Vault,
     workers::Threads,
 };
@@ -10,6 +11,7 @@ use crate::{
     cli::Global,
     failure::{Failure, Result},
     interrupt::Interrupt,
+    proofs::Proofs,
     ui::{Bar, Ui},
 };
 
@@ -22,11 +24,12 @@ pub struct Session {
     pub global: Global,
     pub ui: Ui,
     pub interrupt: Interrupt,
+    pub proofs: Proofs,
 }
 
 impl Session {
     pub fn new(global: Global, ui: Ui, interrupt: Interrupt) -> Self {
-        Self { global, ui, interrupt }
+        Self { global, ui, interrupt, proofs: Proofs::default() }
     }
 
     /// Where the vault is, as given.
@@ -44,7 +47,12 @@ impl Session {
 
     /// Opens the vault, waiting for the disk or not.
     pub fn vault_with(&self, durability: Durability) -> Result<Vault> {
-        Self::vault_at(self.vault_url()?, &Connection { durability, ..self.connection() })
+        self.vault_at(self.vault_url()?, &Connection { durability, ..self.connection() })
+    }
+
+    /// Opens the vault to resolve `reference` next.
+    pub fn vault_for(&self, reference: &Reference) -> Result<Vault> {
+        Ok(Vault::open_for(self.store(self.vault_url()?, &self.connection())?, reference)?)
     }
 
     /// How stores are reached.
@@ -65,12 +73,26 @@ impl Session {
     }
 
     /// Opens any vault.
-    pub fn vault_at(url: &str, connection: &Connection) -> Result<Vault> {
-        let store = Store::open_url(url, connection).map_err(|error| match error {
+    pub fn vault_at(&self, url: &str, connection: &Connection) -> Result<Vault> {
+        Ok(Vault::open(self.store(url, connection)?)?)
+    }
+
+    /// Opens the store that a vault is in.
+    fn store(&self, url: &str, connection: &Connection) -> Result<Store> {
+        let store = Store::open_url(url, &remembered(url, connection)).map_err(|error| match error {
             vault_core::Error::NotFound { what } => vault_core::Error::NotFound { what: format!("a vault at {what}") },
             other => other,
         })?;
-        Ok(Vault::open(store)?)
+        self.proofs.watch(url, connection, &store);
+        Ok(store)
+    }
+
+    /// Opens, or makes, the store for a new vault. What is remembered of another does not count.
+    pub fn new_store(&self, url: &str) -> Result<Store> {
+        let connection = self.connection();
+        let store = Store::create_url(url, &connection)?;
+        self.proofs.watch(url, &connection, &store);
+        Ok(store)
     }
 
     /// How many threads work.
@@ -88,4 +110,9 @@ impl Session {
         self.interrupt.arm()?;
         Ok(self.ui.bar(doing, total, !self.global.no_progress, self.interrupt.clone()))
     }
+}
+
+/// Whether the store needs no proof any more.
+fn remembered(url: &str, connection: &Connection) -> Connection {
+    Connection { proven: is_remote(url) && Proofs::has(url, connection), ..connection.clone() }
 }

@@ -3,9 +3,11 @@
 use crate::{
     canonical,
     error::{Error, Fault, Place, Result},
-    names::{ArtifactDigest, VersionName},
+    manifest::MAX_MANIFEST,
+    names::{ArtifactDigest, Reference, VersionName},
+    provenance::MAX_ENVELOPE,
     secret::fill_random,
-    store::{Created, Store},
+    store::{Created, Soon, Store},
 };
 
 use serde::{Deserialize, Serialize};
@@ -98,6 +100,24 @@ impl Vault {
             return Err(Error::format(DOCUMENT, format!("is of format {:?}", wire.format)));
         }
         Ok(Self { store, id: hex::encode(wire.vault_id.0) })
+    }
+
+    /// Opens a vault to resolve `reference` next: a bucket is asked for both at the same time.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_for(store: Store, reference: &Reference) -> Result<Self> {
+        let vault_json = Soon::Read { path: VAULT_JSON, cap: MAX_VAULT_JSON };
+        match reference {
+            Reference::Version(name) => {
+                store.soon(&[vault_json, Soon::Read { path: &version_path(name), cap: MAX_ENVELOPE }]);
+            }
+            Reference::Digest(digest) => {
+                store.soon(&[vault_json, Soon::Read { path: &manifest_path(*digest), cap: MAX_MANIFEST }]);
+            }
+            Reference::Channel(_) => {}
+        }
+        Self::open(store)
     }
 
     /// The vault's id. It claims nothing: a store can copy it.

@@ -113,7 +113,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     }
     let belief = args.belief.load(session)?;
     let belief = if args.insecure_skip_signature { belief } else { belief.demand()? };
-    let vault = session.vault()?;
+    let vault = session.vault_for(&args.reference)?;
     let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
     args.require_attestation.iter().try_for_each(|wanted| vault.require_attestation(&artifact, &policy, wanted))?;
     let mut passphrases = Passphrases::new(&args.passphrase);

@@ -55,7 +55,10 @@ pub struct Args {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let belief = args.belief.load(session)?.demand()?;
-    let vault = session.vault()?;
+    let vault = match &args.reference {
+        Some(reference) => session.vault_for(reference)?,
+        None => session.vault()?,
+    };
     if let Some(reference) = &args.reference {
         let (artifact, view) = belief.resolve(&vault, reference, session)?;
         let demand = Demand { policy: &view.policy, attestations: &args.require_attestation };

@@ -97,6 +97,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ahead::default()
     }
 
+    /// Tells which small objects and folders will be read next, each once, so that a remote store can ask for all of them
+    /// at the same time. Only a hint.
+    fn soon(&self, soon: &[Soon<'_>]) {
+        let _ = soon;
+    }
+
     /// Calls `each` for every object below the folder `prefix`, the whole vault if that is empty, in no particular order.
     ///
     /// Memory does not grow with the number of objects. A folder that does not exist has no objects. What is not an
@@ -121,6 +127,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// repeat it, so that of several callers each learns of it.
     fn sync(&self) -> Result<()>;
 
+    /// See [`Store::is_proven`].
+    fn is_proven(&self) -> Option<bool> {
+        None
+    }
+
     /// What this store is, for messages.
     fn describe(&self) -> String;
 
@@ -132,6 +143,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn leftovers(&self) -> Result<Vec<Entry>> {
         Ok(Vec::new())
     }
+}
+
+/// Something that will be read next. See [`Backend::soon`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Soon<'a> {
+    /// A small object.
+    Read {
+        /// Its path.
+        path: &'a str,
+        /// The most bytes it may have.
+        cap: u64,
+    },
+    /// What is in a folder.
+    List {
+        /// The folder.
+        folder: &'a str,
+    },
 }
 
 /// What became of a [`Backend::create`].
@@ -279,6 +307,16 @@ impl Store {
     /// As there.
     pub fn delete(&self, path: &str) -> Result<()> {
         self.0.delete(path)
+    }
+
+    /// See [`Backend::soon`].
+    pub fn soon(&self, soon: &[Soon<'_>]) {
+        self.0.soon(soon);
+    }
+
+    /// Whether this object store was seen to refuse the second of two creates. None for a folder, which needs no proof.
+    pub fn is_proven(&self) -> Option<bool> {
+        self.0.is_proven()
     }
 
     /// See [`Backend::list`].
