@@ -21,8 +21,8 @@ use crate::{
 };
 
 mod bucket;
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod directory;
 #[cfg(test)]
 mod directory_tests;
