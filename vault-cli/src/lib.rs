@@ -10,6 +10,7 @@ mod failure;
 mod interrupt;
 mod secrets;
 mod session;
+mod state;
 mod streams;
 mod ui;
 mod verbs;
