@@ -11,6 +11,7 @@ mod interrupt;
 mod proofs;
 mod secrets;
 mod session;
+mod state;
 mod streams;
 mod ui;
 mod verbs;

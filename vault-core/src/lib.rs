@@ -78,6 +78,7 @@ pub mod error;
 mod fixtures;
 pub mod floe;
 pub mod index;
+mod journal;
 pub mod keys;
 pub mod manifest;
 pub mod names;

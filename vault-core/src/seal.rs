@@ -16,6 +16,7 @@ use crate::{
     floe::{OVERHEAD, PREFIX_LEN},
     index::{Extent, File, Index, Notes},
     manifest::{MAX_STREAMS, Manifest, Stream},
+    names::FilePath,
     oms::{Algorithm, Signed},
     parts::Sink,
     secret::fill_random,
@@ -26,9 +27,11 @@ use crate::{
 };
 
 mod feed;
+pub mod resume;
 mod writer;
 
 use feed::{Feed, Next};
+use resume::{Lasting, Session, StreamNotes};
 use writer::StreamWriter;
 
 /// How to seal.
@@ -81,10 +84,24 @@ pub fn seal(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<Sealed> {
-    let mut artifact_id: ArtifactId = [0; 32];
-    fill_random(&mut artifact_id)?;
-    let dek = Dek::random()?;
-    let job = Job { artifact_id, dek: &dek, vendor, sink, options, progress };
+    seal_with(inputs, notes, vendor, sink, options, progress, None)
+}
+
+/// The same, under the keys of a session if there is one.
+fn seal_with(
+    inputs: Vec<Input<'_>>,
+    notes: Notes,
+    vendor: Option<&Signed>,
+    sink: &dyn Sink,
+    options: Options,
+    progress: &dyn Progress,
+    session: Option<(&Session, &dyn Lasting)>,
+) -> Result<Sealed> {
+    let (artifact_id, dek) = match session {
+        Some((session, _)) => (session.artifact_id(), session.dek().clone()),
+        None => (random_id()?, Dek::random()?),
+    };
+    let job = Job { artifact_id, dek: &dek, vendor, sink, options, progress, session };
 
     let mut inputs = inputs;
     inputs.sort_by(|a, b| a.path.cmp(&b.path));
@@ -100,6 +117,12 @@ pub fn seal(
     let index_stream = job.seal_index(&index_bytes)?;
     let manifest = Manifest { artifact_id, part_size: options.part_size, index: index_stream, streams };
     Ok(Sealed { manifest, dek, index })
+}
+
+fn random_id() -> Result<ArtifactId> {
+    let mut id: ArtifactId = [0; 32];
+    fill_random(&mut id)?;
+    Ok(id)
 }
 
 /// Path rules are checked before the first byte is sealed, not after the last.
@@ -125,22 +148,26 @@ struct Job<'a> {
     sink: &'a dyn Sink,
     options: Options,
     progress: &'a dyn Progress,
+    session: Option<(&'a Session, &'a dyn Lasting)>,
 }
 
 /// One input on its way.
 struct Lane<'a> {
+    /// Its path in the artifact; the index has none.
+    path: Option<FilePath>,
     feed: Mutex<Feed<'a>>,
     /// The stream it goes to; none until its first byte was seen, so empty files have none.
-    writer: OnceLock<(u32, StreamWriter)>,
+    writer: OnceLock<(u32, StreamWriter<'a>)>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
     fn seal_files(&self, inputs: Vec<Input<'_>>) -> Result<(Vec<Stream>, Vec<File>)> {
         let digests = self.digests();
         let (descriptions, lanes): (Vec<_>, Vec<_>) = inputs
             .into_iter()
             .map(|input| {
-                let lane = Lane { feed: Mutex::new(Feed::new(input.data, &digests)), writer: OnceLock::new() };
+                let feed = Mutex::new(Feed::new(input.data, &digests));
+                let lane = Lane { path: Some(input.path.clone()), feed, writer: OnceLock::new() };
                 ((input.path, input.executable), lane)
             })
             .unzip();
@@ -185,7 +212,7 @@ impl Job<'_> {
 
     fn seal_index(&self, plaintext: &[u8]) -> Result<Stream> {
         let feed = Mutex::new(Feed::new(Data::Bytes(plaintext), &[]));
-        let lanes = [Lane { feed, writer: OnceLock::new() }];
+        let lanes = [Lane { path: None, feed, writer: OnceLock::new() }];
         let silent = Job { progress: &(), ..*self };
         silent.run(self.options.threads, &lanes, &|| Ok(INDEX_STREAM))?;
         let [lane] = lanes;
@@ -194,7 +221,7 @@ impl Job<'_> {
     }
 
     /// Seals all lanes. `number` names the stream of a lane when its first byte was seen.
-    fn run(&self, threads: Threads, lanes: &[Lane<'_>], number: &(dyn Fn() -> Result<u32> + Sync)) -> Result<()> {
+    fn run(&self, threads: Threads, lanes: &[Lane<'a>], number: &(dyn Fn() -> Result<u32> + Sync)) -> Result<()> {
         let current = AtomicUsize::new(0);
         workers::run(threads, self.progress, |stop| self.work(stop, lanes, &current, number))
     }
@@ -202,7 +229,7 @@ impl Job<'_> {
     fn work(
         &self,
         stop: &Stop<'_>,
-        lanes: &[Lane<'_>],
+        lanes: &[Lane<'a>],
         current: &AtomicUsize,
         number: &(dyn Fn() -> Result<u32> + Sync),
     ) -> Result<()> {
@@ -218,8 +245,7 @@ impl Job<'_> {
             };
             if lane.writer.get().is_none() {
                 let number = number()?;
-                let encryptor = self.dek.encryptor(&self.artifact_id, number, self.options.engine)?;
-                let _ = lane.writer.set((number, StreamWriter::new(encryptor, self.options.part_size)));
+                let _ = lane.writer.set((number, self.writer(number, lane.path.as_ref(), &feed)?));
             }
             // Set by this thread or, under the same lock, by another.
             let Some((_, writer)) = lane.writer.get() else { continue };
@@ -232,7 +258,18 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn seal_segment(&self, writer: &StreamWriter, next: &Next<'_>, buffer: &mut [u8]) -> Result<()> {
+    /// Starts a stream, or goes on with it.
+    fn writer(&self, number: u32, path: Option<&FilePath>, feed: &Feed<'_>) -> Result<StreamWriter<'a>> {
+        let Options { part_size, engine, .. } = self.options;
+        if let (Some(session), Some(path), Some(length)) = (self.session, path, feed.length()) {
+            let (encryptor, notes) = StreamNotes::start(session, number, (path, length), engine)?;
+            return Ok(StreamWriter::new(encryptor, part_size, Some(notes)));
+        }
+        let encryptor = self.dek.encryptor(&self.artifact_id, number, engine)?;
+        Ok(StreamWriter::new(encryptor, part_size, None))
+    }
+
+    fn seal_segment(&self, writer: &StreamWriter<'_>, next: &Next<'_>, buffer: &mut [u8]) -> Result<()> {
         let segment = &mut buffer[..next.len + OVERHEAD];
         next.deferred.read(&mut segment[PREFIX_LEN..PREFIX_LEN + next.len])?;
         let complete = writer.write(next.position, next.is_final, segment, self.sink)?;

@@ -58,6 +58,21 @@ impl Dek {
         Encryptor::with_engine(key.expose(), &aad(artifact, number), params(), engine)
     }
 
+    /// Goes on encrypting stream `number`, which was started with this header. See [`Encryptor::resume`].
+    ///
+    /// # Errors
+    /// As [`Dek::decryptor`].
+    pub(crate) fn resume(
+        &self,
+        artifact: &ArtifactId,
+        number: u32,
+        header: &Header,
+        engine: Engine,
+    ) -> Result<Encryptor> {
+        let key = self.stream_key(artifact, number);
+        Encryptor::resume(key.expose(), &aad(artifact, number), header, params(), engine)
+    }
+
     /// Starts decrypting stream `number`.
     ///
     /// # Errors

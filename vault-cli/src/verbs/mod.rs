@@ -21,6 +21,7 @@ mod open;
 mod promote;
 mod proposal;
 mod quickstart;
+mod resume;
 mod revoke;
 mod rollback;
 mod seal;

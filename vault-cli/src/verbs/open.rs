@@ -12,7 +12,7 @@ use vault_core::{
     open::Opened,
     provenance::PredicateType,
     secret::SecretVec,
-    vault::{Destination, extract},
+    vault::{Artifact, Destination, Reopen, extract, extract_resumable},
     wrap::Keyring,
 };
 
@@ -38,11 +38,16 @@ use crate::{
 /// With a trust root (--trust), MODEL@CHANNEL opens what the channel points to, if approvals, freshness, attestations and
 /// everything else are as the trust root demands; --explain says what was checked.
 ///
-/// JSON: {"name", "channel", "generation", "digest", "signers", "destination", "files", "bytes"}; not with DEST `-`
+/// With --resume, files that are complete stay in a private folder `.mvault-resume…` beside DEST (in it, if it exists) when
+/// the opening is interrupted; the same command compares them, opens the rest and removes the folder.
+///
+/// JSON: {"name", "channel", "generation", "digest", "signers", "destination", "files", "bytes", "resumed_bytes"}; not with
+/// DEST `-`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault open llama-ft:1.4.0 ./llama-ft --identity node.key --signer release.pub
   mvault open llama-ft@production ./llama-ft --identity node.key --trust root.json
+  mvault open llama-ft:1.4.0 ./llama-ft --resume --identity node.key --signer release.pub
   mvault open llama-ft:1.4.0 - --file config.json --identity node.key --signer release.pub
   mvault open llama-ft:1.4.0 head.bin --file model.safetensors --range 0..4096 --identity node.key --signer release.pub")]
 pub struct Args {
@@ -68,6 +73,9 @@ pub struct Args {
     /// Only these bytes of a single file, from 0, the end excluded: A..B, A.. or ..B
     #[arg(long, value_name = "A..B")]
     range: Option<ByteRange>,
+    /// Keep what is complete if it is interrupted, and go on with what an interrupted one kept
+    #[arg(long)]
+    resume: bool,
     /// Write the OpenSSF Model Signing bundle that it was sealed with to this new file, too
     #[arg(long, value_name = "FILE")]
     oms_out: Option<PathBuf>,
@@ -107,6 +115,10 @@ impl ByteRange {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let to_standard_output = args.dest == Path::new(STANDARD);
+    if to_standard_output && args.resume {
+        return Err(Failure::usage("what went to standard output cannot be resumed")
+            .hint("open to a file or folder, or leave out --resume"));
+    }
     if to_standard_output && was_closed(std::io::stdout()) {
         return Err(Failure::operational("standard output is closed")
             .hint("to throw the bytes away, open the null device for writing only: `> /dev/null`"));
@@ -127,7 +139,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         to_stdout(args, &opened, &artifact.manifest, session)?;
         return write_bundle(bundle);
     }
-    let (files, length) = to_disk(args, &opened, &artifact.manifest, session)?;
+    let (files, length, resumed) = to_disk(args, &opened, &artifact, session)?;
     write_bundle(bundle)?;
     let dest = args.dest.display().to_string();
     let signed = signers.names(artifact.manifest.signers(), "nobody");
@@ -146,6 +158,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "destination": dest,
         "files": files,
         "bytes": length,
+        "resumed_bytes": resumed,
     });
     session.ui.result(&text, &object)
 }
@@ -193,7 +206,12 @@ fn no_key(failure: Failure) -> Failure {
     }
 }
 
-fn to_disk(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Session) -> Result<(u64, u64)> {
+fn to_disk(
+    args: &Args,
+    opened: &Opened<'_>,
+    artifact: &Artifact,
+    session: &Session,
+) -> Result<(u64, u64, Option<u64>)> {
     let (target, index) = (&args.dest, opened.index());
     let (destination, files, length) = if args.file.is_none() && args.range.is_none() {
         (Destination::Folder(target), index.files().len() as u64, index.total_size())
@@ -209,8 +227,17 @@ fn to_disk(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Sess
         }
     };
     let bar = session.start("opening", Some(length))?;
-    extract(opened, destination, &bar).map_err(while_reading(manifest))?;
-    Ok((files, length))
+    if !args.resume {
+        extract(opened, destination, &bar).map_err(while_reading(&artifact.manifest))?;
+        return Ok((files, length, None));
+    }
+    let reopen = Reopen { artifact: artifact.digest, threads: session.threads() };
+    let there = extract_resumable(opened, &destination, reopen, &bar).map_err(while_reading(&artifact.manifest))?;
+    drop(bar);
+    if there > 0 {
+        session.ui.note(&format!("resumed: {} were there already", bytes(there)));
+    }
+    Ok((files, length, Some(there)))
 }
 
 /// The file meant: the one named, or the only one there is.

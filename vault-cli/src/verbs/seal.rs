@@ -31,6 +31,7 @@ use vault_core::{
 use super::{
     describe::ids,
     oms::{differs, load_signed, load_trust},
+    resume::{self, ResumeArgs},
     statements::read_local,
 };
 use crate::{
@@ -58,13 +59,18 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// "base": [REF or {"name" or "uri", "digest": {"sha256": HEX}}], "data": [the same], "parameters": {…}}, in JSON or TOML, each
 /// member optional. A base model that is a version of this vault is looked up now and linked by digest.
 ///
+/// With --resume, a seal that is interrupted leaves a private file that holds the artifact's key and says what is stored; the
+/// same command then reads the input again, compares and skips that, and seals the rest. The file is deleted when the
+/// version is published.
+///
 /// JSON: {"digest", "name", "files", "plaintext_bytes", "sealed_bytes", "signer", "recipients": [{"type", "key_id"}],
-/// "bases": [{"reference", "digest", "signers"}], "private_provenance"}
+/// "bases": [{"reference", "digest", "signers"}], "private_provenance", "resumed_bytes"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.1 --base llama:3 --signer meta.pub --provenance run.toml --to node.pub --sign-with release.key
   mvault seal ./llama llama:3 --require-oms llama.sig --oms-key vendor.pem --to node.pub --sign-with release.key
+  mvault seal ./llama-ft llama-ft:1.4.0 --resume --to node.pub --sign-with release.key
   tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with 'pkcs11:token=hsm;object=release?module-path=/usr/lib/p11.so'")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -110,6 +116,8 @@ pub struct Args {
     /// Do not wait for the disk: a power cut may leave a damaged vault
     #[arg(long)]
     no_sync: bool,
+    #[command(flatten)]
+    resume: ResumeArgs,
     /// Seal only what this OpenSSF Model Signing bundle vouches for: nothing else, and every byte of it
     #[arg(long, value_name = "FILE", conflicts_with = "follow_symlinks", requires = "oms_trust")]
     require_oms: Option<PathBuf>,
@@ -158,6 +166,7 @@ pub fn run(args: Args, session: &Session) -> Result {
     let view = belief.view(&vault, session)?;
     let history = History::read(&args, &vault, (&belief, &view), session)?;
     let vendor = vendor(&args)?;
+    let place = args.resume.place(&args.path, &args.publish_as, session)?;
     let (inputs, total) = inputs(&args, vendor.as_ref(), session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         let mut new = Passphrases::from_file(args.to_passphrase_file.as_ref());
@@ -188,12 +197,15 @@ pub fn run(args: Args, session: &Session) -> Result {
         options,
     };
     let bar = session.start("sealing", total)?;
-    let receipt = vault
-        .seal(request, &bar)
-        .map_err(|error| if vendor.is_some() { differs(error, UNSIGNED) } else { error.into() })?;
+    let (receipt, skipped) = resume::seal(&vault, request, place.as_ref(), &bar).map_err(|error| {
+        let was_changed = matches!(error, vault_core::Error::InputChanged { .. });
+        let failure = if vendor.is_some() { differs(error, UNSIGNED) } else { error.into() };
+        resume::explain(failure, place.as_ref(), was_changed)
+    })?;
     drop(bar);
+    resume::note(skipped, session);
     let private = args.private_provenance;
-    report(&receipt, &audience, signer.as_ref(), &history, private, session)
+    report((&receipt, skipped), &audience, signer.as_ref(), &history, private, session)
 }
 
 /// What somebody signed, if that is demanded. Checked before anything is read that is to be sealed.
@@ -251,7 +263,7 @@ impl History {
 }
 
 fn report(
-    receipt: &Receipt,
+    (receipt, skipped): (&Receipt, Option<u64>),
     audience: &Audience,
     signer: &dyn Signer,
     history: &History,
@@ -278,6 +290,7 @@ fn report(
         "recipients": recipients(audience),
         "bases": history.bases.iter().map(base_json).collect::<serde_json::Value>(),
         "private_provenance": private,
+        "resumed_bytes": skipped,
     });
     session.ui.result(&receipt.digest.to_string(), &object)
 }

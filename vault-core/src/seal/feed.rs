@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Feed<'a> {
     state: State<'a>,
     position: u64,
+    /// Known when it was opened, unless it is a reader.
+    length: Option<u64>,
     digests: Digests,
 }
 
@@ -99,7 +101,7 @@ impl Deferred<'_> {
 impl<'a> Feed<'a> {
     /// A feed that takes these digests of all it hands out.
     pub(super) fn new(data: Data<'a>, digests: &[Algorithm]) -> Self {
-        Self { state: State::Unopened(data), position: 0, digests: Digests::Wanted(digests.to_vec()) }
+        Self { state: State::Unopened(data), position: 0, length: None, digests: Digests::Wanted(digests.to_vec()) }
     }
 
     /// The next segment, if there is one. `buffer` has room for a segment's plaintext.
@@ -119,6 +121,11 @@ impl<'a> Feed<'a> {
         Ok(Some(next))
     }
 
+    /// How many bytes it hands out in all, if that is known after the first of them.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
     /// The digests of all that was handed out.
     pub(super) fn digests(self) -> Vec<(Algorithm, Vec<u8>)> {
         self.digests.finish()
@@ -136,11 +143,15 @@ impl<'a> Feed<'a> {
                 } else if file.len().div_ceil(PAYLOAD as u64) > MAX_SEGMENTS {
                     return Err(too_long());
                 } else {
+                    self.length = Some(file.len());
                     State::File { file, offset: 0 }
                 }
             }
             Data::Bytes([]) => State::Done,
-            Data::Bytes(bytes) => State::Bytes { rest: bytes },
+            Data::Bytes(bytes) => {
+                self.length = Some(bytes.len() as u64);
+                State::Bytes { rest: bytes }
+            }
             Data::Reader(mut reader) => match read_byte(&mut reader)? {
                 None => State::Done,
                 lookahead => State::Reader { reader, lookahead },

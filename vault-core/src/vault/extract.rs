@@ -11,9 +11,15 @@ use crate::{
     workers::Progress,
 };
 
+mod digest;
 mod place;
+mod resume;
 
 use place::{Partial, Place};
+pub use resume::{Reopen, extract_resumable};
+
+/// A file, or a range of it.
+type Source<'a> = (&'a index::File, Range<u64>);
 
 /// Where opened files go.
 #[derive(Debug, Clone)]
@@ -94,15 +100,7 @@ fn into_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> R
     for (number, file) in files.iter().enumerate() {
         write(opened, file, 0..file.size, (&partial.place, &number.to_string()), progress)?;
     }
-    let mut published = Published { folder: &folder, files: Vec::new(), folders: Vec::new() };
-    for (number, file) in files.iter().enumerate() {
-        let path = file.path.as_str();
-        let (parent, name) = folder.parent_of(path, &mut published.folders)?;
-        partial.place.publish(&number.to_string(), &parent, name.as_ref())?;
-        published.files.push(path);
-    }
-    published.keep();
-    Ok(())
+    Published::publish(&folder, &partial.place, files.iter().map(|file| file.path.as_str()).enumerate())
 }
 
 /// Files that have their final names although not all have, and folders made for them; removed again when dropped.
@@ -112,7 +110,19 @@ struct Published<'a> {
     folders: Vec<String>,
 }
 
-impl Published<'_> {
+impl<'a> Published<'a> {
+    /// Moves numbered files to their paths below a folder; if one cannot be, all are removed again.
+    fn publish(folder: &Place, from: &Place, files: impl Iterator<Item = (usize, &'a str)>) -> Result<()> {
+        let mut published = Published { folder, files: Vec::new(), folders: Vec::new() };
+        for (number, path) in files {
+            let (parent, name) = folder.parent_of(path, &mut published.folders)?;
+            from.publish(&number.to_string(), &parent, name.as_ref())?;
+            published.files.push(path);
+        }
+        published.keep();
+        Ok(())
+    }
+
     fn keep(mut self) {
         self.files.clear();
         self.folders.clear();

@@ -10,7 +10,7 @@ use crate::{
     oms::Signed,
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
-    seal::{self, Options},
+    seal::{self, Options, resume::Session},
     source::Input,
     store::Created,
     workers::Progress,
@@ -64,6 +64,16 @@ impl Vault {
     /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
     /// created: then the version is there, but may not survive a power cut.
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
+        self.seal_in(request, None, progress)
+    }
+
+    /// The same, in a session that an interrupted seal can be gone on with, if there is one.
+    pub(super) fn seal_in(
+        &self,
+        request: SealRequest<'_>,
+        session: Option<&Session>,
+        progress: &dyn Progress,
+    ) -> Result<Receipt> {
         let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, vendor, options } =
             request;
         audience.check()?;
@@ -71,7 +81,10 @@ impl Vault {
 
         let provenance_note = private_provenance.map(|private| private.to_text()).transpose()?;
         let notes = Notes { provenance: provenance_note, ..Notes::default() };
-        let sealed = seal::seal(inputs, notes, vendor, &self.store, options, progress)?;
+        let sealed = match session {
+            None => seal::seal(inputs, notes, vendor, &self.store, options, progress)?,
+            Some(session) => seal::resume::seal(inputs, notes, vendor, &self.store, (options, session), progress)?,
+        };
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
         let digest = subject.blake3;

@@ -21,6 +21,8 @@ mod attesting;
 mod extraction;
 mod lineage;
 mod lying;
+mod reopening;
+mod resuming;
 mod sharing;
 mod tampering;
 mod trusting;
