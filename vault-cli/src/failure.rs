@@ -210,6 +210,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Conflict { what } if what.starts_with("a signature by key ") => {
             "each key signs one record of a generation; withdraw your own proposal first, or let somebody else ask"
         }
+        Error::Conflict { what } if what.starts_with("version ") && what.contains(" in ") => {
+            "the other vault has something else under this name; versions are never replaced"
+        }
         Error::Conflict { what } if what.starts_with("version ") => "versions are never replaced; choose a new version",
         Error::Conflict { .. } => "nothing is ever overwritten; choose another name or remove it first",
         Error::NotFound { what } if what.starts_with("a vault at ") => "make one with `mvault init`",

@@ -6,7 +6,7 @@ use crate::{
     canonical::{self, Hex},
     error::{Error, Result},
     manifest::{MAX_INDEX, Manifest},
-    names::{FilePath, find_collision},
+    names::{FilePath, Glob, find_collision, nearest},
 };
 
 const DOCUMENT: &str = "index";
@@ -173,6 +173,27 @@ impl Index {
         let found = self.files.binary_search_by(|file| file.path.as_str().cmp(path));
         let at = found.map_err(|_| Error::NotFound { what: format!("file {path:?} in the artifact") })?;
         Ok(&self.files[at])
+    }
+
+    /// The files that are called or like any of these, in order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none for one of them, with the names that come nearest.
+    pub fn select(&self, patterns: &[Glob]) -> Result<Vec<&File>> {
+        // A name may hold a `*` itself.
+        let is_meant = |pattern: &Glob, path: &str| match self.file(pattern.as_str()) {
+            Ok(named) => named.path.as_str() == path,
+            Err(_) => pattern.matches(path),
+        };
+        for pattern in patterns {
+            if !self.files.iter().any(|file| is_meant(pattern, file.path.as_str())) {
+                let mut near = Vec::new();
+                nearest(pattern, self.files.iter().map(|file| file.path.as_str()), &mut near);
+                return Err(pattern.unmatched("file", &near));
+            }
+        }
+        let meant = |file: &&File| patterns.iter().any(|pattern| is_meant(pattern, file.path.as_str()));
+        Ok(self.files.iter().filter(meant).collect())
     }
 
     /// The files' sizes together.

@@ -7,6 +7,7 @@ use crate::{failure::Result, session::Session};
 mod approve;
 mod channel;
 mod completions;
+mod copy;
 mod describe;
 mod freshness;
 mod fsck;
@@ -40,6 +41,7 @@ pub enum Verb {
     Seal(seal::Args),
     Verify(verify::Args),
     Open(open::Args),
+    Copy(copy::Args),
     Ls(ls::Args),
     Inspect(inspect::Args),
     Share(share::Args),
@@ -67,6 +69,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Seal(args) => seal::run(args, session),
         Verb::Verify(args) => verify::run(&args, session),
         Verb::Open(args) => open::run(&args, session),
+        Verb::Copy(args) => copy::run(&args, session),
         Verb::Ls(args) => ls::run(&args, session),
         Verb::Inspect(args) => inspect::run(&args, session),
         Verb::Share(args) => share::run(&args, session),

@@ -1,11 +1,13 @@
 //! Looking over a whole vault: what is missing, damaged, or belongs to nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{
     VAULT_JSON, Vault,
     listing::{is_record_path, parse_version_path},
-    manifest_path, version_path,
+    manifest_path,
+    repair::Mender,
+    version_path,
 };
 use crate::{
     error::{Error, Result},
@@ -65,6 +67,20 @@ pub enum Finding {
         /// Its length in bytes.
         size: u64,
     },
+    /// Something that was damaged or missing and was taken from another vault.
+    Repaired {
+        /// Its path.
+        path: String,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// Something that is damaged or missing and that the other vault has no better.
+    Unrepaired {
+        /// Its path.
+        path: String,
+        /// Why not.
+        error: Error,
+    },
     /// Something that has no place in a vault.
     Foreign {
         /// Its path.
@@ -105,8 +121,7 @@ impl Vault {
         progress: &dyn Progress,
         report: &mut dyn FnMut(Finding) -> Result<()>,
     ) -> Result<Report> {
-        let look = Look { vault: self, threads, progress, totals: Report::default(), is_complete: true };
-        look.over_all(report)
+        Look::new(self, threads, progress, None).over_all(report)
     }
 
     /// The artifact a version record names, if its manifest is there.
@@ -123,11 +138,12 @@ impl Vault {
     }
 }
 
-type Reporter<'a> = &'a mut dyn FnMut(Finding) -> Result<()>;
+pub(super) type Reporter<'a> = &'a mut dyn FnMut(Finding) -> Result<()>;
 
 /// One look over a vault.
-struct Look<'a> {
+pub(super) struct Look<'a> {
     vault: &'a Vault,
+    mender: Option<Mender<'a>>,
     threads: Threads,
     progress: &'a dyn Progress,
     totals: Report,
@@ -135,8 +151,17 @@ struct Look<'a> {
     is_complete: bool,
 }
 
-impl Look<'_> {
-    fn over_all(mut self, report: Reporter<'_>) -> Result<Report> {
+impl<'a> Look<'a> {
+    pub(super) fn new(
+        vault: &'a Vault,
+        threads: Threads,
+        progress: &'a dyn Progress,
+        mender: Option<Mender<'a>>,
+    ) -> Self {
+        Self { vault, mender, threads, progress, totals: Report::default(), is_complete: true }
+    }
+
+    pub(super) fn over_all(mut self, report: Reporter<'_>) -> Result<Report> {
         let (mut artifacts, mut versions) = (Vec::new(), Vec::new());
         self.list("", report, &mut |entry, report| {
             if entry.path.starts_with("objects/") || entry.path == VAULT_JSON {
@@ -153,12 +178,26 @@ impl Look<'_> {
         for name in versions {
             self.totals.versions += 1;
             self.go_on()?;
+            if let Some(mender) = self.mender {
+                mender.version(&name, report)?;
+            }
+            if let Some(missing) = self.mend_manifest(&name, report)?.filter(|digest| !artifacts.contains(digest)) {
+                artifacts.push(missing);
+            }
             match self.vault.named_artifact(&name) {
                 Ok(digest) => {
                     published.insert(*digest.hash().as_bytes());
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(version_path(&name), error, report)?,
                 Err(error) => report(Finding::BrokenVersion { name, error })?,
+            }
+        }
+        if let Some(mender) = self.mender.filter(|_| self.is_complete) {
+            let unnamed = artifacts.iter().map(|digest| *digest.hash().as_bytes());
+            let unnamed: HashSet<_> = unnamed.filter(|digest| !published.contains(digest)).collect();
+            for (_, digest) in mender.missing_versions(&unnamed, report)? {
+                self.totals.versions += 1;
+                published.insert(*digest.hash().as_bytes());
             }
         }
         let (mut used, mut sound) = (HashSet::new(), Sound::default());
@@ -168,9 +207,15 @@ impl Look<'_> {
             if self.is_complete && !published.contains(artifact.hash().as_bytes()) {
                 report(Finding::Unpublished { artifact })?;
             }
+            if let Some(mender) = self.mender {
+                mender.manifest(artifact, report)?;
+            }
             match self.vault.unsigned_manifest(artifact) {
                 Ok(manifest) => {
                     used.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
+                    if let Some(mender) = self.mender {
+                        mender.beside(artifact, report)?;
+                    }
                     self.over_contents(artifact, &manifest, &mut sound, report)?;
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(manifest_path(artifact), error, report)?,
@@ -197,8 +242,18 @@ impl Look<'_> {
         sound: &mut Sound,
         report: Reporter<'_>,
     ) -> Result<()> {
-        let survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
+        let mut survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
         self.totals.bytes += survey.bytes;
+        // A tree that is mended shows which of its parts are damaged: as long as something is mended, it is looked at again.
+        while let Some(mender) = self.mender {
+            let is_damage = |flaw: &&Flaw| matches!(flaw.error, Error::Corrupt { .. });
+            let damaged: BTreeSet<_> = survey.flaws.iter().filter(is_damage).map(|flaw| flaw.object.clone()).collect();
+            if damaged.is_empty() || !mender.contents(manifest, &damaged, report)? {
+                break;
+            }
+            survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
+            self.totals.bytes += survey.bytes;
+        }
         for Flaw { object, error } in survey.flaws {
             match error {
                 Error::Storage { .. } => report(Finding::Unreadable { path: object, error })?,
@@ -206,6 +261,16 @@ impl Look<'_> {
             }
         }
         if survey.more > 0 { report(Finding::MoreDamage { artifact, count: survey.more }) } else { Ok(()) }
+    }
+
+    /// The artifact of a version whose manifest was not there and was mended.
+    fn mend_manifest(&self, name: &VersionName, report: Reporter<'_>) -> Result<Option<ArtifactDigest>> {
+        let Some(mender) = self.mender else { return Ok(None) };
+        let Ok(envelope) = self.vault.record(&version_path(name)) else { return Ok(None) };
+        let Ok(statement) = Statement::<VersionRecord>::parse(envelope.payload()) else { return Ok(None) };
+        let digest = statement.subject.blake3;
+        mender.manifest(digest, report)?;
+        Ok(self.vault.store.stat(&manifest_path(digest))?.map(|_| digest))
     }
 
     /// A record or manifest that cannot be read: what it names cannot be told from what nothing names.

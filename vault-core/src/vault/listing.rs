@@ -105,12 +105,15 @@ impl Vault {
 
 /// Paths of records that are no version records: promotions.
 pub(super) fn is_record_path(path: &str) -> bool {
-    let channel = |(model, rest): (&str, &str)| {
-        let (channel, file) = rest.split_once('/')?;
-        let number: u64 = file.strip_suffix(".dsse.json")?.parse().ok()?;
-        (format!("{model}@{channel}").parse::<ChannelName>().is_ok() && number > 0).then_some(())
-    };
-    path.strip_prefix("models/").and_then(|path| path.split_once("/channels/")).and_then(channel).is_some()
+    parse_promotion_path(path).is_some()
+}
+
+/// `models/<model>/channels/<channel>/<generation>.dsse.json`
+pub(super) fn parse_promotion_path(path: &str) -> Option<(ChannelName, u64)> {
+    let (model, rest) = path.strip_prefix("models/")?.split_once("/channels/")?;
+    let (channel, file) = rest.split_once('/')?;
+    let number: u64 = file.strip_suffix(".dsse.json")?.parse().ok()?;
+    Some((format!("{model}@{channel}").parse().ok()?, number)).filter(|_| number > 0)
 }
 
 /// `models/<model>/versions/<version>.dsse.json`

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The payload type of what takes a generation out of use.
-const WITHDRAWN: &str = "application/vnd.mvault.withdrawn.v1+json";
+pub(super) const WITHDRAWN: &str = "application/vnd.mvault.withdrawn.v1+json";
 impl Gate<'_> {
     /// Asks for a channel to point to a version, as its next generation. Published at once if that needs nobody else.
     ///

@@ -57,12 +57,13 @@ pub fn extract_resumable(
     let sources = sources(opened, destination)?;
     let selection = selection(destination);
     let into = match *destination {
-        Destination::Folder(folder) if folder.symlink_metadata().is_ok() => {
+        Destination::Folder(folder) | Destination::Files { folder, .. } if folder.symlink_metadata().is_ok() => {
             let folder = Place::open(folder)?;
             sources.iter().try_for_each(|(file, _)| folder.refuse_existing(file.path.as_str()))?;
             Into::Existing(folder)
         }
-        Destination::Folder(target) => Into::new(target, FILES)?,
+        Destination::Folder(target) | Destination::Files { folder: target, .. } => Into::new(target, FILES)?,
+        Destination::Excerpts { .. } => return Err(excerpts()),
         Destination::File { target, .. } | Destination::Range { target, .. } => {
             let into = Into::new(target, "0")?;
             if let Into::New { parent, name, .. } = &into {
@@ -82,10 +83,16 @@ pub fn extract_resumable(
     Ok(there)
 }
 
-fn sources<'a>(opened: &'a Opened<'_>, destination: &Destination<'_>) -> Result<Vec<Source<'a>>> {
+fn excerpts() -> Error {
+    Error::Misuse("tensors are opened in one go: what was written of them cannot be resumed".into())
+}
+
+fn sources<'a>(opened: &'a Opened<'_>, destination: &Destination<'a>) -> Result<Vec<Source<'a>>> {
     let index = opened.index();
     Ok(match destination {
         Destination::Folder(_) => index.files().iter().map(|file| (file, 0..file.size)).collect(),
+        Destination::Files { files, .. } => files.iter().map(|file| (*file, 0..file.size)).collect(),
+        Destination::Excerpts { .. } => return Err(excerpts()),
         Destination::File { path, .. } => {
             let file = index.file(path)?;
             vec![(file, 0..file.size)]
@@ -96,7 +103,10 @@ fn sources<'a>(opened: &'a Opened<'_>, destination: &Destination<'_>) -> Result<
 
 fn selection(destination: &Destination<'_>) -> Digest {
     let text = match destination {
-        Destination::Folder(_) => "all".to_owned(),
+        Destination::Folder(_) | Destination::Excerpts { .. } => "all".to_owned(),
+        Destination::Files { files, .. } => {
+            files.iter().fold("files".into(), |all, file| format!("{all}\n{}", file.path))
+        }
         Destination::File { path, .. } => format!("file {path}"),
         Destination::Range { path, range, .. } => format!("range {}..{} {path}", range.start, range.end),
     };
