@@ -141,7 +141,7 @@ fn text(copied: &Copied, to: &str) -> String {
     let mut lines: Vec<_> =
         copied.failed.iter().map(|(name, error)| one_line(&format!("FAILED {name}: {error}"))).collect();
     lines.push(format!(
-        "{to} holds {}, {} and {} of them",
+        "copied to {to}: {}, {} and {}",
         count(*artifacts, "artifact"),
         count(*versions, "version"),
         count(*channels, "channel"),

@@ -9,7 +9,7 @@ use vault_core::{
     names::ArtifactDigest,
     store::Entry,
     trust::Policy,
-    vault::{Finding, Hit, Report, Tensors, Vault, Whereabouts},
+    vault::{Finding, Report, Vault},
     wrap::Keyring,
 };
 
@@ -20,6 +20,8 @@ use crate::{
     session::Session,
     ui::{bytes, count, one_line},
 };
+
+mod places;
 
 /// Check every stored byte of a vault and report what is damaged or belongs to nothing
 ///
@@ -241,53 +243,13 @@ fn locate(findings: &mut Findings, vault: &Vault, key: Option<(&Policy, &Keyring
             Err(error) => return Err(error.into()),
         };
         for ((_, object, _, number), places) in here.iter().zip(found) {
-            findings.lines.extend(places.iter().map(|place| line_of(object, place)));
+            findings.lines.extend(places.iter().map(|place| places::line_of(object, place)));
             if let Some(entry) = findings.damage.entries.get_mut(*number) {
-                entry["where"] = places.iter().map(object_of).collect();
+                entry["where"] = places.iter().map(places::object_of).collect();
             }
         }
     }
     Ok(())
-}
-
-fn line_of(object: &str, place: &Whereabouts) -> String {
-    let Whereabouts { stream, segments, bytes, files, more_files } = place;
-    let name = if *stream == u32::MAX { "the index".to_owned() } else { format!("stream {stream}") };
-    let mut pieces = vec![format!(
-        "  {object}: segments {}..{} of {name}, bytes {}..{} of its ciphertext",
-        segments.start, segments.end, bytes.start, bytes.end
-    )];
-    pieces.extend(files.iter().map(|Hit { path, range, tensors }| {
-        let tensors = match tensors {
-            Tensors::None => String::new(),
-            Tensors::Unknown(why) => format!(", tensors unknown: {why}"),
-            Tensors::Named(names, 0) => format!(", tensors {}", names.join(", ")),
-            Tensors::Named(names, more) => format!(", tensors {} and {more} more", names.join(", ")),
-        };
-        format!("{path} bytes {}..{}{tensors}", range.start, range.end)
-    }));
-    if *more_files > 0 {
-        pieces.push(count(*more_files, "more file"));
-    }
-    pieces.join("; ")
-}
-
-fn object_of(place: &Whereabouts) -> Value {
-    let file = |hit: &Hit| {
-        let tensors = match &hit.tensors {
-            Tensors::None => Value::Null,
-            Tensors::Unknown(why) => json!({ "unknown": why }),
-            Tensors::Named(names, more) => json!({ "names": names, "more": more }),
-        };
-        json!({ "path": hit.path, "range": [hit.range.start, hit.range.end], "tensors": tensors })
-    };
-    json!({
-        "stream": (place.stream != u32::MAX).then_some(place.stream),
-        "segments": [place.segments.start, place.segments.end],
-        "bytes": [place.bytes.start, place.bytes.end],
-        "files": place.files.iter().map(file).collect::<Value>(),
-        "more_files": place.more_files,
-    })
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {

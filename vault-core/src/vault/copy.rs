@@ -31,6 +31,7 @@ pub use report::{Copied, Moved};
 use chains::Chain;
 use history::History;
 use records::Planned;
+use versions::Twins;
 
 /// What to copy.
 #[derive(Debug)]
@@ -188,9 +189,9 @@ impl Job<'_> {
                 Err(error) => self.fail(channel.to_string(), error)?,
             }
         }
-        let (mut free, mut broken) = (Vec::new(), HashSet::new());
+        let (mut free, mut broken, mut twins) = (Vec::new(), HashSet::new(), Twins::default());
         for version in wanted {
-            match self.refuse_taken(&version) {
+            match self.refuse_taken(&version, &mut twins) {
                 Ok(()) => free.push(version),
                 Err(error) => {
                     broken.insert(version.name());

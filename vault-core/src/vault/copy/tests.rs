@@ -164,6 +164,30 @@ fn a_name_that_is_taken_is_a_conflict_and_nothing_is_written() {
 }
 
 #[test]
+fn of_twins_in_a_hostile_source_one_arrives() {
+    let (fixture, other) = (Fixture::new(), Fixture::new());
+    fixture.seal("m:1.0-RC", &[("a", b"1")]);
+    let other = Fixture { signer: fixture.signer, ..other };
+    other.seal("m:1.0-rc", &[("a", b"2")]);
+    let (_dir, source) = empty();
+    copy_to(&source, &fixture.vault, "m:1.0-RC", &other.policy()).expect("copied");
+    let (dir, _) = empty();
+    let planted = Vault::open(store(dir.path())).expect("vault");
+    copy_to(&planted, &other.vault, "m:1.0-rc", &other.policy()).expect("copied");
+    planted
+        .store()
+        .list("", &mut |entry| {
+            let bytes = planted.store().read(&entry.path, entry.size)?.expect("there");
+            source.store().create(&entry.path, &bytes).map(drop)
+        })
+        .expect("planted");
+    let (_dir, target) = empty();
+    let copied = copy_selected(&target, &source, Selection::Models(None), &other.policy()).expect("one of them");
+    assert_eq!((copied.versions, copied.failed.len()), (1, 1));
+    assert_eq!(copied.failed[0].1.kind(), Kind::Conflict);
+}
+
+#[test]
 fn many_versions_travel_and_one_that_is_damaged_stops_only_itself() {
     let (fixture, _) = sealed();
     fixture.seal("m:2", &[("a", b"2")]);

@@ -1,6 +1,6 @@
 //! Versions and artifacts: read from the source, checked against names that are taken, brought to the target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use super::{Job, Planned, Wanted, chains::out_of_reach, placed, records};
 use crate::{
@@ -17,6 +17,10 @@ use crate::{
         manifest_path, recipients_folder, recipients_path, stem, version_path, versions_folder,
     },
 };
+
+/// The versions of the target's models that were listed, by model and name in lower case.
+#[derive(Debug, Default)]
+pub(super) struct Twins(HashMap<String, HashMap<String, String>>);
 
 impl Job<'_> {
     /// The versions and channels of the models that fit, sorted.
@@ -50,20 +54,42 @@ impl Job<'_> {
         Ok(Wanted { subject, version: Some((name.clone(), Planned::new(path, &bytes))) })
     }
 
-    /// Refuses a version whose name, or its twin in another case, the target has for something else.
-    pub(super) fn refuse_taken(&self, wanted: &Wanted) -> Result<()> {
+    /// Refuses a version whose name, or its twin in another case, the target has for something else. Every model is
+    /// listed once.
+    pub(super) fn refuse_taken(&self, wanted: &Wanted, twins: &mut Twins) -> Result<()> {
         let Some((name, record)) = &wanted.version else { return Ok(()) };
-        let folder = versions_folder(name);
-        self.target.store.list(&folder, &mut |entry| match stem(&entry.path, &folder) {
-            Some(twin) if twin != name.version.as_str() && twin.eq_ignore_ascii_case(name.version.as_str()) => {
-                Err(self.taken(&format!("{}:{twin}", name.model)))
+        let version = name.version.as_str();
+        let there = match twins.0.entry(name.model.to_string()) {
+            Entry::Occupied(listed) => listed.into_mut(),
+            Entry::Vacant(unlisted) => unlisted.insert(self.versions_there(name)?),
+        };
+        match there.get(&version.to_ascii_lowercase()) {
+            Some(twin) if twin != version => return Err(self.taken(&format!("{}:{twin}", name.model))),
+            Some(_) => {}
+            // Two versions of the source may be twins themselves: the second one is refused.
+            None => {
+                there.insert(version.to_ascii_lowercase(), version.to_owned());
             }
-            _ => Ok(()),
-        })?;
+        }
         match self.standing(record)? {
             records::Standing::Other(there) => self.demand_same_version(name, &wanted.subject, &there),
             _ => Ok(()),
         }
+    }
+
+    /// The versions of a model in the target, by their names in lower case.
+    fn versions_there(&self, name: &VersionName) -> Result<HashMap<String, String>> {
+        let (folder, mut there) = (versions_folder(name), HashMap::new());
+        self.target.store.list(&folder, &mut |entry| {
+            if let Some(version) = stem(&entry.path, &folder) {
+                let known = there.entry(version.to_ascii_lowercase()).or_insert_with(|| version.to_owned());
+                if version == name.version.as_str() {
+                    version.clone_into(known);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(there)
     }
 
     fn taken(&self, name: &str) -> Error {
@@ -115,7 +141,10 @@ impl Job<'_> {
         let reference = match &wanted.version {
             None => Reference::Digest(wanted.subject.blake3),
             Some((name, record)) => {
-                self.refuse_taken(wanted)?;
+                // Of many, names were compared a moment ago: to list them again for each would take the square of the time.
+                if !self.many {
+                    self.refuse_taken(wanted, &mut Twins::default())?;
+                }
                 if let Some(there) = self.place(record)? {
                     self.demand_same_version(name, &wanted.subject, &there)?;
                     self.report.records.there(0);
