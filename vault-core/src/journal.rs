@@ -10,6 +10,7 @@ use std::{
     io::{self, Read},
     ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -26,6 +27,9 @@ const LENGTH: usize = 4;
 const CHECKSUM: usize = 16;
 /// The longest record, in bytes: a part of 64 segments takes 4 KiB.
 const MAX_RECORD: usize = 1 << 16;
+/// A program that is just being started holds the locks of its parent for a moment. Whoever is at work holds them longer.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
 /// Every right of group and world.
 const OTHERS: u32 = 0o077;
 
@@ -99,6 +103,21 @@ fn checksum(chain: &Checksum, record: &[u8]) -> Checksum {
     checksum
 }
 
+fn lock(file: &File) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process is at work with it"));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 impl Journal {
     /// Locks a journal, reads it, and cuts off what a crash tore. One without any record is begun anew.
     ///
@@ -106,14 +125,7 @@ impl Journal {
     /// [`Error::Storage`] if another process holds it, or it cannot be read; [`Error::Misuse`] if it is no such journal, if
     /// it belongs to somebody else or others have rights to it, or if it is longer than `cap` bytes.
     pub(crate) fn take(file: File, what: String, magic: &'static [u8], cap: u64) -> Result<(Self, Records)> {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let busy = io::Error::new(io::ErrorKind::WouldBlock, "another process is at work with it");
-                return Err(Error::Storage { what, source: busy });
-            }
-            Err(errno) => return Err(Error::Storage { what, source: errno.into() }),
-        }
+        lock(&file).map_err(Error::storage(&what))?;
         let metadata = file.metadata().map_err(Error::storage(&what))?;
         let unfit = |why: &str| Error::Misuse(format!("{what} {why}"));
         if !metadata.is_file() {

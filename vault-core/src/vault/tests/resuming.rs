@@ -174,15 +174,16 @@ impl Stage {
 
 /// Interrupts a seal once a part of it is stored and noted.
 fn interrupted(stage: &Stage, files: &[(&str, &[u8])]) -> Summary {
-    // Ten segments in order make the first part and begin the second.
-    for number in 10.. {
-        assert!(stage.seal(&stage.failing(number, When::Before), files).is_err());
-        if let Some(summary) = stage.summary().filter(|summary| summary.parts > 0) {
-            stage.nothing_is_published();
-            return summary;
-        }
-    }
-    unreachable!()
+    // Eight segments by one thread and a commit are the first part; the next write fails.
+    let inputs = files.iter().map(|(path, data)| input(path, data)).collect();
+    let mut request = stage.fixture.request("m:1", inputs);
+    request.options.threads = threads(1);
+    let file = stage.file();
+    assert!(stage.failing(10, When::Before).seal_resumable(request, Stage::resume(&file), &()).is_err());
+    stage.nothing_is_published();
+    let summary = stage.summary().expect("begun");
+    assert_eq!(summary.parts, 1);
+    summary
 }
 
 fn every_write_fails(stage: impl Fn() -> Stage) {
