@@ -19,7 +19,7 @@ use crate::{
 /// left behind is reported and harmless. Signatures are not checked: that is what `mvault verify --all` is for.
 ///
 /// JSON: {"versions", "artifacts", "objects", "bytes", "damage": [{"kind", "artifact", "version", "object", "message"}],
-/// "unreadable": [{"path", "message"}], "unpublished": […], "orphans": [{"path", "bytes"}], "foreign": […],
+/// "unreadable": [{"path", "message"}], "unpublished": […], "orphans": [{"path", "bytes"}], "collected": [{"artifact", "versions"}], "foreign": […],
 /// "leftovers": [{"path", "bytes"}], "more": {"damage", …}}; of every list the first 1000, and how many more there are
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -49,6 +49,7 @@ struct Findings {
     unreadable: List,
     unpublished: List,
     orphans: List,
+    collected: List,
     foreign: List,
     leftovers: List,
 }
@@ -89,6 +90,12 @@ impl Findings {
                 let line = format!("orphan: {path}: {}, no manifest names it", bytes(*size));
                 (&mut self.orphans, line, json!({ "path": path, "bytes": size }))
             }
+            Finding::Collected { artifact, names } => {
+                let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+                let line =
+                    format!("collected: {artifact}: retired, as {}, and its contents are gone", names.join(", "));
+                (&mut self.collected, line, json!({ "artifact": artifact.to_string(), "versions": names }))
+            }
             Finding::Foreign { path } => {
                 (&mut self.foreign, format!("foreign: {path}: has no place in a vault"), json!(path))
             }
@@ -111,12 +118,13 @@ impl Findings {
         }
     }
 
-    fn lists(&self) -> [(&'static str, &List); 6] {
+    fn lists(&self) -> [(&'static str, &List); 7] {
         [
             ("damage", &self.damage),
             ("unreadable", &self.unreadable),
             ("unpublished", &self.unpublished),
             ("orphans", &self.orphans),
+            ("collected", &self.collected),
             ("foreign", &self.foreign),
             ("leftovers", &self.leftovers),
         ]

@@ -1,11 +1,11 @@
 //! Looking over a whole vault: what is missing, damaged, or belongs to nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    VAULT_JSON, Vault,
+    Retirements, VAULT_JSON, Vault, gc,
     listing::{is_record_path, parse_version_path},
-    manifest_path, version_path,
+    manifest_path, retire, session, version_path,
 };
 use crate::{
     error::{Error, Result},
@@ -65,6 +65,13 @@ pub enum Finding {
         /// Its length in bytes.
         size: u64,
     },
+    /// An artifact all of whose versions are retired, if the records of that count, and contents of which are gone.
+    Collected {
+        /// The artifact.
+        artifact: ArtifactDigest,
+        /// Its versions.
+        names: Vec<VersionName>,
+    },
     /// Something that has no place in a vault.
     Foreign {
         /// Its path.
@@ -117,7 +124,7 @@ impl Vault {
         Ok(digest)
     }
 
-    fn unsigned_manifest(&self, artifact: ArtifactDigest) -> Result<Verified<Manifest>> {
+    pub(super) fn unsigned_manifest(&self, artifact: ArtifactDigest) -> Result<Verified<Manifest>> {
         let bytes = self.demand(&manifest_path(artifact), MAX_MANIFEST)?;
         Policy::InsecureSkipSignature.unsigned_manifest(artifact, &bytes)
     }
@@ -144,34 +151,47 @@ impl Look<'_> {
                 artifacts.push(digest);
             } else if let Some(name) = parse_version_path(&entry.path) {
                 versions.push(name);
-            } else if !is_statement_path(&entry.path) {
+            } else if !is_statement_path(&entry.path) && !is_coordination_path(&entry.path) {
                 report(Finding::Foreign { path: entry.path })?;
             }
             Ok(())
         })?;
-        let mut published = HashSet::new();
+        let mut published: HashMap<[u8; 32], Vec<VersionName>> = HashMap::new();
         for name in versions {
             self.totals.versions += 1;
             self.go_on()?;
             match self.vault.named_artifact(&name) {
                 Ok(digest) => {
-                    published.insert(*digest.hash().as_bytes());
+                    published.entry(*digest.hash().as_bytes()).or_default().push(name);
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(version_path(&name), error, report)?,
                 Err(error) => report(Finding::BrokenVersion { name, error })?,
             }
         }
+        let retirements = match self.vault.claimed_retirements() {
+            Err(error @ Error::Storage { .. }) => {
+                self.unreadable("retired".into(), error, report)?;
+                Retirements::default()
+            }
+            other => other?,
+        };
         let (mut used, mut sound) = (HashSet::new(), Sound::default());
         for artifact in artifacts {
             self.totals.artifacts += 1;
             self.go_on()?;
-            if self.is_complete && !published.contains(artifact.hash().as_bytes()) {
+            if self.is_complete && !published.contains_key(artifact.hash().as_bytes()) {
                 report(Finding::Unpublished { artifact })?;
             }
             match self.vault.unsigned_manifest(artifact) {
                 Ok(manifest) => {
                     used.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
-                    self.over_contents(artifact, &manifest, &mut sound, report)?;
+                    let names = published.get(artifact.hash().as_bytes()).map_or(&[][..], Vec::as_slice);
+                    let is_retired = !names.is_empty() && names.iter().all(|name| retirements.contains(name, artifact));
+                    if is_retired && self.is_collected(&manifest)? {
+                        report(Finding::Collected { artifact, names: names.to_vec() })?;
+                    } else {
+                        self.over_contents(artifact, &manifest, &mut sound, report)?;
+                    }
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(manifest_path(artifact), error, report)?,
                 Err(error) => report(Finding::Damaged { artifact, object: manifest_path(artifact), error })?,
@@ -188,6 +208,18 @@ impl Look<'_> {
             }
         })?;
         Ok(Report { objects, ..self.totals })
+    }
+
+    /// Whether contents of an artifact are missing. What is left of one that was collected is not looked at.
+    fn is_collected(&self, manifest: &Manifest) -> Result<bool> {
+        for (name, _) in manifest.objects() {
+            self.go_on()?;
+            // What cannot be looked at is reported when it is read.
+            if let Ok(None) = self.vault.store.stat(&object_path(&name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn over_contents(
@@ -241,9 +273,14 @@ impl Look<'_> {
     }
 }
 
-fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
+pub(super) fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
     let hex = path.strip_prefix("artifacts/")?.strip_suffix("/manifest.json")?;
     ArtifactDigest::from_hex(hex).ok()
+}
+
+/// What writers and garbage collection tell one another.
+fn is_coordination_path(path: &str) -> bool {
+    session::parse_path(path).is_some() || gc::runs::parse_path(path).is_some()
 }
 
 /// Recipients and attestations; promotions, proposals, revocations, statements of freshness, trust roots.
@@ -251,10 +288,11 @@ fn is_statement_path(path: &str) -> bool {
     let segments: Vec<_> = path.split('/').collect();
     let hex = |text: &str| ArtifactDigest::from_hex(text).is_ok();
     let placed = match segments[..] {
-        ["artifacts", artifact, "recipients" | "attestations", _] => hex(artifact),
+        ["artifacts", artifact, "recipients" | "attestations" | "shredded", _] => hex(artifact),
         ["proposals", proposal, _] => hex(proposal),
         ["trust", version, _] => version.parse::<u64>().is_ok(),
         ["revocations", _] | ["freshness", .., "channels", _, _] => true,
+        ["retired", ..] => retire::parse_path(path).is_some(),
         _ => is_record_path(path),
     };
     placed && path.ends_with(".dsse.json")

@@ -1,7 +1,7 @@
 //! Sealing into a vault, in the order that makes a crash harmless: parts, trees, manifest, recipients, attestations, and
-//! the version record last.
+//! the version record last; all of it under a lease, so that garbage collection keeps away.
 
-use super::{Vault, manifest_path, recipients_path, stem, version_path, versions_folder};
+use super::{Vault, Work, manifest_path, recipients_path, session::Beating, stem, version_path, versions_folder};
 use crate::{
     error::{Error, Result},
     index::Notes,
@@ -61,8 +61,9 @@ impl Vault {
     /// # Errors
     /// [`Error::Conflict`] if the version exists, also if it differs only by case: noticed before anything is sealed,
     /// and again before the commit (two seals that commit twins at the very same moment both succeed). Otherwise as
-    /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
-    /// created: then the version is there, but may not survive a power cut.
+    /// [`seal::seal`]; [`Error::Lost`] if garbage collection ended the session of a seal that stood still for longer than its
+    /// grace. After an error nothing is published, except that the store may fail in the very last step: then the version is
+    /// there, or the next garbage collection publishes it, see [`Session::commit`](super::Session::commit).
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
         let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, vendor, options } =
             request;
@@ -71,7 +72,9 @@ impl Vault {
 
         let provenance_note = private_provenance.map(|private| private.to_text()).transpose()?;
         let notes = Notes { provenance: provenance_note, ..Notes::default() };
-        let sealed = seal::seal(inputs, notes, vendor, &self.store, options, progress)?;
+        let session = self.open_session(Work::Seal, &[])?;
+        let sink = Beating { store: &self.store, session: &session };
+        let sealed = seal::seal(inputs, notes, vendor, &sink, options, progress)?;
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
         let digest = subject.blake3;
@@ -89,7 +92,7 @@ impl Vault {
         // Somebody may have published the name, or its twin, while this was being sealed.
         self.check_name_is_free(&name)?;
         let record = sign(subject, VersionRecord::new(&name, trust_root)?, signer)?;
-        self.commit_version(&name, &record)?;
+        session.commit(&name, &record)?;
         Ok(Receipt {
             digest,
             files: sealed.index.files().len(),
@@ -109,7 +112,7 @@ impl Vault {
         })
     }
 
-    fn commit_version(&self, name: &VersionName, record: &[u8]) -> Result<()> {
+    pub(super) fn commit_version(&self, name: &VersionName, record: &[u8]) -> Result<()> {
         let path = version_path(name);
         match self.store.create(&path, record)? {
             Created::New => {}
