@@ -21,6 +21,7 @@ mod extract;
 mod freshness;
 mod fsck;
 mod gate;
+mod gc;
 mod lineage;
 mod listing;
 mod promote;
@@ -28,9 +29,12 @@ mod proposals;
 mod repair;
 mod resolve;
 mod resume;
+mod retire;
 mod revocations;
 mod seal;
+mod session;
 mod share;
+mod shred;
 mod signed;
 mod whereabouts;
 
@@ -42,14 +46,18 @@ pub use extract::{Destination, Reopen, extract, extract_resumable};
 pub use freshness::{DEFAULT_FRESHNESS, Stated};
 pub use fsck::{Finding, Report};
 pub use gate::Gate;
+pub use gc::{Collected, Collection, Condemned, DEFAULT_GRACE, Decision, Done, Event as GarbageEvent, Mode, Started};
 pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
 pub use proposals::Proposal;
 pub use resolve::Artifact;
 pub use resume::{Resume, Resumed};
+pub use retire::{Fate, History, InUse, Judged, Keep, Retired, Retirements};
 pub use revocations::{Revocations, Revoked};
 pub use seal::{Receipt, SealRequest};
+pub use session::{BEAT, Lease, Outcome, Session, Work};
 pub use share::Change;
+pub use shred::{Shredded, Shreds};
 pub use signed::Signed;
 pub use whereabouts::{Hit, Tensors, Whereabouts};
 
@@ -149,6 +157,10 @@ fn manifest_path(digest: ArtifactDigest) -> String {
     format!("artifacts/{}/manifest.json", digest.to_hex())
 }
 
+fn artifact_folder(digest: ArtifactDigest) -> String {
+    format!("artifacts/{}", digest.to_hex())
+}
+
 fn recipients_folder(digest: ArtifactDigest) -> String {
     format!("artifacts/{}/recipients", digest.to_hex())
 }
@@ -167,6 +179,17 @@ fn versions_folder(name: &VersionName) -> String {
 
 fn version_path(name: &VersionName) -> String {
     format!("{}/{}.dsse.json", versions_folder(name), name.version)
+}
+
+/// The name of something that nobody else can have named: 32 hex digits.
+fn random_id() -> Result<String> {
+    let mut id = [0; 16];
+    fill_random(&mut id)?;
+    Ok(hex::encode(id))
+}
+
+fn is_random_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// The name before `.dsse.json` of an object that stands directly in `folder`.

@@ -38,7 +38,7 @@ mod places;
 /// JSON: {"versions", "artifacts", "objects", "bytes", "damage": [{"kind", "artifact", "version", "object", "message",
 /// "where": [{"stream", "segments", "bytes", "files": [{"path", "range", "tensors"}], "more_files"}]}], "repaired":
 /// [{"path", "bytes"}], "unrepaired": [{"path", "message"}],
-/// "unreadable": [{"path", "message"}], "unpublished": […], "orphans": [{"path", "bytes"}], "foreign": […],
+/// "unreadable": [{"path", "message"}], "unpublished": […], "orphans": [{"path", "bytes"}], "collected": [{"artifact", "versions"}], "foreign": […],
 /// "leftovers": [{"path", "bytes"}], "more": {"damage", …}}; of every list the first 1000, and how many more there are
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -88,6 +88,7 @@ struct Findings {
     unreadable: List,
     unpublished: List,
     orphans: List,
+    collected: List,
     foreign: List,
     leftovers: List,
 }
@@ -136,6 +137,12 @@ impl Findings {
                 let line = format!("not repaired: {path}: {error}");
                 (&mut self.unrepaired, line, json!({ "path": path, "message": error.to_string() }))
             }
+            Finding::Collected { artifact, names } => {
+                let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+                let line =
+                    format!("collected: {artifact}: retired, as {}, and its contents are gone", names.join(", "));
+                (&mut self.collected, line, json!({ "artifact": artifact.to_string(), "versions": names }))
+            }
             Finding::Foreign { path } => {
                 (&mut self.foreign, format!("foreign: {path}: has no place in a vault"), json!(path))
             }
@@ -161,7 +168,7 @@ impl Findings {
         }
     }
 
-    fn lists(&self) -> [(&'static str, &List); 8] {
+    fn lists(&self) -> [(&'static str, &List); 9] {
         [
             ("damage", &self.damage),
             ("repaired", &self.repaired),
@@ -169,6 +176,7 @@ impl Findings {
             ("unreadable", &self.unreadable),
             ("unpublished", &self.unpublished),
             ("orphans", &self.orphans),
+            ("collected", &self.collected),
             ("foreign", &self.foreign),
             ("leftovers", &self.leftovers),
         ]

@@ -11,6 +11,7 @@ mod copy;
 mod describe;
 mod freshness;
 mod fsck;
+mod gc;
 mod init;
 mod inspect;
 mod key;
@@ -23,10 +24,12 @@ mod promote;
 mod proposal;
 mod quickstart;
 mod resume;
+mod retire;
 mod revoke;
 mod rollback;
 mod seal;
 mod share;
+mod shred;
 mod sign;
 mod statements;
 mod trust;
@@ -54,6 +57,9 @@ pub enum Verb {
     Freshness(freshness::Args),
     Sign(sign::Args),
     Oms(oms::Args),
+    Retire(retire::Args),
+    Gc(gc::Args),
+    Shred(shred::Args),
     Fsck(fsck::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -82,6 +88,9 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Freshness(args) => freshness::run(&args, session),
         Verb::Sign(args) => sign::run(&args, session),
         Verb::Oms(args) => oms::run(&args, session),
+        Verb::Retire(args) => retire::run(&args, session),
+        Verb::Gc(args) => gc::run(&args, session),
+        Verb::Shred(args) => shred::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),

@@ -192,7 +192,7 @@ impl Session {
         self.kept.values().flat_map(|stream| stream.parts.values()).map(record::name_of)
     }
 
-    pub(super) fn artifact_id(&self) -> ArtifactId {
+    pub(crate) fn artifact_id(&self) -> ArtifactId {
         self.start.artifact_id
     }
 

@@ -135,6 +135,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// What this store is, for messages.
     fn describe(&self) -> String;
 
+    /// Removes what [`leftovers`](Self::leftovers) told of. For garbage collection alone.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for any other path; [`Error::Storage`].
+    fn discard(&self, path: &str) -> Result<()> {
+        Err(Error::Misuse(format!("{path:?} is nothing that was left behind")))
+    }
+
     /// Objects being staged, by writers at work or left by writers that were killed. None where such objects are out of
     /// sight.
     ///
@@ -346,6 +354,14 @@ impl Store {
     /// See [`Backend::describe`].
     pub fn describe(&self) -> String {
         self.0.describe()
+    }
+
+    /// See [`Backend::discard`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn discard(&self, path: &str) -> Result<()> {
+        self.0.discard(path)
     }
 
     /// See [`Backend::leftovers`].

@@ -1,13 +1,13 @@
 //! Looking over a whole vault: what is missing, damaged, or belongs to nothing.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    VAULT_JSON, Vault,
+    Retirements, VAULT_JSON, Vault, gc,
     listing::{is_record_path, parse_version_path},
     manifest_path,
     repair::Mender,
-    version_path,
+    retire, session, version_path,
 };
 use crate::{
     error::{Error, Result},
@@ -81,6 +81,13 @@ pub enum Finding {
         /// Why not.
         error: Error,
     },
+    /// An artifact all of whose versions are retired, if the records of that count, and contents of which are gone.
+    Collected {
+        /// The artifact.
+        artifact: ArtifactDigest,
+        /// Its versions.
+        names: Vec<VersionName>,
+    },
     /// Something that has no place in a vault.
     Foreign {
         /// Its path.
@@ -132,7 +139,7 @@ impl Vault {
         Ok(digest)
     }
 
-    fn unsigned_manifest(&self, artifact: ArtifactDigest) -> Result<Verified<Manifest>> {
+    pub(super) fn unsigned_manifest(&self, artifact: ArtifactDigest) -> Result<Verified<Manifest>> {
         let bytes = self.demand(&manifest_path(artifact), MAX_MANIFEST)?;
         Policy::InsecureSkipSignature.unsigned_manifest(artifact, &bytes)
     }
@@ -169,12 +176,12 @@ impl<'a> Look<'a> {
                 artifacts.push(digest);
             } else if let Some(name) = parse_version_path(&entry.path) {
                 versions.push(name);
-            } else if !is_statement_path(&entry.path) {
+            } else if !is_statement_path(&entry.path) && !is_coordination_path(&entry.path) {
                 report(Finding::Foreign { path: entry.path })?;
             }
             Ok(())
         })?;
-        let mut published = HashSet::new();
+        let mut published: HashMap<[u8; 32], Vec<VersionName>> = HashMap::new();
         for name in versions {
             self.totals.versions += 1;
             self.go_on()?;
@@ -186,7 +193,7 @@ impl<'a> Look<'a> {
             }
             match self.vault.named_artifact(&name) {
                 Ok(digest) => {
-                    published.insert(*digest.hash().as_bytes());
+                    published.entry(*digest.hash().as_bytes()).or_default().push(name);
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(version_path(&name), error, report)?,
                 Err(error) => report(Finding::BrokenVersion { name, error })?,
@@ -194,17 +201,24 @@ impl<'a> Look<'a> {
         }
         if let Some(mender) = self.mender.filter(|_| self.is_complete) {
             let unnamed = artifacts.iter().map(|digest| *digest.hash().as_bytes());
-            let unnamed: HashSet<_> = unnamed.filter(|digest| !published.contains(digest)).collect();
-            for (_, digest) in mender.missing_versions(&unnamed, report)? {
+            let unnamed: HashSet<_> = unnamed.filter(|digest| !published.contains_key(digest)).collect();
+            for (name, digest) in mender.missing_versions(&unnamed, report)? {
                 self.totals.versions += 1;
-                published.insert(*digest.hash().as_bytes());
+                published.entry(*digest.hash().as_bytes()).or_default().push(name);
             }
         }
+        let retirements = match self.vault.claimed_retirements() {
+            Err(error @ Error::Storage { .. }) => {
+                self.unreadable("retired".into(), error, report)?;
+                Retirements::default()
+            }
+            other => other?,
+        };
         let (mut used, mut sound) = (HashSet::new(), Sound::default());
         for artifact in artifacts {
             self.totals.artifacts += 1;
             self.go_on()?;
-            if self.is_complete && !published.contains(artifact.hash().as_bytes()) {
+            if self.is_complete && !published.contains_key(artifact.hash().as_bytes()) {
                 report(Finding::Unpublished { artifact })?;
             }
             if let Some(mender) = self.mender {
@@ -216,7 +230,13 @@ impl<'a> Look<'a> {
                     if let Some(mender) = self.mender {
                         mender.beside(artifact, report)?;
                     }
-                    self.over_contents(artifact, &manifest, &mut sound, report)?;
+                    let names = published.get(artifact.hash().as_bytes()).map_or(&[][..], Vec::as_slice);
+                    let is_retired = !names.is_empty() && names.iter().all(|name| retirements.contains(name, artifact));
+                    if is_retired && self.is_collected(&manifest)? {
+                        report(Finding::Collected { artifact, names: names.to_vec() })?;
+                    } else {
+                        self.over_contents(artifact, &manifest, &mut sound, report)?;
+                    }
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(manifest_path(artifact), error, report)?,
                 Err(error) => report(Finding::Damaged { artifact, object: manifest_path(artifact), error })?,
@@ -233,6 +253,18 @@ impl<'a> Look<'a> {
             }
         })?;
         Ok(Report { objects, ..self.totals })
+    }
+
+    /// Whether contents of an artifact are missing. What is left of one that was collected is not looked at.
+    fn is_collected(&self, manifest: &Manifest) -> Result<bool> {
+        for (name, _) in manifest.objects() {
+            self.go_on()?;
+            // What cannot be looked at is reported when it is read.
+            if let Ok(None) = self.vault.store.stat(&object_path(&name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn over_contents(
@@ -306,9 +338,14 @@ impl<'a> Look<'a> {
     }
 }
 
-fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
+pub(super) fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
     let hex = path.strip_prefix("artifacts/")?.strip_suffix("/manifest.json")?;
     ArtifactDigest::from_hex(hex).ok()
+}
+
+/// What writers and garbage collection tell one another.
+fn is_coordination_path(path: &str) -> bool {
+    session::parse_path(path).is_some() || gc::runs::parse_path(path).is_some()
 }
 
 /// Recipients and attestations; promotions, proposals, revocations, statements of freshness, trust roots.
@@ -316,10 +353,11 @@ fn is_statement_path(path: &str) -> bool {
     let segments: Vec<_> = path.split('/').collect();
     let hex = |text: &str| ArtifactDigest::from_hex(text).is_ok();
     let placed = match segments[..] {
-        ["artifacts", artifact, "recipients" | "attestations", _] => hex(artifact),
+        ["artifacts", artifact, "recipients" | "attestations" | "shredded", _] => hex(artifact),
         ["proposals", proposal, _] => hex(proposal),
         ["trust", version, _] => version.parse::<u64>().is_ok(),
         ["revocations", _] | ["freshness", .., "channels", _, _] => true,
+        ["retired", ..] => retire::parse_path(path).is_some(),
         _ => is_record_path(path),
     };
     placed && path.ends_with(".dsse.json")

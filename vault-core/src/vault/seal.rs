@@ -1,7 +1,7 @@
 //! Sealing into a vault, in the order that makes a crash harmless: parts, trees, manifest, recipients, attestations, and
-//! the version record last.
+//! the version record last; all of it under a lease, so that garbage collection keeps away.
 
-use super::{Vault, manifest_path, recipients_path, stem, version_path, versions_folder};
+use super::{Vault, Work, manifest_path, recipients_path, session::Beating, stem, version_path, versions_folder};
 use crate::{
     error::{Error, Result},
     index::Notes,
@@ -10,7 +10,7 @@ use crate::{
     oms::Signed,
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
-    seal::{self, Options, resume::Session},
+    seal::{self, Options, resume},
     source::Input,
     store::Created,
     workers::Progress,
@@ -61,8 +61,9 @@ impl Vault {
     /// # Errors
     /// [`Error::Conflict`] if the version exists, also if it differs only by case: noticed before anything is sealed,
     /// and again before the commit (two seals that commit twins at the very same moment both succeed). Otherwise as
-    /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
-    /// created: then the version is there, but may not survive a power cut.
+    /// [`seal::seal`]; [`Error::Lost`] if garbage collection ended the session of a seal that stood still for longer than its
+    /// grace. After an error nothing is published, except that the store may fail in the very last step: then the version is
+    /// there, or the next garbage collection publishes it, see [`Session::commit`](super::Session::commit).
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
         self.seal_in(request, None, progress)
     }
@@ -71,7 +72,7 @@ impl Vault {
     pub(super) fn seal_in(
         &self,
         request: SealRequest<'_>,
-        session: Option<&Session>,
+        session: Option<&resume::Session>,
         progress: &dyn Progress,
     ) -> Result<Receipt> {
         let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, vendor, options } =
@@ -81,9 +82,14 @@ impl Vault {
 
         let provenance_note = private_provenance.map(|private| private.to_text()).transpose()?;
         let notes = Notes { provenance: provenance_note, ..Notes::default() };
+        let lease = match session {
+            None => self.open_session(Work::Seal, &[])?,
+            Some(session) => self.continue_session(&session_id(session), Work::Seal)?,
+        };
+        let sink = Beating { store: &self.store, session: &lease };
         let sealed = match session {
-            None => seal::seal(inputs, notes, vendor, &self.store, options, progress)?,
-            Some(session) => seal::resume::seal(inputs, notes, vendor, &self.store, (options, session), progress)?,
+            None => seal::seal(inputs, notes, vendor, &sink, options, progress)?,
+            Some(session) => resume::seal(inputs, notes, vendor, &sink, (options, session), progress)?,
         };
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
@@ -102,7 +108,7 @@ impl Vault {
         // Somebody may have published the name, or its twin, while this was being sealed.
         self.check_name_is_free(&name)?;
         let record = sign(subject, VersionRecord::new(&name, trust_root)?, signer)?;
-        self.commit_version(&name, &record)?;
+        lease.commit(&name, &record)?;
         Ok(Receipt {
             digest,
             files: sealed.index.files().len(),
@@ -122,7 +128,7 @@ impl Vault {
         })
     }
 
-    fn commit_version(&self, name: &VersionName, record: &[u8]) -> Result<()> {
+    pub(super) fn commit_version(&self, name: &VersionName, record: &[u8]) -> Result<()> {
         let path = version_path(name);
         match self.store.create(&path, record)? {
             Created::New => {}
@@ -141,6 +147,12 @@ impl Vault {
             Created::Exists => Err(Error::Conflict { what: path.to_owned() }),
         }
     }
+}
+
+/// The lease of a seal that is gone on with is that of its first run: what that stored is as old as it.
+fn session_id(session: &resume::Session) -> String {
+    let digest = blake3::hash(&[b"mvault/v1 session", &session.artifact_id()[..]].concat());
+    hex::encode(&digest.as_bytes()[..16])
 }
 
 /// Signs a statement about an artifact.

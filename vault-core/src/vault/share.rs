@@ -31,7 +31,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::NotFound`] if somebody to remove is no recipient; [`Error::Misuse`] if nobody would be left;
-    /// [`Error::WrongKey`] if `ring` does not open it; [`Error::Conflict`] if other writers keep being faster.
+    /// [`Error::WrongKey`] if `ring` does not open it, or it was shredded; [`Error::Conflict`] if other writers keep being faster.
     pub fn share(
         &self,
         artifact: &Artifact,
@@ -66,7 +66,14 @@ impl Vault {
                 }
                 Created::New | Created::Exists => {
                     self.store.sync()?;
-                    let published = self.access(artifact, policy)?;
+                    let published = match self.access(artifact, policy) {
+                        // It was shredded meanwhile, maybe after its last look: what was just added must not outlive that.
+                        Err(error) if self.shredded(artifact, policy)?.is_some() => {
+                            self.store.delete(&path)?;
+                            return Err(error);
+                        }
+                        other => other?,
+                    };
                     if published.generation < generation {
                         let what = format!("recipients generation {generation} of {}", artifact.digest);
                         return Err(Error::Untrusted { what, why: "were published and are not what the store shows" });

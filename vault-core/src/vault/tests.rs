@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod attesting;
+mod collecting;
 mod extraction;
 mod lineage;
 mod lying;
