@@ -218,7 +218,8 @@ impl<'a> Look<'a> {
         for artifact in artifacts {
             self.totals.artifacts += 1;
             self.go_on()?;
-            if self.is_complete && !published.contains_key(artifact.hash().as_bytes()) {
+            let is_unpublished = self.is_complete && !published.contains_key(artifact.hash().as_bytes());
+            if is_unpublished {
                 report(Finding::Unpublished { artifact })?;
             }
             if let Some(mender) = self.mender {
@@ -232,9 +233,12 @@ impl<'a> Look<'a> {
                     }
                     let names = published.get(artifact.hash().as_bytes()).map_or(&[][..], Vec::as_slice);
                     let is_retired = !names.is_empty() && names.iter().all(|name| retirements.contains(name, artifact));
-                    if is_retired && self.is_collected(&manifest)? {
+                    // Contents of what was never published may be gone, too: its writer stood still, was ended by garbage
+                    // collection, and stored the manifest before it noticed.
+                    let is_collected = (is_retired || is_unpublished) && self.is_collected(&manifest)?;
+                    if is_collected && is_retired {
                         report(Finding::Collected { artifact, names: names.to_vec() })?;
-                    } else {
+                    } else if !is_collected {
                         self.over_contents(artifact, &manifest, &mut sound, report)?;
                     }
                 }

@@ -164,12 +164,16 @@ impl Session<'_> {
     /// A collection under way that is about to delete one of them is called off.
     ///
     /// # Errors
-    /// [`Error::Lost`] if a collection is deleting them at this moment; [`Error::Misuse`] if the manifest of a pinned
+    /// [`Error::Lost`] if a collection is deleting them at this moment, or ended the session; [`Error::Misuse`] if the manifest of a pinned
     /// artifact is not in the vault; [`Error::Corrupt`], [`Error::Storage`].
     pub fn rely_on(&self, paths: &[String]) -> Result<()> {
         for pin in &self.lock().pins {
             let pinned = ArtifactDigest::from(blake3::Hash::from_bytes(*pin));
             if self.vault.store.stat(&manifest_path(pinned))?.is_none() {
+                // Collected, with everything else that a session stored which was ended.
+                if self.vault.session_outcome(&self.id)? == Some(Outcome::Aborted) {
+                    return Err(self.lost());
+                }
                 return Err(Error::Misuse(format!("{pinned} is pinned, and its manifest is not in the vault yet")));
             }
         }
