@@ -16,7 +16,7 @@ use crate::{
     manifest::Manifest,
     parts::Fetch,
     source::Buffer,
-    stream::Dek,
+    stream::{Dek, StreamKey},
     tree::{INDEX_STREAM, PAYLOAD, SEGMENT},
     trust::Verified,
     workers::{Progress, Threads},
@@ -161,26 +161,32 @@ impl<'a> Opened<'a> {
     }
 
     fn reader(&self, number: u32) -> Result<Reader<'a>> {
-        reader(self.manifest, &self.dek, number, self.fetch, self.options.engine)
+        let key = self.index.key(number);
+        reader(self.manifest, (&self.dek, key), number, self.fetch, self.options.engine)
     }
 }
 
 fn reader<'a>(
     manifest: &'a Manifest,
-    dek: &Dek,
+    (dek, reused): (&Dek, Option<&StreamKey>),
     number: u32,
     fetch: &'a dyn Fetch,
     engine: Engine,
 ) -> Result<Reader<'a>> {
     let stream = manifest.stream(number).ok_or_else(|| Error::format("index", "names a stream that is not there"))?;
     let place = Place::Header { stream: number };
-    let decryptor = dek.decryptor(&manifest.artifact_id, number, &stream.header, engine).map_err(|e| e.at(place))?;
+    let decryptor = match (&stream.origin, reused) {
+        (None, _) => dek.decryptor(&manifest.artifact_id, number, &stream.header, engine),
+        (Some(origin), Some(key)) => key.decryptor(origin, &stream.header, engine),
+        (Some(_), None) => Err(Error::format("index", "has no key for a stream that was sealed before")),
+    };
+    let decryptor = decryptor.map_err(|e| e.at(place))?;
     Ok(Reader { body: Body::open(number, stream, fetch)?, decryptor })
 }
 
 fn read_index(manifest: &Manifest, dek: &Dek, fetch: &dyn Fetch, options: Options) -> Result<Index> {
     let layout = manifest.index.layout;
-    let reader = reader(manifest, dek, INDEX_STREAM, fetch, options.engine)?;
+    let reader = reader(manifest, (dek, None), INDEX_STREAM, fetch, options.engine)?;
     let mut plaintext = Zeroizing::new(Vec::new());
     let (mut part, mut buffer) = (OpenPart::default(), Zeroizing::new(vec![0; SEGMENT]));
     for position in 0..layout.segments() {

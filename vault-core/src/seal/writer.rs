@@ -127,7 +127,13 @@ impl StreamWriter {
         } else {
             None
         };
-        Ok(Stream { header: *self.encryptor.header(), layout, parts: state.parts.into_values().collect(), tree })
+        Ok(Stream {
+            header: *self.encryptor.header(),
+            layout,
+            parts: state.parts.into_values().collect(),
+            tree,
+            origin: None,
+        })
     }
 
     fn per_part(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Sealing into a vault, in the order that makes a crash harmless: parts, trees, manifest, recipients, attestations, and
 //! the version record last.
 
-use super::{Vault, manifest_path, recipients_path, stem, version_path, versions_folder};
+use super::{Deduplication, ReuseCache, Vault, manifest_path, recipients_path, stem, version_path, versions_folder};
 use crate::{
     error::{Error, Result},
     index::Notes,
@@ -10,7 +10,7 @@ use crate::{
     oms::Signed,
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
-    seal::{self, Options},
+    seal::{self, Options, Saved},
     source::Input,
     store::Created,
     workers::Progress,
@@ -36,6 +36,10 @@ pub struct SealRequest<'a> {
     pub private_provenance: Option<Provenance>,
     /// What the files must be, as somebody signed it; the bundle is kept in the encrypted index.
     pub vendor: Option<&'a Signed>,
+    /// What of it need not be stored twice.
+    pub deduplication: Deduplication<'a>,
+    /// Where this machine remembers what it sealed, so that it can reuse it without a key that opens it.
+    pub cache: Option<&'a ReuseCache>,
     /// How to seal.
     pub options: Options,
 }
@@ -51,8 +55,12 @@ pub struct Receipt {
     pub files: usize,
     /// Bytes of plaintext.
     pub plaintext: u64,
-    /// Bytes of ciphertext, the index included.
+    /// Bytes of ciphertext, the index and what was reused included.
     pub sealed: u64,
+    /// Bytes of ciphertext that were stored now: all but what was reused.
+    pub stored: u64,
+    /// What was reused.
+    pub saved: Saved,
 }
 
 impl Vault {
@@ -64,14 +72,21 @@ impl Vault {
     /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
     /// created: then the version is there, but may not survive a power cut.
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
-        let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, vendor, options } =
-            request;
+        let SealRequest { name, inputs, audience, signer, trust_root, vendor, options, .. } = request;
+        let SealRequest { provenance, private_provenance, deduplication, cache, .. } = request;
         audience.check()?;
+        deduplication.check(&audience)?;
+        self.hold(&deduplication.pins())?;
         self.check_name_is_free(&name)?;
 
         let provenance_note = private_provenance.map(|private| private.to_text()).transpose()?;
         let notes = Notes { provenance: provenance_note, ..Notes::default() };
-        let sealed = seal::seal(inputs, notes, vendor, &self.store, options, progress)?;
+        let reuse = deduplication.reuse();
+        let sealed = seal::seal_reusing(inputs, reuse, notes, vendor, &self.store, options, progress)?;
+        if let Deduplication::Reuse(previous) = deduplication {
+            previous.compare(self, &sealed.manifest, &sealed.index, progress)?;
+            self.check_reused(&sealed.manifest, options.threads, progress)?;
+        }
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
         let digest = subject.blake3;
@@ -89,12 +104,23 @@ impl Vault {
         // Somebody may have published the name, or its twin, while this was being sealed.
         self.check_name_is_free(&name)?;
         let record = sign(subject, VersionRecord::new(&name, trust_root)?, signer)?;
-        self.commit_version(&name, &record)?;
+        if let Some(cache) = cache {
+            cache.remember(digest, &sealed.manifest, &sealed.dek, &sealed.index)?;
+        }
+        self.commit_version(&name, &record).inspect_err(|error| {
+            // After another error the version may be there.
+            if let (Error::Conflict { .. }, Some(cache)) = (error, cache) {
+                cache.forget(digest);
+            }
+        })?;
+        let reused: u64 = sealed.manifest.reused_streams().map(|(_, stream, _)| stream.layout.length()).sum();
         Ok(Receipt {
             digest,
             files: sealed.index.files().len(),
             plaintext: sealed.index.total_size(),
             sealed: sealed.manifest.sealed_len(),
+            stored: sealed.manifest.sealed_len() - reused,
+            saved: sealed.saved,
             name,
         })
     }

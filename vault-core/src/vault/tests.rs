@@ -21,6 +21,7 @@ mod attesting;
 mod extraction;
 mod lineage;
 mod lying;
+mod reusing;
 mod sharing;
 mod tampering;
 mod trusting;
