@@ -101,7 +101,8 @@ impl Excerpt {
         }
         let head = with_length(&Value::Object(header))?;
         let Ranges { extents, kept, size } = ranges;
-        let file = File { path: first.file.path.clone(), size, executable: false, extents, sha256: None };
+        let file =
+            File { path: first.file.path.clone(), size, executable: false, extents, sha256: None, regions: Vec::new() };
         Ok(Self { length: head.len() as u64 + end, head, file, kept, tensors: tensors.len() })
     }
 

@@ -20,7 +20,7 @@ use std::{
 
 use blake3::hazmat::ChainingValue;
 
-use super::{Options, Sealed, seal_with};
+use super::{Options, Reuse, Sealed, seal_with};
 use crate::{
     error::{Error, Result},
     floe::Header,
@@ -230,15 +230,18 @@ pub fn seal(
     notes: Notes,
     vendor: Option<&Signed>,
     store: &dyn Lasting,
-    (options, session): (Options, &Session),
+    (options, reuse, session): (Options, Reuse<'_>, &Session),
     progress: &dyn Progress,
 ) -> Result<Sealed> {
+    if let Reuse::Of(..) = reuse {
+        return Err(Error::Misuse("a seal that reuses an earlier version cannot be resumed: it stores little".into()));
+    }
     if let Some(input) = inputs.iter().find(|input| matches!(input.data, Data::Reader(_))) {
         let path = &input.path;
         return Err(Error::Misuse(format!("{path} comes from a stream, which cannot be read again to resume")));
     }
     keeper::during(session, store, || {
-        seal_with(inputs, notes, vendor, store, options, progress, Some((session, store)))
+        seal_with(inputs, reuse, notes, vendor, (store, options), progress, Some((session, store)))
     })
 }
 

@@ -146,7 +146,13 @@ impl<'a> StreamWriter<'a> {
         } else {
             None
         };
-        Ok(Stream { header: *self.encryptor.header(), layout, parts: state.parts.into_values().collect(), tree })
+        Ok(Stream {
+            header: *self.encryptor.header(),
+            layout,
+            parts: state.parts.into_values().collect(),
+            tree,
+            origin: None,
+        })
     }
 
     fn per_part(&self) -> u64 {

@@ -24,6 +24,7 @@ mod lineage;
 mod lying;
 mod reopening;
 mod resuming;
+mod reusing;
 mod sharing;
 mod tampering;
 mod trusting;
