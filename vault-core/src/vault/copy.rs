@@ -132,7 +132,6 @@ impl Vault {
         let report = Copied::default();
         let mut job = Job { source, target: self, policy, existing, jobs, progress, report, many };
         let plan = job.plan(selection, artifacts)?;
-        job.begin();
         job.run(plan)?;
         Ok(job.report)
     }
@@ -209,8 +208,8 @@ impl Job<'_> {
         self.place_chain(&revocations)?;
         let mut done = HashSet::new();
         for version in wanted {
-            let copied = if done.contains(&version.digest()) { Ok(()) } else { self.artifact(&version) };
-            match copied.and_then(|()| self.commit(&version)) {
+            let copied = if done.contains(&version.digest()) { Ok(None) } else { self.artifact(&version) };
+            match copied.and_then(|session| self.commit(&version, session.as_ref())) {
                 Ok(()) => {
                     done.insert(version.digest());
                 }
@@ -254,11 +253,6 @@ impl Job<'_> {
         }
         Ok(())
     }
-
-    /// Where the copy starts to write. Whatever keeps garbage collection away from objects that are not named yet, or that
-    /// the target has already, begins here.
-    #[expect(clippy::unused_self, reason = "there is nothing to hold yet")]
-    fn begin(&mut self) {}
 }
 
 /// Something was verified, and the store gives something else now.

@@ -10,7 +10,7 @@ use super::{
     retire, session, version_path,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Fault, Result},
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, VersionName},
     parts::object_path,
@@ -239,7 +239,12 @@ impl<'a> Look<'a> {
                     if is_collected && is_retired {
                         report(Finding::Collected { artifact, names: names.to_vec() })?;
                     } else if !is_collected {
-                        self.over_contents(artifact, &manifest, &mut sound, report)?;
+                        self.over_contents(
+                            artifact,
+                            (&manifest, !names.is_empty() || !self.is_complete),
+                            &mut sound,
+                            report,
+                        )?;
                     }
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(manifest_path(artifact), error, report)?,
@@ -274,7 +279,7 @@ impl<'a> Look<'a> {
     fn over_contents(
         &mut self,
         artifact: ArtifactDigest,
-        manifest: &Verified<Manifest>,
+        (manifest, is_published): (&Verified<Manifest>, bool),
         sound: &mut Sound,
         report: Reporter<'_>,
     ) -> Result<()> {
@@ -293,6 +298,8 @@ impl<'a> Look<'a> {
         for Flaw { object, error } in survey.flaws {
             match error {
                 Error::Storage { .. } => report(Finding::Unreadable { path: object, error })?,
+                // A copy stores the manifest first, and may have been interrupted.
+                Error::Corrupt { fault: Fault::Missing, .. } if !is_published => {}
                 error => report(Finding::Damaged { artifact, object, error })?,
             }
         }

@@ -167,6 +167,9 @@ impl Session<'_> {
     /// [`Error::Lost`] if a collection is deleting them at this moment, or ended the session; [`Error::Misuse`] if the manifest of a pinned
     /// artifact is not in the vault; [`Error::Corrupt`], [`Error::Storage`].
     pub fn rely_on(&self, paths: &[String]) -> Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
         for pin in &self.lock().pins {
             let pinned = ArtifactDigest::from(blake3::Hash::from_bytes(*pin));
             if self.vault.store.stat(&manifest_path(pinned))?.is_none() {
@@ -205,7 +208,7 @@ impl Session<'_> {
         }
     }
 
-    fn decide(&self, outcome: &Outcome) -> Result<()> {
+    pub(super) fn decide(&self, outcome: &Outcome) -> Result<()> {
         let path = outcome_path(&self.id);
         match self.vault.store.create(&path, &outcome.to_vec()?)? {
             Created::New => Ok(()),

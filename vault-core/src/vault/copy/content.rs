@@ -11,7 +11,7 @@ use crate::{
     manifest::{Manifest, Stream},
     parts::{Fetch, ReadAt, Sink, Wanted, object_path},
     tree::Tree,
-    vault::Vault,
+    vault::{Session, Vault},
     workers,
 };
 
@@ -47,7 +47,7 @@ pub(in crate::vault) fn objects(manifest: &Manifest) -> Vec<Object<'_>> {
 
 impl Job<'_> {
     /// Brings every object of an artifact to the target.
-    pub(super) fn content(&mut self, manifest: &Manifest) -> Result<()> {
+    pub(super) fn content(&mut self, manifest: &Manifest, session: Option<&Session<'_>>) -> Result<()> {
         let queue = Mutex::new(objects(manifest).into_iter());
         let moved = Mutex::new(Moved::default());
         let note = |change: &dyn Fn(&mut Moved)| change(&mut moved.lock().unwrap_or_else(PoisonError::into_inner));
@@ -55,6 +55,7 @@ impl Job<'_> {
             let mut buffer = vec![0; PIECE];
             while !stop.requested()? {
                 let Some(object) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else { return Ok(()) };
+                session.map_or(Ok(()), Session::beat)?;
                 if self.is_there(&object, &mut buffer)? {
                     note(&|moved| moved.there(object.length));
                     self.progress.advance(object.length);

@@ -7,11 +7,12 @@ use crate::{
     error::{Error, Result},
     manifest::MAX_MANIFEST,
     names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
+    parts::object_path,
     provenance::{MAX_ENVELOPE, Subject},
     store::Created,
     trust::Policy,
     vault::{
-        Artifact,
+        Artifact, Outcome, Session, Work,
         chain::is_within_reach,
         listing::{parse_promotion_path, parse_version_path},
         manifest_path, recipients_folder, recipients_path, stem, version_path, versions_folder,
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Twins(HashMap<String, HashMap<String, String>>);
 
-impl Job<'_> {
+impl<'a> Job<'a> {
     /// The versions and channels of the models that fit, sorted.
     pub(super) fn names(
         &mut self,
@@ -104,8 +105,9 @@ impl Job<'_> {
         }
     }
 
-    /// Brings an artifact to the target, everything but its name.
-    pub(super) fn artifact(&mut self, wanted: &Wanted) -> Result<()> {
+    /// Brings an artifact to the target, everything but its name. If nothing there names it yet, a session keeps garbage
+    /// collection away from it, also from those of its objects that were there before: so the manifest comes first.
+    pub(super) fn artifact(&mut self, wanted: &Wanted) -> Result<Option<Session<'a>>> {
         let digest = wanted.subject.blake3;
         let path = manifest_path(digest);
         let bytes = self.source.demand(&path, MAX_MANIFEST)?;
@@ -118,10 +120,16 @@ impl Job<'_> {
         let recipients = self.recipients(&artifact)?;
         let attestations = self.attestations(&artifact)?;
 
-        self.content(&artifact.manifest)?;
-        // Parts and trees are durable before anything names them.
-        self.target.store.sync()?;
+        let session =
+            if self.is_named(wanted)? { None } else { Some(self.target.open_session(Work::Copy, &[digest])?) };
         self.place_manifest(&path, &bytes)?;
+        if let Some(session) = &session {
+            let objects = artifact.manifest.objects().map(|(name, _)| object_path(&name));
+            session.rely_on(&objects.chain([path]).collect::<Vec<_>>())?;
+        }
+        self.content(&artifact.manifest, session.as_ref())?;
+        // Parts and trees are durable before a record names them.
+        self.target.store.sync()?;
         for record in &recipients {
             if self.place(record)?.is_some() {
                 let reason = Error::Conflict { what: placed(self.target, &record.path) };
@@ -133,17 +141,28 @@ impl Job<'_> {
         self.target.access(&artifact, self.policy)?;
         self.target.store.sync()?;
         self.report.artifacts += 1;
-        Ok(())
+        Ok(session)
+    }
+
+    /// Whether the target has a version record of this name. What stands there is judged elsewhere.
+    fn is_named(&self, wanted: &Wanted) -> Result<bool> {
+        match &wanted.version {
+            Some((_, record)) => Ok(self.target.store.stat(&record.path)?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// Publishes a version in the target: the commit. Then reads it there as anybody would.
-    pub(super) fn commit(&mut self, wanted: &Wanted) -> Result<()> {
+    pub(super) fn commit(&mut self, wanted: &Wanted, session: Option<&Session<'_>>) -> Result<()> {
         let reference = match &wanted.version {
             None => Reference::Digest(wanted.subject.blake3),
             Some((name, record)) => {
                 // Of many, names were compared a moment ago: to list them again for each would take the square of the time.
                 if !self.many {
                     self.refuse_taken(wanted, &mut Twins::default())?;
+                }
+                if let Some(session) = session {
+                    session.decide(&Outcome::committed(name, self.again(record)?)?)?;
                 }
                 if let Some(there) = self.place(record)? {
                     self.demand_same_version(name, &wanted.subject, &there)?;
