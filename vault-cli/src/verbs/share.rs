@@ -34,6 +34,7 @@ use crate::{
 #[command(after_help = "EXAMPLE:
   mvault share llama-ft:1.4.0 --to new-node.pub --identity node.key --sign-with release.key
   mvault share --all --model 'llama-*' --remove old-node.pub --sign-with release.key")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// MODEL:VERSION or b3:DIGEST
     #[arg(value_name = "REF", required_unless_present = "all")]

@@ -155,7 +155,7 @@ impl Reused {
         if saved.streams == 0 {
             return Some(format!("nothing of {reference} was worth reusing"));
         }
-        Some(format!("reused {} in {} of {reference}", bytes(saved.bytes), count(saved.streams as u64, "stream"),))
+        Some(format!("reused {} in {} of {reference}", bytes(saved.bytes), count(saved.streams as u64, "stream")))
     }
 
     /// What was saved, for programs.
