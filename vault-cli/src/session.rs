@@ -60,6 +60,7 @@ impl Session {
             jobs: transfer.jobs,
             max_bandwidth: transfer.max_bandwidth,
             patience: transfer.give_up_after,
+            proven: false,
         }
     }
 

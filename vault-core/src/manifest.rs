@@ -1,5 +1,7 @@
 //! The manifest: the public, canonical, immutable description of an artifact.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -7,6 +9,7 @@ use crate::{
     error::{Error, Result},
     floe::{HEADER_LEN, Header},
     names::ArtifactDigest,
+    parts::Wanted,
     stream::{self, ArtifactId},
     tree::{INDEX_STREAM, Layout, PartSize, SEGMENT},
 };
@@ -47,6 +50,31 @@ pub struct Stream {
     pub parts: Vec<blake3::Hash>,
     /// The BLAKE3 hash of the tree object; none if the stream has one segment.
     pub tree: Option<blake3::Hash>,
+}
+
+impl Stream {
+    /// The tree, if there is one, as something to fetch.
+    pub(crate) fn wanted_tree(&self) -> Option<Wanted> {
+        let length = self.layout.tree_len();
+        self.tree.map(|name| Wanted { name, length, range: 0..length })
+    }
+
+    /// These segments as ranges of parts to fetch, in order.
+    pub(crate) fn wanted_segments(&self, segments: Range<u64>) -> impl Iterator<Item = Wanted> + '_ {
+        let layout = &self.layout;
+        let parts = if segments.is_empty() {
+            0..0
+        } else {
+            layout.part_of(segments.start)..layout.part_of(segments.end - 1) + 1
+        };
+        parts.filter_map(move |part| {
+            let first = segments.start.max(layout.first_of_part(part));
+            let last = (segments.end - 1).min(layout.first_of_part(part + 1) - 1);
+            let end = layout.offset_in_part(last) + layout.segment_len(last) as u64;
+            let name = *self.parts.get(usize::try_from(part).ok()?)?;
+            Some(Wanted { name, length: layout.part_len(part), range: layout.offset_in_part(first)..end })
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -3,7 +3,10 @@
 //! Each segment is read into one private copy, hashed there against the manifest and decrypted from there. Nothing of it
 //! is used before both agreed.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use zeroize::Zeroizing;
 
@@ -14,7 +17,7 @@ use crate::{
     floe::{Decryptor, OVERHEAD},
     index::{File, Index},
     manifest::Manifest,
-    parts::Fetch,
+    parts::{Ahead, Fetch},
     source::Buffer,
     stream::Dek,
     tree::{INDEX_STREAM, PAYLOAD, SEGMENT},
@@ -44,6 +47,8 @@ pub struct Opened<'a> {
     index: Index,
     fetch: &'a dyn Fetch,
     options: Options,
+    /// Whether the caller announced everything that will be read.
+    ahead: AtomicBool,
 }
 
 impl std::fmt::Debug for Opened<'_> {
@@ -90,12 +95,25 @@ impl<'a> Opened<'a> {
     /// [`Error::Corrupt`] if anything read differs from the manifest, or the key is not this artifact's.
     pub fn new(manifest: &'a Verified<Manifest>, dek: Dek, fetch: &'a dyn Fetch, options: Options) -> Result<Self> {
         let index = read_index(manifest, &dek, fetch, options)?;
-        Ok(Self { manifest, dek, index, fetch, options })
+        Ok(Self { manifest, dek, index, fetch, options, ahead: AtomicBool::new(false) })
     }
 
     /// The files of the artifact.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Tells the store which files will be read, so that a remote one fetches the next while this one is decrypted. Until
+    /// what is returned is dropped, reading announces nothing else.
+    pub fn announce<'f>(&self, files: impl IntoIterator<Item = &'f File>) -> Announced<'_> {
+        let extents: Vec<_> = files.into_iter().flat_map(|file| plan::extents(file, &(0..file.size))).collect();
+        let ahead = self.fetch.ahead(plan::wanted(self, &extents));
+        self.ahead.store(true, Ordering::Relaxed);
+        Announced { flag: &self.ahead, _ahead: ahead }
+    }
+
+    fn is_ahead(&self) -> bool {
+        self.ahead.load(Ordering::Relaxed)
     }
 
     /// Reads a whole file into memory.
@@ -165,6 +183,19 @@ impl<'a> Opened<'a> {
     }
 }
 
+/// See [`Opened::announce`].
+#[derive(Debug)]
+pub struct Announced<'a> {
+    flag: &'a AtomicBool,
+    _ahead: Ahead,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.flag.store(false, Ordering::Relaxed);
+    }
+}
+
 fn reader<'a>(
     manifest: &'a Manifest,
     dek: &Dek,
@@ -180,6 +211,8 @@ fn reader<'a>(
 
 fn read_index(manifest: &Manifest, dek: &Dek, fetch: &dyn Fetch, options: Options) -> Result<Index> {
     let layout = manifest.index.layout;
+    let parts = manifest.index.wanted_segments(0..layout.segments());
+    let _ahead = fetch.ahead(manifest.index.wanted_tree().into_iter().chain(parts).collect());
     let reader = reader(manifest, dek, INDEX_STREAM, fetch, options.engine)?;
     let mut plaintext = Zeroizing::new(Vec::new());
     let (mut part, mut buffer) = (OpenPart::default(), Zeroizing::new(vec![0; SEGMENT]));

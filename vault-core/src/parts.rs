@@ -73,11 +73,11 @@ pub struct Wanted {
 
 /// Keeps a store fetching ahead until it is dropped.
 #[derive(Default)]
-pub struct Ahead(Option<Box<dyn Any + Send>>);
+pub struct Ahead(Option<Box<dyn Any + Send + Sync>>);
 
 impl Ahead {
     /// Holds on to `guard`.
-    pub fn new(guard: impl Any + Send) -> Self {
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
         Self(Some(Box::new(guard)))
     }
 }

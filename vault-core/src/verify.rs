@@ -9,7 +9,7 @@ use crate::{
     body::{self, Body, OpenPart},
     error::Result,
     manifest::{Manifest, Stream},
-    parts::Fetch,
+    parts::{Fetch, Wanted},
     trust::Verified,
     workers::{self, Progress, Threads},
 };
@@ -39,6 +39,7 @@ pub fn contents(
 ) -> Result<Checked> {
     let bodies: Vec<_> = manifest.numbered_streams().map(|(number, stream)| Lane::new(number, stream)).collect();
     let current = AtomicU64::new(0);
+    let _ahead = fetch.ahead(manifest.numbered_streams().flat_map(|(_, stream)| whole(stream)).collect());
     workers::run(threads, progress, |stop| {
         let (mut part, mut scratch) = (OpenPart::default(), body::scratch());
         while !stop.requested()? {
@@ -55,6 +56,11 @@ pub fn contents(
     })?;
     let parts = manifest.numbered_streams().map(|(_, stream)| stream.layout.parts()).sum();
     Ok(Checked { bytes: manifest.sealed_len(), parts })
+}
+
+/// All of a stream: its tree, and its parts in order.
+fn whole(stream: &Stream) -> impl Iterator<Item = Wanted> + '_ {
+    stream.wanted_tree().into_iter().chain(stream.wanted_segments(0..stream.layout.segments()))
 }
 
 /// One stream and how far its verification is.

@@ -1,6 +1,7 @@
 //! Which pieces of which segments make up a range of a file.
 
 use std::{
+    collections::HashSet,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -9,6 +10,7 @@ use super::{Opened, Reader};
 use crate::{
     error::{Error, Result},
     index::File,
+    parts::{Ahead, Wanted},
     tree::PAYLOAD,
 };
 
@@ -24,6 +26,8 @@ pub(super) struct Plan<'a> {
     ready: Mutex<Vec<(u32, Arc<Reader<'a>>)>>,
     /// Ranges of streams' plaintext that, joined, are the range.
     extents: Vec<(u32, Range<u64>)>,
+    /// Keeps the store fetching.
+    _ahead: Ahead,
 }
 
 /// A range within one segment.
@@ -46,15 +50,9 @@ impl<'a> Plan<'a> {
                 range.start, range.end
             )));
         }
-        let (mut extents, mut at) = (Vec::new(), 0);
-        for extent in &file.extents {
-            let (from, to) = (range.start.max(at), range.end.min(at + extent.length));
-            if from < to {
-                extents.push((extent.stream, extent.offset + (from - at)..extent.offset + (to - at)));
-            }
-            at += extent.length;
-        }
-        Ok(Self { opened, ready: Mutex::default(), extents })
+        let extents = extents(file, &range);
+        let ahead = if opened.is_ahead() { Ahead::default() } else { opened.fetch.ahead(wanted(opened, &extents)) };
+        Ok(Self { opened, ready: Mutex::default(), extents, _ahead: ahead })
     }
 
     /// The pieces in order.
@@ -100,6 +98,43 @@ impl<'a> Plan<'a> {
     pub(super) fn len(&self) -> u64 {
         self.extents.iter().map(|(_, range)| range.end - range.start).sum()
     }
+}
+
+/// The ranges of streams' plaintext that, joined, are `range` of a file.
+pub(super) fn extents(file: &File, range: &Range<u64>) -> Vec<(u32, Range<u64>)> {
+    let (mut extents, mut at) = (Vec::new(), 0);
+    for extent in &file.extents {
+        let (from, to) = (range.start.max(at), range.end.min(at + extent.length));
+        if from < to {
+            extents.push((extent.stream, extent.offset + (from - at)..extent.offset + (to - at)));
+        }
+        at += extent.length;
+    }
+    extents
+}
+
+/// What has to be fetched for them: the tree of each stream before its first segment.
+pub(super) fn wanted(opened: &Opened<'_>, extents: &[(u32, Range<u64>)]) -> Vec<Wanted> {
+    let payload = PAYLOAD as u64;
+    let (mut wanted, mut trees): (Vec<Wanted>, _) = (Vec::new(), HashSet::new());
+    for (number, range) in extents {
+        let Some(stream) = opened.manifest.stream(*number) else { continue };
+        if trees.insert(*number) {
+            wanted.extend(stream.wanted_tree());
+        }
+        for next in stream.wanted_segments(range.start / payload..range.end.div_ceil(payload)) {
+            match wanted.last_mut() {
+                // Extents that follow one another share segments.
+                Some(last)
+                    if last.name == next.name && (last.range.start..=last.range.end).contains(&next.range.start) =>
+                {
+                    last.range.end = last.range.end.max(next.range.end);
+                }
+                _ => wanted.push(next),
+            }
+        }
+    }
+    wanted
 }
 
 fn segments(ready: &[(u32, Arc<Reader<'_>>)]) -> u64 {

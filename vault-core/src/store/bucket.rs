@@ -1,33 +1,48 @@
 //! A vault in an object store.
 
-use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, future::poll_fn, io, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_core::Stream;
 use jiff::Timestamp;
 use object_store::{
-    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path,
+    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    path::Path,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::OnceCell,
+    task::AbortHandle,
+};
 
-use super::{Backend, Created, Entry, corrupt, end_within, path};
+use super::{Backend, Connection, Created, Entry, corrupt, path};
 use crate::{
     error::{Error, Fault, Result},
-    parts::{ReadAt, Staged, object_path},
+    parts::{Ahead, ReadAt, Staged, Wanted},
 };
 
-/// How often to try a create that is refused because of an object that is not there. S3 answers so while another
-/// writer is at work.
-const ATTEMPTS: usize = 3;
+mod ahead;
+mod attempt;
+mod connect;
+mod object;
+mod throttle;
+mod upload;
+
+use ahead::Ranges;
+use attempt::{Attempts, Failed};
+use object::Object;
+use throttle::Throttle;
+use upload::{StagedBytes, Uploads};
+
+/// The largest object that is compared byte by byte with what is there; larger ones are content, named by their hash.
+const COMPARED: u64 = 64 << 10;
+/// How long to wait for the first answer ever: a wrong address is no outage.
+const FIRST_ANSWER: Duration = Duration::from_secs(20);
 
 /// A vault in an object store that can create an object only if it is absent.
 ///
-/// Objects are staged in memory. Calls may come from several threads at once, but not from inside an async runtime.
+/// Objects are staged in memory and stored in the background, [`Connection::jobs`] at a time; [`Backend::sync`] waits
+/// for them. Calls may come from several threads at once, but not from inside an async runtime.
 #[derive(Debug)]
 pub struct Bucket(Arc<Shared>);
 
@@ -35,6 +50,16 @@ struct Shared {
     store: Arc<dyn ObjectStore>,
     /// `None` only while this is dropped.
     runtime: Option<Runtime>,
+    jobs: usize,
+    patience: Duration,
+    /// Whether the store ever answered.
+    reached: OnceCell<()>,
+    /// Whether the store was seen to refuse a second create.
+    proven: OnceCell<()>,
+    uploads: Uploads,
+    ranges: Ranges,
+    outward: Throttle,
+    inward: Throttle,
 }
 
 impl Bucket {
@@ -43,8 +68,35 @@ impl Bucket {
     /// # Errors
     /// [`Error::Storage`] if the operating system refuses what an async runtime needs.
     pub fn new(store: Arc<dyn ObjectStore>) -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::storage("async runtime"))?;
-        Ok(Self(Arc::new(Shared { store, runtime: Some(runtime) })))
+        Self::with(store, &Connection::default())
+    }
+
+    /// Connects to the object store that an `s3://`, `az://` or `gs://` URL names. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the URL names none; [`Error::Storage`] if the settings do not fit.
+    pub fn connect(url: &str, connection: &Connection) -> Result<Self> {
+        Self::with(connect::connect(url, connection)?, connection)
+    }
+
+    fn with(store: Arc<dyn ObjectStore>, connection: &Connection) -> Result<Self> {
+        // Transfers mostly wait; two threads keep a fast line busy and leave the processors to the pipeline.
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("mvault-transfer").enable_all().build();
+        let runtime = Some(runtime.map_err(Error::storage("async runtime"))?);
+        let (jobs, patience) = (connection.jobs.get(), connection.patience);
+        let throttle = || Throttle::new(connection.max_bandwidth);
+        Ok(Self(Arc::new(Shared {
+            store,
+            runtime,
+            jobs,
+            patience,
+            reached: OnceCell::new(),
+            proven: if connection.proven { OnceCell::new_with(Some(())) } else { OnceCell::new() },
+            uploads: Uploads::default(),
+            ranges: Ranges::default(),
+            outward: throttle(),
+            inward: throttle(),
+        })))
     }
 }
 
@@ -65,174 +117,267 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
-        let runtime = self.runtime.as_ref().ok_or_else(|| Error::Misuse("this bucket is closed".into()))?;
-        Ok(runtime.block_on(future))
+    fn runtime(&self) -> Result<&Runtime> {
+        self.runtime.as_ref().ok_or_else(|| Error::Misuse("this bucket is closed".into()))
     }
 
-    fn create(&self, path: &str, bytes: Vec<u8>) -> Result<Created> {
-        let location = location(path)?;
-        let payload = object_store::PutPayload::from(bytes);
-        let mut refusal = None;
-        for _ in 0..ATTEMPTS {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match self.wait(self.store.put_opts(&location, payload.clone(), options))? {
-                Ok(_) => return Ok(Created::New),
-                Err(error @ object_store::Error::AlreadyExists { .. }) => refusal = Some(error),
-                Err(error) => return Err(failed(path, error)),
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        Ok(self.runtime()?.block_on(future))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<AbortHandle> {
+        Ok(self.runtime()?.spawn(task).abort_handle())
+    }
+
+    /// Less patience for a store that never answered.
+    fn attempts<'a>(&self, path: &'a str) -> Attempts<'a> {
+        let patience = if self.reached.initialized() { self.patience } else { self.patience.min(FIRST_ANSWER) };
+        Attempts::new(path, patience)
+    }
+
+    /// Stores an object unless its name is taken. The first of all creates is made twice, to see the second refused.
+    async fn create(&self, path: &str, payload: PutPayload) -> Result<Created> {
+        if self.proven.initialized() {
+            return self.create_once(path, payload).await;
+        }
+        let mut created = None;
+        let prove = async || {
+            let (first, second) =
+                tokio::join!(self.create_once(path, payload.clone()), self.create_once(path, payload.clone()));
+            let both = [first?, second?];
+            // After a lost answer both may take the object for their own: a third create decides.
+            if both == [Created::New; 2] && self.put(path, &payload, &mut self.attempts(path)).await?.is_none() {
+                return Err(overwrites(path));
             }
-            if self.length(path)?.is_some() {
-                return Ok(Created::Exists);
+            created = Some(if both.contains(&Created::New) { Created::New } else { Created::Exists });
+            Ok(())
+        };
+        self.proven.get_or_try_init(prove).await?;
+        match created {
+            Some(created) => Ok(created),
+            // Somebody else proved it meanwhile.
+            None => self.create_once(path, payload).await,
+        }
+    }
+
+    /// Goes on until the store says `New`, or something is there that explains why it does not.
+    async fn create_once(&self, path: &str, payload: PutPayload) -> Result<Created> {
+        let length = payload.content_length() as u64;
+        let mut attempts = self.attempts(path);
+        loop {
+            let Some(refusal) = self.put(path, &payload, &mut attempts).await? else { return Ok(Created::New) };
+            // Either it is there, or another writer was at work and failed, or the answer is not true.
+            match self.head(path).await? {
+                None => attempts.wait(io::Error::from(refusal)).await?,
+                Some(meta) if attempts.is_repeated() && meta.size == length && length <= COMPARED => {
+                    // An attempt of ours whose answer was lost may have stored it.
+                    let there = self.get(path, length).await?;
+                    let ours: Vec<u8> = payload.into_iter().flatten().collect();
+                    return Ok(if there.as_deref() == Some(&ours[..]) { Created::New } else { Created::Exists });
+                }
+                Some(_) => return Ok(Created::Exists),
             }
         }
-        Err(refusal.map_or_else(|| corrupt(path, Fault::Missing), |error| failed(path, error)))
     }
 
-    fn length(&self, path: &str) -> Result<Option<u64>> {
+    /// One create. Returns the answer of a store that has an object of this name, or says so.
+    async fn put(
+        &self,
+        path: &str,
+        payload: &PutPayload,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Option<object_store::Error>> {
         let location = location(path)?;
-        Ok(present(path, self.wait(self.store.head(&location))?)?.map(|meta| meta.size))
+        let length = payload.content_length() as u64;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = || async {
+            self.outward.pass(length).await;
+            self.store.put_opts(&location, payload.clone(), options.clone()).await
+        };
+        let refusal = match attempts.run(length, put).await {
+            Ok(_) => None,
+            Err(Failed::Answer(error @ object_store::Error::AlreadyExists { .. })) => Some(error),
+            Err(failed) => return Err(failed.about(path)),
+        };
+        let _ = self.reached.set(());
+        Ok(refusal)
     }
 
-    /// Collects the body of an answer, which must be exactly as long as the answer said.
-    fn body(&self, path: &str, answer: GetResult, length: usize, take: &mut dyn FnMut(&[u8])) -> Result<()> {
+    async fn head(&self, path: &str) -> Result<Option<ObjectMeta>> {
+        let location = location(path)?;
+        let answer = self.attempts(path).run(0, || self.store.head(&location)).await;
+        self.present(path, answer)
+    }
+
+    /// Tells absence apart from failure.
+    fn present<T>(&self, path: &str, answer: object_store::Result<T, Failed>) -> Result<Option<T>> {
+        let found = match answer {
+            Ok(value) => Some(value),
+            Err(Failed::Answer(object_store::Error::NotFound { .. })) => None,
+            Err(failed) => return Err(failed.about(path)),
+        };
+        let _ = self.reached.set(());
+        Ok(found)
+    }
+
+    /// The bytes of a small object.
+    async fn get(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
+        let location = location(path)?;
+        let mut attempts = self.attempts(path);
+        loop {
+            let request = || self.store.get_opts(&location, GetOptions::default());
+            let answer = attempts.run(cap, request).await;
+            let Some(answer) = self.present(path, answer)? else { return Ok(None) };
+            let size = answer.range.end.saturating_sub(answer.range.start);
+            let length = usize::try_from(size).ok().filter(|_| size <= cap);
+            let length = length.ok_or_else(|| corrupt(path, Fault::Limit { what: "length", limit: cap }))?;
+            let mut bytes = Vec::with_capacity(length);
+            match self.body(answer, size, &mut |chunk| bytes.extend_from_slice(&chunk)).await {
+                Ok(found) if found == size => return Ok(Some(bytes)),
+                Ok(found) if found > size => return Err(corrupt(path, Fault::Length { expected: size, found })),
+                Ok(found) => attempts.wait(ended_early(size, found)).await?,
+                Err(error) => attempts.wait(io::Error::from(error)).await?,
+            }
+        }
+    }
+
+    /// Gives `range` of an object of `length` bytes to `take`, in order. A transfer that breaks goes on where it broke.
+    async fn download(&self, path: &str, length: u64, range: Range<u64>, take: &(impl Fn(Bytes) + Sync)) -> Result<()> {
+        let location = location(path)?;
+        let mut attempts = self.attempts(path);
+        let mut at = range.start;
+        while at < range.end {
+            let wanted = at..range.end;
+            let options = GetOptions { range: Some(GetRange::Bounded(wanted.clone())), ..GetOptions::default() };
+            let request = || self.store.get_opts(&location, options.clone());
+            let answer = attempts.run(range.end - at, request).await;
+            let answer = self.present(path, answer)?.ok_or_else(|| corrupt(path, Fault::Missing))?;
+            if answer.meta.size != length {
+                return Err(corrupt(path, Fault::Length { expected: length, found: answer.meta.size }));
+            }
+            if answer.range != wanted {
+                return Err(corrupt(path, Fault::Length { expected: wanted.end, found: answer.range.end }));
+            }
+            let (before, left) = (at, wanted.end - wanted.start);
+            let result = self
+                .body(answer, left, &mut |chunk| {
+                    at += chunk.len() as u64;
+                    take(chunk);
+                })
+                .await;
+            let failure = match result {
+                Ok(found) if found == left => return Ok(()),
+                Ok(found) if found > left => {
+                    return Err(corrupt(path, Fault::Length { expected: left, found }));
+                }
+                Ok(found) => ended_early(left, found),
+                Err(error) => io::Error::from(error),
+            };
+            if at > before {
+                // It moves: only standing still uses up patience.
+                attempts = self.attempts(path);
+            }
+            attempts.wait(failure).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the body of an answer to `take`, but never more than `most` bytes. Returns how many there were, or more
+    /// than `most`.
+    async fn body(
+        &self,
+        answer: GetResult,
+        most: u64,
+        take: &mut (dyn FnMut(Bytes) + Send),
+    ) -> object_store::Result<u64> {
         let mut stream = answer.into_stream();
-        let (mut found, expected) = (0, length as u64);
-        while let Some(chunk) = self.wait(next(&mut stream))? {
-            let chunk = chunk.map_err(|error| failed(path, error))?;
+        let mut found = 0;
+        while let Some(chunk) = next(&mut stream).await {
+            let chunk = chunk?;
             found += chunk.len() as u64;
-            if found > expected {
+            if found > most {
                 break;
             }
-            take(&chunk);
+            self.inward.pass(chunk.len() as u64).await;
+            take(chunk);
         }
-        if found == expected { Ok(()) } else { Err(corrupt(path, Fault::Length { expected, found })) }
+        Ok(found)
     }
 }
 
 impl Backend for Bucket {
     fn create(&self, path: &str, bytes: &[u8]) -> Result<Created> {
-        self.0.create(path, bytes.to_vec())
+        path::check(path)?;
+        self.0.wait(self.0.create(path, PutPayload::from(bytes.to_vec())))?
     }
 
     fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
-        let location = location(path)?;
-        let answer = self.0.wait(self.0.store.get_opts(&location, GetOptions::default()))?;
-        let Some(answer) = present(path, answer)? else { return Ok(None) };
-        let size = answer.range.end.saturating_sub(answer.range.start);
-        let length = usize::try_from(size).ok().filter(|_| size <= cap);
-        let length = length.ok_or_else(|| corrupt(path, Fault::Limit { what: "length", limit: cap }))?;
-        let mut bytes = Vec::with_capacity(length);
-        self.0.body(path, answer, length, &mut |chunk| bytes.extend_from_slice(chunk))?;
-        Ok(Some(bytes))
+        self.0.wait(self.0.get(path, cap))?
     }
 
     fn open(&self, path: &str) -> Result<Option<Box<dyn ReadAt>>> {
-        let Some(length) = self.0.length(path)? else { return Ok(None) };
-        Ok(Some(Box::new(Object { bucket: Arc::clone(&self.0), path: path.to_owned(), length })))
+        let meta = self.0.wait(self.0.head(path))??;
+        Ok(meta.map(|meta| Box::new(Object::new(&self.0, path, meta.size)) as Box<dyn ReadAt>))
+    }
+
+    fn open_sized(&self, path: &str, length: u64) -> Result<Box<dyn ReadAt>> {
+        // Without asking: the first answer will say whether it is there and how long it is.
+        path::check(path)?;
+        Ok(Box::new(Object::new(&self.0, path, length)))
+    }
+
+    fn ahead(&self, wanted: Vec<Wanted>) -> Ahead {
+        ahead::start(&self.0, wanted)
     }
 
     fn stat(&self, path: &str) -> Result<Option<Entry>> {
-        let location = location(path)?;
-        Ok(present(path, self.0.wait(self.0.store.head(&location))?)?.as_ref().map(entry))
+        Ok(self.0.wait(self.0.head(path))??.as_ref().map(entry))
     }
 
     fn delete(&self, path: &str) -> Result<()> {
         let location = location(path)?;
-        present(path, self.0.wait(self.0.store.delete(&location))?).map(drop)
+        let mut attempts = self.0.attempts(path);
+        let answer = self.0.wait(attempts.run(0, || self.0.store.delete(&location)))?;
+        self.0.present(path, answer).map(drop)
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         path::check_prefix(prefix)?;
-        let prefix_path = if prefix.is_empty() { None } else { Some(location(prefix)?) };
-        let mut stream = self.0.store.list(prefix_path.as_ref());
-        // One wait for each entry: `each` may use this store itself.
-        while let Some(meta) = self.0.wait(next(&mut stream))? {
-            let meta = meta.map_err(|error| failed(prefix, error))?;
-            each(entry(&meta))?;
+        let folder = if prefix.is_empty() { None } else { Some(location(prefix)?) };
+        let mut attempts = self.0.attempts(prefix);
+        let mut last: Option<Path> = None;
+        loop {
+            let mut stream = match &last {
+                None => self.0.store.list(folder.as_ref()),
+                Some(last) => self.0.store.list_with_offset(folder.as_ref(), last),
+            };
+            // One wait for each entry: `each` may use this store itself.
+            let failure = loop {
+                match self.0.wait(next(&mut stream))? {
+                    Some(Ok(meta)) => {
+                        let _ = self.0.reached.set(());
+                        last = Some(meta.location.clone());
+                        each(entry(&meta))?;
+                    }
+                    None => return Ok(()),
+                    Some(Err(error)) => break error,
+                }
+            };
+            // A listing that breaks goes on after the last entry it gave; listings of buckets are in order.
+            self.0.wait(attempts.again(failure))??;
         }
-        Ok(())
     }
 
     fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>> {
-        Ok(Box::new(StagedBytes { bucket: Arc::clone(&self.0), capacity, bytes: Mutex::default() }))
+        Ok(Box::new(StagedBytes::new(&self.0, capacity)))
     }
 
     fn sync(&self) -> Result<()> {
-        Ok(())
+        self.0.uploads.drain()
     }
 
     fn describe(&self) -> String {
         self.0.store.to_string()
-    }
-}
-
-#[derive(Debug)]
-struct Object {
-    bucket: Arc<Shared>,
-    path: String,
-    length: u64,
-}
-
-impl ReadAt for Object {
-    fn len(&self) -> u64 {
-        self.length
-    }
-
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let Self { bucket, path, length } = self;
-        let end = offset.saturating_add(buffer.len() as u64);
-        if end > *length {
-            return Err(corrupt(path, Fault::Length { expected: end, found: *length }));
-        }
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
-        let answer = bucket.wait(bucket.store.get_opts(&location(path)?, options))?;
-        let answer = present(path, answer)?.ok_or_else(|| corrupt(path, Fault::Missing))?;
-        if answer.range != (offset..end) {
-            return Err(corrupt(path, Fault::Length { expected: end, found: answer.range.end }));
-        }
-        let wanted = buffer.len();
-        let mut filled = 0;
-        bucket.body(path, answer, wanted, &mut |chunk| {
-            buffer[filled..filled + chunk.len()].copy_from_slice(chunk);
-            filled += chunk.len();
-        })
-    }
-}
-
-struct StagedBytes {
-    bucket: Arc<Shared>,
-    capacity: u64,
-    bytes: Mutex<Vec<u8>>,
-}
-
-impl Staged for StagedBytes {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let end = end_within(self.capacity, offset, bytes)?;
-        let too_large = |_| Error::Misuse(format!("{end} bytes do not fit the memory of this machine"));
-        let (start, end) = (usize::try_from(offset).map_err(too_large)?, usize::try_from(end).map_err(too_large)?);
-        let mut all = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() < end {
-            all.resize(end, 0);
-        }
-        all[start..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn commit(self: Box<Self>, name: &blake3::Hash) -> Result<()> {
-        let path = object_path(name);
-        let bytes = self.bytes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let expected = bytes.len() as u64;
-        if self.bucket.create(&path, bytes)? == Created::New {
-            return Ok(());
-        }
-        match self.bucket.length(&path)? {
-            Some(found) if found == expected => Ok(()),
-            Some(found) => Err(corrupt(&path, Fault::Length { expected, found })),
-            None => Err(corrupt(&path, Fault::Missing)),
-        }
     }
 }
 
@@ -250,17 +395,16 @@ async fn next<T>(stream: &mut Pin<Box<dyn Stream<Item = T> + Send + 'static>>) -
     poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-/// Tells absence apart from failure.
-fn present<T>(path: &str, answer: object_store::Result<T>) -> Result<Option<T>> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(failed(path, error)),
-    }
+fn ended_early(expected: u64, found: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("the answer ended after {found} of {expected} bytes"))
 }
 
-fn failed(path: &str, error: object_store::Error) -> Error {
-    Error::storage(path)(io::Error::from(error))
+/// A store that lets every writer win would lose records; no vault may be in it.
+fn overwrites(path: &str) -> Error {
+    let why = "this store ignores `If-None-Match: *`: two creates of one object both succeeded, so two writers could \
+               replace one another's records. Amazon S3, SeaweedFS, MinIO, Ceph (from Squid), Cloudflare R2, Azure and \
+               Google Cloud Storage refuse the second; `rclone serve s3` and s3rver are known not to";
+    Error::storage(path)(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 #[cfg(test)]
@@ -277,5 +421,86 @@ mod tests {
             assert_eq!(created.expect("create"), Created::New);
             drop(bucket);
         });
+    }
+
+    fn filled(objects: usize, length: usize) -> (Bucket, Vec<(blake3::Hash, Vec<u8>)>) {
+        let bucket = Bucket::new(Arc::new(object_store::memory::InMemory::new())).expect("bucket");
+        let content =
+            |number: usize| -> Vec<u8> { (0..length).map(|at| (at * 31 + number * 7).to_le_bytes()[0]).collect() };
+        let contents: Vec<_> = (0..objects).map(|number| (blake3::hash(&content(number)), content(number))).collect();
+        for (name, bytes) in &contents {
+            let staged = bucket.stage(length as u64).expect("stage");
+            staged.write_at(0, bytes).expect("write");
+            staged.commit(name).expect("commit");
+        }
+        bucket.sync().expect("sync");
+        (bucket, contents)
+    }
+
+    fn wanted(contents: &[(blake3::Hash, Vec<u8>)]) -> Vec<Wanted> {
+        let one = |(name, bytes): &(blake3::Hash, Vec<u8>)| {
+            let length = bytes.len() as u64;
+            Wanted { name: *name, length, range: 100..length }
+        };
+        contents.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_was_announced_is_read_in_any_order_and_as_often_as_one_likes() {
+        let (bucket, contents) = filled(20, 5000);
+        let ahead = bucket.ahead(wanted(&contents));
+        for (name, bytes) in contents.iter().rev().chain(&contents) {
+            let object = bucket.open_sized(&crate::parts::object_path(name), 5000).expect("open");
+            for offset in [0, 100, 4000, 100, 2500] {
+                let mut buffer = [0; 1000];
+                object.read_exact_at(offset, &mut buffer).expect("read");
+                let at = usize::try_from(offset).expect("small");
+                assert_eq!(buffer[..], bytes[at..at + 1000]);
+            }
+        }
+        drop(ahead);
+        assert!(bucket.0.ranges.is_empty(), "nothing is kept when nobody wants it any more");
+    }
+
+    #[test]
+    fn fetching_holds_no_more_than_the_jobs_and_goes_on_as_it_is_read() {
+        let (bucket, contents) = filled(40, 5000);
+        let ahead = bucket.ahead(wanted(&contents));
+        for (name, bytes) in &contents {
+            assert!(bucket.0.ranges.len() <= 8);
+            let object = bucket.open_sized(&crate::parts::object_path(name), 5000).expect("open");
+            let mut buffer = [0; 4900];
+            object.read_exact_at(100, &mut buffer).expect("read");
+            assert_eq!(buffer[..], bytes[100..]);
+        }
+        assert!(bucket.0.ranges.is_empty());
+        drop(ahead);
+    }
+
+    #[test]
+    fn an_object_of_another_length_or_none_is_noticed_when_it_is_read() {
+        let (bucket, contents) = filled(1, 5000);
+        let path = crate::parts::object_path(&contents[0].0);
+        let fault = |result: Result<()>| match result {
+            Err(Error::Corrupt { fault, .. }) => fault,
+            other => panic!("{other:?}"),
+        };
+        let object = bucket.open_sized(&path, 4999).expect("not asked yet");
+        assert_eq!(fault(object.read_exact_at(0, &mut [0])), Fault::Length { expected: 4999, found: 5000 });
+        let object = bucket.open_sized("objects/aa/absent", 10).expect("not asked yet");
+        assert_eq!(fault(object.read_exact_at(0, &mut [0])), Fault::Missing);
+        // The same through a fetch that was announced.
+        let gone = blake3::hash(b"gone");
+        let _ahead = bucket.ahead(vec![Wanted { name: gone, length: 9, range: 0..9 }]);
+        let object = bucket.open_sized(&crate::parts::object_path(&gone), 9).expect("not asked yet");
+        assert_eq!(fault(object.read_exact_at(0, &mut [0; 9])), Fault::Missing);
+    }
+
+    #[test]
+    fn an_object_with_a_gap_is_refused() {
+        let bucket = Bucket::new(Arc::new(object_store::memory::InMemory::new())).expect("bucket");
+        let staged = bucket.stage(10).expect("stage");
+        staged.write_at(5, b"12345").expect("write");
+        assert!(matches!(staged.commit(&blake3::hash(b"x")), Err(Error::Misuse(_))));
     }
 }

@@ -8,7 +8,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::staging::Staging;
+use super::{again, staging::Staging};
 use crate::error::{Error, Result};
 
 /// Enough to keep one disk busy; they sleep in `fsync`.
@@ -135,19 +135,5 @@ impl Queue {
                 state = self.wait(state);
             }
         }
-    }
-}
-
-/// The same error once more.
-fn again(error: &Error) -> Error {
-    match error {
-        Error::Storage { what, source } => Error::Storage {
-            what: what.clone(),
-            source: source
-                .raw_os_error()
-                .map_or_else(|| io::Error::new(source.kind(), source.to_string()), io::Error::from_raw_os_error),
-        },
-        Error::Corrupt { place, fault } => Error::Corrupt { place: place.clone(), fault: fault.clone() },
-        other => Error::storage("flushing thread")(io::Error::other(other.to_string())),
     }
 }

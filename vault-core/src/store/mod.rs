@@ -6,7 +6,7 @@
 //! Everything here is synchronous; a caller on an async runtime uses its `spawn_blocking`.
 
 use std::{
-    fmt,
+    fmt, io,
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
     sync::Arc,
@@ -178,6 +178,8 @@ pub struct Connection {
     pub max_bandwidth: Option<NonZeroU64>,
     /// How long to go on with one object that cannot be transferred.
     pub patience: Duration,
+    /// Whether this object store was seen to refuse the second of two creates, so that it need not be tried again.
+    pub proven: bool,
 }
 
 impl Default for Connection {
@@ -188,6 +190,7 @@ impl Default for Connection {
             jobs: DEFAULT_JOBS,
             max_bandwidth: None,
             patience: Duration::from_mins(3),
+            proven: false,
         }
     }
 }
@@ -195,12 +198,13 @@ impl Default for Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Settings hold secret keys.
-        let Self { durability, settings: _, jobs, max_bandwidth, patience } = self;
+        let Self { durability, settings: _, jobs, max_bandwidth, patience, proven } = self;
         f.debug_struct("Connection")
             .field("durability", durability)
             .field("jobs", jobs)
             .field("max_bandwidth", max_bandwidth)
             .field("patience", patience)
+            .field("proven", proven)
             .finish_non_exhaustive()
     }
 }
@@ -215,19 +219,25 @@ impl Store {
         Self(Arc::new(backend))
     }
 
-    /// Opens the store at a path or a `file://` URL.
+    /// Opens the store at a path, a `file://` URL, or the URL of an object store: `s3://bucket/prefix`, `az://`, `gs://`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such folder, [`Error::Misuse`] for other kinds of URL, [`Error::Storage`].
     pub fn open_url(url: &str, connection: &Connection) -> Result<Self> {
+        if is_remote(url) {
+            return Bucket::connect(url, connection).map(Self::new);
+        }
         Directory::open(local_path(url)?, connection.durability).map(Self::new)
     }
 
-    /// Opens the store at a path or a `file://` URL, making the folder if it is not there.
+    /// The same, making the folder if it is not there. A bucket must be there.
     ///
     /// # Errors
     /// [`Error::Misuse`] for other kinds of URL, [`Error::Storage`].
     pub fn create_url(url: &str, connection: &Connection) -> Result<Self> {
+        if is_remote(url) {
+            return Bucket::connect(url, connection).map(Self::new);
+        }
         Directory::create(local_path(url)?, connection.durability).map(Self::new)
     }
 
@@ -330,12 +340,33 @@ fn corrupt(path: &str, fault: Fault) -> Error {
     Error::Corrupt { place: Place::Object(path.to_owned()), fault }
 }
 
+/// The same error once more.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Storage { what, source } => Error::Storage {
+            what: what.clone(),
+            source: source
+                .raw_os_error()
+                .map_or_else(|| io::Error::new(source.kind(), source.to_string()), io::Error::from_raw_os_error),
+        },
+        Error::Corrupt { place, fault } => Error::Corrupt { place: place.clone(), fault: fault.clone() },
+        other => Error::storage("writing thread")(io::Error::other(other.to_string())),
+    }
+}
+
 /// Checks a write against the capacity its object was staged with; returns the end of the range.
 fn end_within(capacity: u64, offset: u64, bytes: &[u8]) -> Result<u64> {
     let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= capacity);
     end.ok_or_else(|| {
         let length = bytes.len();
         Error::Misuse(format!("{length} bytes at {offset} do not fit an object staged for {capacity} bytes"))
+    })
+}
+
+/// Whether a URL names a bucket.
+pub fn is_remote(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, _)| {
+        ["s3", "s3a", "az", "azure", "abfs", "abfss", "gs"].iter().any(|it| scheme.eq_ignore_ascii_case(it))
     })
 }
 
@@ -394,7 +425,7 @@ mod tests {
         for bad in ["", "file://v", "file:///%zz", "file:///%2", "file:///%ff", "file:///%00", "file://host/v"] {
             assert!(matches!(local_path(bad), Err(Error::Misuse(_))), "{bad}");
         }
-        for later in ["s3://bucket/prefix", "https://registry"] {
+        for later in ["https://registry", "ftp://host/x"] {
             let message = local_path(later).expect_err(later).to_string();
             assert!(message.ends_with("vaults are not supported yet"), "{message}");
         }

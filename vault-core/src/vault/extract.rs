@@ -76,6 +76,7 @@ fn new_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> Re
     let (parent, name) = parent_of(folder)?;
     let partial = Partial::inside(&parent)?;
     let made = partial.place.make("files")?;
+    let _announced = opened.announce(opened.index().files());
     for file in opened.index().files() {
         let (folder, name) = made.parent_of(file.path.as_str(), &mut Vec::new())?;
         write(opened, file, 0..file.size, (&folder, name), progress)?;
@@ -89,6 +90,7 @@ fn into_folder(opened: &Opened<'_>, folder: &Path, progress: &dyn Progress) -> R
         folder.refuse_existing(file.path.as_str())?;
     }
     let partial = Partial::inside(&folder)?;
+    let _announced = opened.announce(files);
     for (number, file) in files.iter().enumerate() {
         write(opened, file, 0..file.size, (&partial.place, &number.to_string()), progress)?;
     }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::Lane;
+use super::{Lane, whole};
 use crate::{
     body::{self, OpenPart},
     error::{Error, Result},
@@ -67,6 +67,9 @@ pub fn damage(
     let lanes: Vec<_> = manifest.numbered_streams().map(|(number, stream)| Lane::new(number, stream)).collect();
     let (current, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
     let found = Mutex::new(Found::default());
+    let mut wanted: Vec<_> = manifest.numbered_streams().flat_map(|(_, stream)| whole(stream)).collect();
+    wanted.retain(|wanted| sound.0.get(wanted.name.as_bytes()) != Some(&wanted.length));
+    let _ahead = fetch.ahead(wanted);
     let add = |at, part, position, flaw| {
         found.lock().unwrap_or_else(PoisonError::into_inner).add(at, part, position, flaw);
     };

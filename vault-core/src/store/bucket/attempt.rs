@@ -1,0 +1,174 @@
+//! Trying again: which failures pass, how long to wait, when to give up.
+
+use std::{
+    error::Error as _,
+    io,
+    time::{Duration, Instant},
+};
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::error::{Error, Result};
+
+/// The wait after the first failure; it doubles from there.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// A transfer slower than this has stalled, in bytes a second.
+const SLOWEST: u64 = 64 << 10;
+/// What any request may take besides its bytes.
+const ALLOWANCE: Duration = Duration::from_mins(1);
+
+/// One operation on one object, tried until it succeeds, fails for good, or its time is up.
+///
+/// The client repeats requests that the server refused for now (5xx, 429) by itself. What is left for here are broken
+/// connections, answers that never came, and answers that contradict one another.
+#[derive(Debug)]
+pub(super) struct Attempts<'a> {
+    path: &'a str,
+    patience: Duration,
+    start: Instant,
+    failures: u32,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(path: &'a str, patience: Duration) -> Self {
+        Self { path, patience, start: Instant::now(), failures: 0 }
+    }
+
+    /// Whether there was an attempt whose outcome is unknown.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Waits for one request that moves `bytes`, and tries it again if that may help.
+    pub(super) async fn run<T, F: Future<Output = object_store::Result<T>>>(
+        &mut self,
+        bytes: u64,
+        mut request: impl FnMut() -> F,
+    ) -> object_store::Result<T, Failed> {
+        loop {
+            let limit = ALLOWANCE + Duration::from_secs(bytes / SLOWEST);
+            let failure = match tokio::time::timeout(limit, request()).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) if is_transient(&error) => io::Error::other(error),
+                Ok(Err(error)) => return Err(Failed::Answer(error)),
+                Err(_) => io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"),
+            };
+            self.wait(failure).await.map_err(Failed::GaveUp)?;
+        }
+    }
+
+    /// Waits after an answer that may be better next time.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if it will not, or the time is up.
+    pub(super) async fn again(&mut self, error: object_store::Error) -> Result<()> {
+        if is_transient(&error) {
+            return self.wait(io::Error::other(error)).await;
+        }
+        Err(Failed::Answer(error).about(self.path))
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] with what went wrong last, if the time is up.
+    pub(super) async fn wait(&mut self, failure: io::Error) -> Result<()> {
+        let wait = self.next_wait();
+        let spent = self.start.elapsed();
+        if spent + wait > self.patience {
+            let message = format!("gave up after {} s and {} attempts: {failure}", spent.as_secs(), self.failures);
+            return Err(Error::storage(self.path)(io::Error::new(failure.kind(), message)));
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Exponential backoff with full jitter: many writers that failed together do not come back together.
+    fn next_wait(&mut self) -> Duration {
+        let longest = LONGEST_WAIT.min(FIRST_WAIT.saturating_mul(1 << self.failures.min(16)));
+        self.failures += 1;
+        let mut random = [0; 2];
+        // Without randomness the wait is the longest, which does no harm.
+        let share = getrandom::fill(&mut random).map_or(1.0, |()| f64::from(u16::from_le_bytes(random)) / 65536.0);
+        longest.mul_f64(share)
+    }
+}
+
+/// Why an operation ended without a value.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The server said so.
+    Answer(object_store::Error),
+    /// It was tried for long enough.
+    GaveUp(Error),
+}
+
+impl Failed {
+    /// As an error about an object.
+    pub(super) fn about(self, path: &str) -> Error {
+        match self {
+            Self::Answer(error) => Error::storage(path)(io::Error::from(error)),
+            Self::GaveUp(error) => error,
+        }
+    }
+}
+
+/// Whether the same request may succeed a moment later.
+fn is_transient(error: &object_store::Error) -> bool {
+    let object_store::Error::Generic { .. } = error else { return false };
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(http) = inner.downcast_ref::<HttpError>() {
+            return http.kind() != HttpErrorKind::Decode;
+        }
+        cause = inner.source();
+    }
+    // The client's own type for this is private; its text is the only way to the status.
+    let text = error.to_string();
+    ["status code: 5", "status code: 429", "status code: 408", "error response:"].iter().any(|it| text.contains(it))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime")
+    }
+
+    fn generic(text: &str) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: text.to_owned().into() }
+    }
+
+    #[test]
+    fn a_passing_failure_is_tried_again_and_a_final_one_is_not() {
+        let mut left = 2;
+        let mut attempts = Attempts::new("a/b", Duration::from_mins(1));
+        let value = runtime().block_on(attempts.run(0, || {
+            left -= 1;
+            let answer = if left == 0 { Ok(7) } else { Err(generic("status code: 503 Slow Down")) };
+            std::future::ready(answer)
+        }));
+        assert!(matches!(value, Ok(7)));
+        assert!(attempts.is_repeated());
+
+        let mut attempts = Attempts::new("a/b", Duration::from_mins(1));
+        let refused =
+            runtime().block_on(attempts.run(0, || std::future::ready(Err::<(), _>(generic("status code: 400")))));
+        assert!(matches!(refused, Err(Failed::Answer(_))));
+        assert!(!attempts.is_repeated());
+    }
+
+    #[test]
+    fn who_gives_up_names_the_object_and_the_reason() {
+        let mut attempts = Attempts::new("objects/ab/abcd", Duration::from_millis(200));
+        let failed = runtime()
+            .block_on(attempts.run(0, || std::future::ready(Err::<(), _>(generic("status code: 500 oh no")))))
+            .expect_err("never works");
+        let message = failed.about("objects/ab/abcd").to_string();
+        assert!(message.starts_with("objects/ab/abcd: gave up after 0 s and "), "{message}");
+        assert!(message.contains("500 oh no"), "{message}");
+    }
+}
