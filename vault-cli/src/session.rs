@@ -7,6 +7,7 @@ use vault_core::{
 };
 
 use crate::{
+    aws,
     cli::Global,
     failure::{Failure, Result},
     interrupt::Interrupt,
@@ -64,9 +65,18 @@ impl Session {
         }
     }
 
+    /// Adds to a connection what the files and programs of AWS say, if that is where a vault is.
+    pub fn reach(url: &str, connection: &Connection) -> Result<Connection> {
+        if !aws::is_s3(url) {
+            return Ok(connection.clone());
+        }
+        let settings = aws::configuration(&connection.settings)?.settings;
+        Ok(Connection { settings, ..connection.clone() })
+    }
+
     /// Opens any vault.
     pub fn vault_at(url: &str, connection: &Connection) -> Result<Vault> {
-        let store = Store::open_url(url, connection).map_err(|error| match error {
+        let store = Store::open_url(url, &Self::reach(url, connection)?).map_err(|error| match error {
             vault_core::Error::NotFound { what } => vault_core::Error::NotFound { what: format!("a vault at {what}") },
             other => other,
         })?;

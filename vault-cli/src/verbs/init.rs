@@ -25,7 +25,7 @@ pub fn run(args: Args, session: &Session) -> Result {
         Some(location) => location,
         None => session.vault_url()?.to_owned(),
     };
-    let vault = Vault::init(Store::create_url(&url, &session.connection())?)?;
+    let vault = Vault::init(Store::create_url(&url, &Session::reach(&url, &session.connection())?)?)?;
     let text = format!("made an empty vault at {url}, id {}", vault.id());
     session.ui.result(&text, &json!({ "vault": url, "vault_id": vault.id() }))
 }

@@ -8,6 +8,7 @@ mod approve;
 mod channel;
 mod completions;
 mod describe;
+mod doctor;
 mod freshness;
 mod fsck;
 mod init;
@@ -52,6 +53,7 @@ pub enum Verb {
     Sign(sign::Args),
     Oms(oms::Args),
     Fsck(fsck::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Manpages(manpages::Args),
@@ -79,6 +81,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Sign(args) => sign::run(&args, session),
         Verb::Oms(args) => oms::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
+        Verb::Doctor(args) => doctor::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),
     }
