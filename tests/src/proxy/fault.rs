@@ -23,6 +23,8 @@ pub enum Fault {
     WrongRange(u64),
     /// A byte of the answer's body is another; the number counts from its start.
     Flip(usize),
+    /// A header of the answer has this value.
+    Header(&'static str, &'static str),
     /// A listing is answered as the first of the same target was.
     StaleListing,
     /// The request waits so long before it is passed on.
@@ -57,6 +59,7 @@ impl Fault {
                     *byte ^= 1;
                 }
             }
+            Self::Header(name, value) => answer.set(name, value),
             _ => {}
         }
     }

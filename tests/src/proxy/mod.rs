@@ -101,6 +101,11 @@ impl Proxy {
         self.shared.lock().latency = latency;
     }
 
+    /// Whether a request of this kind has come since the last time.
+    pub fn has_seen(&self, kind: Kind) -> bool {
+        self.shared.lock().seen.count(kind) > 0
+    }
+
     /// What was asked since the last time.
     pub fn take_requests(&self) -> Requests {
         self.shared.lock().seen.take()

@@ -1,6 +1,6 @@
 //! moto, the second opinion: it knows users and their policies, and names its refusals as AWS does.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use super::{
     process::{Process, free_ports},
@@ -44,6 +44,12 @@ impl Moto {
             moto.check_signatures(true);
             Ok(moto)
         }))
+    }
+
+    /// The one that all tests of a process share; it ends with the process.
+    pub fn shared() -> Option<&'static Self> {
+        static SERVER: OnceLock<Option<Moto>> = OnceLock::new();
+        SERVER.get_or_init(Self::start).as_ref()
     }
 
     /// How to reach it, as a user who may do everything in S3.

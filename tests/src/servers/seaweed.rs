@@ -1,5 +1,7 @@
 //! `SeaweedFS`, the server that vaults in buckets are tested with first.
 
+use std::sync::OnceLock;
+
 use super::{
     process::{Process, flag, free_ports},
     program, start, until_ready,
@@ -59,6 +61,12 @@ impl Seaweed {
             until_ready(&mut process, &client, "/", &[200])?;
             Ok(Self { client, _process: process })
         }))
+    }
+
+    /// The one that all tests of a process share; it ends with the process.
+    pub fn shared() -> Option<&'static Self> {
+        static SERVER: OnceLock<Option<Seaweed>> = OnceLock::new();
+        SERVER.get_or_init(Self::start).as_ref()
     }
 
     /// How to reach it, as its administrator.
