@@ -4,7 +4,11 @@
 mod build;
 mod folder;
 mod model_signing;
+pub mod proxy;
 mod python;
+pub mod s3;
+pub mod servers;
+pub mod wire;
 mod workspace;
 
 pub use build::mvault;

@@ -12,8 +12,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    build::mvault,
-    folder::{Entry, Tree, copy, files},
+    build::{mvault, workspace},
+    folder::{Entry, Tree, copy, files, make_private},
     python::Reference,
 };
 
@@ -114,6 +114,18 @@ impl Workspace {
         made
     }
 
+    /// A folder with the example keys and their trust root, and no vault.
+    pub fn with_examples() -> Self {
+        let made = Self::empty();
+        for entry in fs::read_dir(workspace().join("keys-example")).expect("the example keys") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            made.write(&name, &fs::read(&path).expect("an example"));
+            make_private(&made.path(&name));
+        }
+        made
+    }
+
     pub fn root(&self) -> &Path {
         self.folder.path()
     }
@@ -173,6 +185,20 @@ impl Workspace {
         let mut command = Command::new(mvault());
         command.arg("--json").args(args).current_dir(self.root()).env("MVAULT_VAULT", "vault");
         Output::of(&mut command, input)
+    }
+
+    /// The same with these variables, which may name another vault.
+    pub fn run_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Output {
+        let mut command = self.command(variables, args);
+        Output::of(&mut command, b"")
+    }
+
+    /// The command of [`Self::run_with`], not yet run.
+    pub fn command(&self, variables: &[(&str, &str)], args: &[&str]) -> Command {
+        let mut command = Command::new(mvault());
+        command.arg("--json").args(args).current_dir(self.root()).env("MVAULT_VAULT", "vault");
+        command.envs(variables.iter().copied());
+        command
     }
 
     /// A script of the reference implementation, in this folder, with this on standard input.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::doc_markdown, reason = "comments on arguments are help texts, not documentation")]
 
+mod aws;
 mod belief;
 mod cli;
 mod documents;

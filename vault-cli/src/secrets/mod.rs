@@ -3,7 +3,7 @@
 mod example;
 mod keys;
 mod passphrase;
-mod program;
+pub mod program;
 #[cfg(feature = "pkcs11")]
 mod token;
 

@@ -86,6 +86,14 @@ impl Drop for Running {
     }
 }
 
+/// Runs a program that is given pipes for both, and returns how it ended and what it said.
+///
+/// # Errors
+/// What the system says; a longer answer than any, no answer in time, or an interruption.
+pub fn run(mut command: Command, question: &[u8], patience: Duration) -> io::Result<(ExitStatus, SecretVec)> {
+    talk(command.spawn()?, question, patience)
+}
+
 /// Asks and listens at the same time, so that neither side waits for the other for ever.
 fn talk(mut child: Child, question: &[u8], patience: Duration) -> io::Result<(ExitStatus, SecretVec)> {
     let start = Instant::now();

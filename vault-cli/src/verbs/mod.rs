@@ -9,6 +9,7 @@ mod channel;
 mod completions;
 mod copy;
 mod describe;
+mod doctor;
 mod freshness;
 mod fsck;
 mod gc;
@@ -61,6 +62,7 @@ pub enum Verb {
     Gc(gc::Args),
     Shred(shred::Args),
     Fsck(fsck::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Manpages(manpages::Args),
@@ -92,6 +94,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Gc(args) => gc::run(&args, session),
         Verb::Shred(args) => shred::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
+        Verb::Doctor(args) => doctor::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),
     }

@@ -20,12 +20,14 @@ use crate::{
     parts::{Ahead, Fetch, ReadAt, Sink, Staged, Wanted, object_path},
 };
 
+pub mod aws;
 mod bucket;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod directory;
 #[cfg(test)]
 mod directory_tests;
+pub mod examine;
 pub mod faults;
 mod flusher;
 mod path;
