@@ -146,11 +146,12 @@ fn text(seen: &Seen, collected: &Collected) -> String {
         let garbage = count(*condemned, "object");
         format!("dry run: {garbage}, {}, would go; {kept} kept, {alive} at work", bytes(*condemned_bytes))
     } else {
-        let mut last = format!("deleted {}, {}", count(*deleted, "object"), bytes(*deleted_bytes));
-        if *spared > 0 {
-            last += &format!("; spared {}, which came to be needed", count(*spared, "object"));
-        }
-        format!("{last}; cleared away {}; {kept} kept, {alive} at work", count(*cleared, "leftover"))
+        let gone = format!("deleted {}, {}", count(*deleted, "object"), bytes(*deleted_bytes));
+        let spared = match spared {
+            0 => String::new(),
+            spared => format!("; spared {}, which came to be needed", count(*spared, "object")),
+        };
+        format!("{gone}{spared}; cleared away {}; {kept} kept, {alive} at work", count(*cleared, "leftover"))
     };
     seen.lines.iter().cloned().chain(more).chain([last]).collect::<Vec<_>>().join("\n")
 }

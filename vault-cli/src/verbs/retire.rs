@@ -36,6 +36,7 @@ use crate::{
   mvault retire llama-ft:1.2.0 --reason superseded --key release.key --trust root.json
   mvault retire --model 'llama-*' --keep-last 5 --min-age 30d --dry-run --trust root.json
   mvault retire --model 'llama-*' --keep-last 5 --min-age 30d --reason retention --key release.key --trust root.json")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// The version to retire
     #[arg(value_name = "MODEL:VERSION", required_unless_present = "model")]

@@ -38,8 +38,8 @@ impl Place {
     }
 
     /// The same people at another shelf.
-    fn at(&self, shelf: Shelf) -> Self {
-        Self { shelf, fixture: Arc::clone(&self.fixture) }
+    fn at(&self, other: Shelf) -> Self {
+        Self { shelf: other, fixture: Arc::clone(&self.fixture) }
     }
 
     fn vault(&self) -> Vault {

@@ -6,12 +6,15 @@ use crate::{
     provenance::{Envelope, Statement, VersionRecord},
 };
 
+/// What one party does.
+type Deed<'a> = Box<dyn Fn(&Vault) -> Result<()> + Sync + 'a>;
+
 /// What two or three parties do to a vault, and what must hold afterwards.
 struct Race<'a> {
     place: &'a Place,
     /// What the vault is before.
     before: Shelf,
-    parties: Vec<Box<dyn Fn(&Vault) -> Result<()> + Sync + 'a>>,
+    parties: Vec<Deed<'a>>,
 }
 
 impl Race<'_> {
@@ -26,10 +29,10 @@ impl Race<'_> {
 
     /// Runs one schedule; gives what became of each party, and the vault.
     fn run(&self, schedule: &[Turn]) -> (Vec<Result<()>>, Place) {
-        let shelf = self.before.copy();
+        let copied = self.before.copy();
         let everybody = (0..self.parties.len()).map(|number| self.party(number)).collect();
-        let results = together(&shelf, everybody, schedule);
-        (results, self.place.at(shelf))
+        let results = together(&copied, everybody, schedule);
+        (results, self.place.at(copied))
     }
 }
 
@@ -79,11 +82,11 @@ fn shuffled(dice: &mut Dice, parties: usize) -> Vec<Turn> {
         .collect()
 }
 
-fn sealer<'a>(place: &'a Place) -> Box<dyn Fn(&Vault) -> Result<()> + Sync + 'a> {
+fn sealer<'a>(place: &'a Place) -> Deed<'a> {
     Box::new(|vault| place.seal(vault, "m:new", b"weights").map(drop))
 }
 
-fn collector<'a>(place: &'a Place) -> Box<dyn Fn(&Vault) -> Result<()> + Sync + 'a> {
+fn collector<'a>(place: &'a Place) -> Deed<'a> {
     Box::new(|vault| place.collect(vault).map(drop))
 }
 
@@ -154,7 +157,7 @@ fn a_sealer_and_a_collection_lose_nothing_wherever_one_overtakes_the_other() {
 }
 
 /// Somebody who copies the artifact of `source` into a vault that has some of it already.
-fn copier<'a>(source: &'a Place) -> Box<dyn Fn(&Vault) -> Result<()> + Sync + 'a> {
+fn copier<'a>(source: &'a Place) -> Deed<'a> {
     Box::new(|vault| {
         let from = source.vault();
         let artifact = from.resolve(&reference("m:new"), &source.fixture.policy())?;
@@ -293,7 +296,7 @@ fn whatever_the_order_nothing_is_lost() {
     }
 }
 
-fn sealer_as<'a>(place: &'a Place, name: &'static str) -> Box<dyn Fn(&Vault) -> Result<()> + Sync + 'a> {
+fn sealer_as<'a>(place: &'a Place, name: &'static str) -> Deed<'a> {
     Box::new(move |vault| place.seal(vault, name, b"weights").map(drop))
 }
 
