@@ -12,7 +12,7 @@ use vault_core::{
     source::{Data, Input},
     store::{Connection, Durability, Store},
     trust::{Clock, Memory, Policy, ROOT_PAYLOAD_TYPE, Reached, draft},
-    vault::{SealRequest, Vault},
+    vault::{Deduplication, SealRequest, Vault},
     wrap::Audience,
 };
 
@@ -79,6 +79,8 @@ fn scene() -> Scene {
         provenance: None,
         private_provenance: None,
         vendor: None,
+        deduplication: Deduplication::None,
+        cache: None,
         options: seal::Options::default(),
     };
     vault.seal(request, &()).expect("sealed");

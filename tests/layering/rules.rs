@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["names"],
     &["secret"],
+    &["journal"],
     &["workers"],
     &["canonical"],
     &["keys"],

@@ -22,7 +22,7 @@ from mvault_reference.floe import Floe
 from mvault_reference.index import Extent, File, dump_index, parse_index
 from mvault_reference.keys import PrivateKey, PublicKey, expand_x_wing
 from mvault_reference.limits import MIB, SEGMENT
-from mvault_reference.manifest import Manifest, Stream, parse_manifest
+from mvault_reference.manifest import Manifest, Origin, Stream, parse_manifest
 from mvault_reference.names import parse_reference
 from mvault_reference.recipients import check_generation, key_stanza, passphrase_stanza
 from mvault_reference.sealing import generation, randomness
@@ -191,6 +191,57 @@ class Documents(unittest.TestCase):
         ):
             with self.assertRaises(IntegrityError, msg=bad):
                 self._index(*bad)
+
+
+class Reuse(unittest.TestCase):
+    HEADER = bytes.fromhex("00000010000000000020") + bytes(64)
+
+    def _manifest(self, *origins) -> Manifest:
+        streams = [Stream(self.HEADER, 132, [bytes(32)], None, origin) for origin in origins]
+        return Manifest(bytes(32), Stream(self.HEADER, 132, [bytes(32)], None), 8 * MIB, streams)
+
+    def test_origins_are_of_other_artifacts_each_once_and_never_an_index(self):
+        other = bytes([1] * 32)
+        for origins, good in (
+            ([None, Origin(other, 0), Origin(other, 1)], True),
+            ([Origin(other, 0), Origin(other, 0)], False),
+            ([Origin(bytes(32), 0)], False),
+            ([Origin(other, 0xFFFFFFFF)], False),
+            ([Origin(other, 100_000)], False),
+        ):
+            manifest = self._manifest(*origins)
+            value = json.loads(manifest.to_bytes())
+            for stream, origin in zip(value["streams"], origins):
+                if origin:
+                    stream["origin"] = {"artifact_id": origin.artifact_id.hex(), "stream": origin.stream}
+            data = canonical.dump(value)
+            with contextlib.nullcontext() if good else self.assertRaises(IntegrityError, msg=origins):
+                self.assertEqual([s.origin for s in parse_manifest(data, blake3_hash(data)).streams], origins)
+        value["index"]["origin"] = {"artifact_id": other.hex(), "stream": 0}
+        data = canonical.dump(value)
+        with self.assertRaises(IntegrityError):
+            parse_manifest(data, blake3_hash(data))
+
+    def test_keys_are_for_exactly_the_streams_with_an_origin_and_regions_add_up(self):
+        manifest = self._manifest(None, Origin(bytes([1] * 32), 0))
+        key = {"key": "07" * 32, "stream": 1}
+        region = {"blake3": "00" * 32, "length": 60}
+        file = {"digests": {}, "executable": False, "path": "a", "size": 100}
+        file["extents"] = [{"length": 100, "offset": 0, "stream": 1}]
+
+        def index(keys=(key,), regions=(region, region | {"length": 40})):
+            changes = {"regions": list(regions)} if regions is not None else {}
+            value = {"files": [file | changes], "format": "mvault-index/v1"}
+            return parse_index(canonical.dump(value | ({"keys": list(keys)} if keys is not None else {})), manifest)
+
+        self.assertEqual(index().keys, {1: bytes([7] * 32)})
+        self.assertEqual(index(regions=None).files[0].regions, 0)
+        for bad in (None, (), (key, key), (key | {"stream": 0},), (key | {"stream": 2},), (key | {"key": "07"},), (key | {"a": 1},)):
+            with self.assertRaises(IntegrityError, msg=bad):
+                index(keys=bad)
+        for bad in ((), (region,), (region, region), (region | {"length": 0}, region | {"length": 100}), (region | {"a": 1},)):
+            with self.assertRaises(IntegrityError, msg=bad):
+                index(regions=bad)
 
 
 class HostileDocuments(unittest.TestCase):

@@ -15,12 +15,13 @@ use crate::{
     failure::{Failure, Result},
     secrets::{Examples, Signers},
     session::Session,
+    state,
 };
 
 /// The longest document that a command line names, in bytes.
 const MAX_DOCUMENT: u64 = 4 << 20;
-/// Where memory is kept below the user's folder for such things.
-const STATE_FOLDER: &str = "mvault/trust";
+/// Where memory is kept below the program's folder for such things.
+const STATE_FOLDER: &str = "trust";
 
 /// Whom to believe.
 #[derive(Debug, clap::Args)]
@@ -133,15 +134,10 @@ impl TrustArgs {
         if let Some(folder) = &self.state {
             return Ok(folder.clone());
         }
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        set("XDG_STATE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".local/state")))
-            .map(|base| base.join(STATE_FOLDER))
-            .ok_or_else(|| {
-                Failure::usage("there is no place to remember the trust root").hint(
-                    "give --state FOLDER or set MVAULT_STATE; --stateless does without, and cannot notice a rollback",
-                )
-            })
+        state::folder(STATE_FOLDER).ok_or_else(|| {
+            Failure::usage("there is no place to remember the trust root")
+                .hint("give --state FOLDER or set MVAULT_STATE; --stateless does without, and cannot notice a rollback")
+        })
     }
 }
 

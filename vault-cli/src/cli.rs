@@ -36,7 +36,7 @@ const EXITS: &str = "EXIT CODES:
 #[command(next_help_heading = "Global options")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Global {
-    /// The vault: a path or a file:// URL
+    /// The vault: a path, a file:// URL, s3://BUCKET/PREFIX, az://… or gs://…
     #[arg(long, global = true, value_name = "URL", env = "MVAULT_VAULT")]
     pub vault: Option<String>,
     /// Print one JSON object instead of text; on failure {"error":{…}} on standard error

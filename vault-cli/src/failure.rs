@@ -201,6 +201,7 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::WrongKey { why, .. } if why.ends_with("the use of the key") => {
             "ask whatever keeps the key: PIN, permission, policy or a touch may be missing"
         }
+        Error::WrongKey { what, .. } if what.contains(", shredded on ") => "every wrapped key was destroyed on purpose",
         Error::WrongKey { .. } => {
             "`mvault inspect` lists the recipients; ask one of them to `mvault share` it with your key"
         }
@@ -210,6 +211,14 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Conflict { what } if what.starts_with("a signature by key ") => {
             "each key signs one record of a generation; withdraw your own proposal first, or let somebody else ask"
         }
+        Error::Conflict { what } if what.starts_with("version ") && what.contains(" in ") => {
+            "the other vault has something else under this name; versions are never replaced"
+        }
+        Error::Lost { what, .. } if what.starts_with("session ") => {
+            "it gave no sign of life for longer than the grace of `mvault gc`; do it again"
+        }
+        Error::Lost { .. } => "nothing was lost; try again",
+        Error::InUse { .. } => "move the channel first; `--even-if-in-use` retires it all the same",
         Error::Conflict { what } if what.starts_with("version ") => "versions are never replaced; choose a new version",
         Error::Conflict { .. } => "nothing is ever overwritten; choose another name or remove it first",
         Error::NotFound { what } if what.starts_with("a vault at ") => "make one with `mvault init`",

@@ -9,8 +9,10 @@ mod cli;
 mod documents;
 mod failure;
 mod interrupt;
+mod proofs;
 mod secrets;
 mod session;
+mod state;
 mod streams;
 mod ui;
 mod verbs;
@@ -47,6 +49,7 @@ fn execute(command: cli::Cli) -> ExitCode {
     let ui = Ui::terminal(command.global.style());
     let session = session::Session::new(command.global, ui, Interrupt::default());
     let result = verbs::run(command.verb, &session).and_then(|()| session.ui.finish());
+    session.proofs.keep();
     match result.map_err(|failure| session.interrupt.explain(failure)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -1,7 +1,8 @@
 //! What every verb works with: the options all share, the output, and the way to the vault.
 
 use vault_core::{
-    store::{Connection, Durability, Store},
+    names::Reference,
+    store::{Connection, Durability, Store, is_remote},
     vault::Vault,
     workers::Threads,
 };
@@ -11,6 +12,7 @@ use crate::{
     cli::Global,
     failure::{Failure, Result},
     interrupt::Interrupt,
+    proofs::Proofs,
     ui::{Bar, Ui},
 };
 
@@ -23,11 +25,12 @@ pub struct Session {
     pub global: Global,
     pub ui: Ui,
     pub interrupt: Interrupt,
+    pub proofs: Proofs,
 }
 
 impl Session {
     pub fn new(global: Global, ui: Ui, interrupt: Interrupt) -> Self {
-        Self { global, ui, interrupt }
+        Self { global, ui, interrupt, proofs: Proofs::default() }
     }
 
     /// Where the vault is, as given.
@@ -45,7 +48,12 @@ impl Session {
 
     /// Opens the vault, waiting for the disk or not.
     pub fn vault_with(&self, durability: Durability) -> Result<Vault> {
-        Self::vault_at(self.vault_url()?, &Connection { durability, ..self.connection() })
+        self.vault_at(self.vault_url()?, &Connection { durability, ..self.connection() })
+    }
+
+    /// Opens the vault to resolve `reference` next.
+    pub fn vault_for(&self, reference: &Reference) -> Result<Vault> {
+        Ok(Vault::open_for(self.store(self.vault_url()?, &self.connection())?, reference)?)
     }
 
     /// How stores are reached.
@@ -65,22 +73,28 @@ impl Session {
         }
     }
 
-    /// Adds to a connection what the files and programs of AWS say, if that is where a vault is.
-    pub fn reach(url: &str, connection: &Connection) -> Result<Connection> {
-        if !aws::is_s3(url) {
-            return Ok(connection.clone());
-        }
-        let settings = aws::configuration(&connection.settings)?.settings;
-        Ok(Connection { settings, ..connection.clone() })
+    /// Opens any vault.
+    pub fn vault_at(&self, url: &str, connection: &Connection) -> Result<Vault> {
+        Ok(Vault::open(self.store(url, connection)?)?)
     }
 
-    /// Opens any vault.
-    pub fn vault_at(url: &str, connection: &Connection) -> Result<Vault> {
-        let store = Store::open_url(url, &Self::reach(url, connection)?).map_err(|error| match error {
+    /// Opens the store that a vault is in.
+    fn store(&self, url: &str, connection: &Connection) -> Result<Store> {
+        let connection = &reach(url, connection)?;
+        let store = Store::open_url(url, &remembered(url, connection)).map_err(|error| match error {
             vault_core::Error::NotFound { what } => vault_core::Error::NotFound { what: format!("a vault at {what}") },
             other => other,
         })?;
-        Ok(Vault::open(store)?)
+        self.proofs.watch(url, connection, &store);
+        Ok(store)
+    }
+
+    /// Opens, or makes, the store for a new vault. What is remembered of another does not count.
+    pub fn new_store(&self, url: &str) -> Result<Store> {
+        let connection = reach(url, &self.connection())?;
+        let store = Store::create_url(url, &connection)?;
+        self.proofs.watch(url, &connection, &store);
+        Ok(store)
     }
 
     /// How many threads work.
@@ -98,4 +112,18 @@ impl Session {
         self.interrupt.arm()?;
         Ok(self.ui.bar(doing, total, !self.global.no_progress, self.interrupt.clone()))
     }
+}
+
+/// Adds what the files and programs of AWS say, if that is where a vault is.
+fn reach(url: &str, connection: &Connection) -> Result<Connection> {
+    if !aws::is_s3(url) {
+        return Ok(connection.clone());
+    }
+    let settings = aws::configuration(&connection.settings)?.settings;
+    Ok(Connection { settings, ..connection.clone() })
+}
+
+/// Whether the store needs no proof any more.
+fn remembered(url: &str, connection: &Connection) -> Connection {
+    Connection { proven: is_remote(url) && Proofs::has(url, connection), ..connection.clone() }
 }

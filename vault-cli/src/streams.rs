@@ -16,7 +16,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 /// What stands for standard input, or output.
 pub const STANDARD: &str = "-";
 /// Arguments that name what is written. All other paths are read.
-const WRITTEN: [&str; 5] = ["dest", "folder", "output", "oms_out", "state"];
+const WRITTEN: [&str; 7] = ["dest", "folder", "output", "oms_out", "resume_file", "reuse_cache", "state"];
 /// Symbolic links that are followed to find a descriptor.
 const MAX_LINKS: usize = 40;
 

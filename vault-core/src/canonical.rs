@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use zeroize::Zeroizing;
+
 use crate::error::{Error, Result};
 
 mod object;
+mod secret;
 
 pub use object::Object;
+pub(crate) use secret::SecretHex;
 
 /// Writes a document canonically.
 pub(crate) fn to_vec<T: Serialize>(document: &'static str, value: &T) -> Result<Vec<u8>> {
@@ -21,7 +25,8 @@ where
     T: Serialize + for<'de> Deserialize<'de>,
 {
     let value: T = serde_json::from_slice(bytes).map_err(|e| Error::format(document, e.to_string()))?;
-    if to_vec(document, &value)? != bytes {
+    // An index holds names and keys.
+    if Zeroizing::new(to_vec(document, &value)?).as_slice() != bytes {
         return Err(Error::format(document, "is not canonical JSON (RFC 8785)"));
     }
     Ok(value)

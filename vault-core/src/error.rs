@@ -49,6 +49,30 @@ pub enum Error {
         /// The name.
         what: String,
     },
+    /// Somebody else was first, and this operation gave way: nothing came of it.
+    #[error("{what}: {why}")]
+    Lost {
+        /// What it was about.
+        what: String,
+        /// To whom it was lost.
+        why: &'static str,
+    },
+    /// Something else builds on this, which is why it is left alone.
+    #[error("{what} is in use: {by}")]
+    InUse {
+        /// What was to go.
+        what: String,
+        /// What needs it.
+        by: String,
+    },
+    /// This was here once, and is not any more, as somebody who may say so said.
+    #[error("{what}: {why}")]
+    Gone {
+        /// What is not there.
+        what: String,
+        /// When and why it went.
+        why: String,
+    },
     /// Nothing of this name exists.
     #[error("{what} does not exist")]
     NotFound {
@@ -95,9 +119,9 @@ pub enum Kind {
     Stale,
     /// [`Error::WrongKey`].
     NoKey,
-    /// [`Error::Conflict`].
+    /// [`Error::Conflict`], [`Error::Lost`] and [`Error::InUse`].
     Conflict,
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`] and [`Error::Gone`].
     NotFound,
 }
 
@@ -173,8 +197,8 @@ impl Error {
             Self::Untrusted { .. } => Kind::Authenticity,
             Self::Stale { .. } => Kind::Stale,
             Self::WrongKey { .. } => Kind::NoKey,
-            Self::Conflict { .. } => Kind::Conflict,
-            Self::NotFound { .. } => Kind::NotFound,
+            Self::Conflict { .. } | Self::Lost { .. } | Self::InUse { .. } => Kind::Conflict,
+            Self::NotFound { .. } | Self::Gone { .. } => Kind::NotFound,
             Self::Storage { .. } | Self::InputChanged { .. } => Kind::Operational,
             Self::Misuse(_) => Kind::Usage,
         }
@@ -272,7 +296,7 @@ mod tests {
         let hash = blake3::hash(b"");
         let hex = hash.to_hex();
         let at = |place, fault| Error::Corrupt { place, fault };
-        let cases: [(Error, String, &str); 14] = [
+        let cases: [(Error, String, &str); 17] = [
             (at(Place::Object("objects/a".into()), Fault::Missing), "objects/a: is missing".into(), "integrity"),
             (
                 at(
@@ -307,6 +331,13 @@ mod tests {
             (Error::Stale { what: "m@p".into(), why: "expired" }, "m@p is stale: expired".into(), "stale"),
             (Error::WrongKey { what: "a".into(), why: "no identity fits" }, "a: no identity fits".into(), "no-key"),
             (Error::Conflict { what: "m:1".into() }, "m:1 exists already".into(), "conflict"),
+            (Error::Lost { what: "session 1".into(), why: "was ended" }, "session 1: was ended".into(), "conflict"),
+            (
+                Error::InUse { what: "m:1".into(), by: "m@p points to it".into() },
+                "m:1 is in use: m@p points to it".into(),
+                "conflict",
+            ),
+            (Error::Gone { what: "m:1".into(), why: "was retired".into() }, "m:1: was retired".into(), "not-found"),
             (Error::NotFound { what: "m:1".into() }, "m:1 does not exist".into(), "not-found"),
             (
                 Error::InputChanged { what: "f".into(), why: "it shrank" },

@@ -11,7 +11,7 @@ use crate::{
     store::{Directory, Durability, Store},
     tree::{PAYLOAD, PartSize},
     trust::Policy,
-    vault::{Receipt, SealRequest, Vault},
+    vault::{Deduplication, Receipt, SealRequest, Vault},
     workers::Threads,
     wrap::{Audience, Keyring},
 };
@@ -74,6 +74,8 @@ impl Fixture {
             provenance: None,
             private_provenance: None,
             vendor: None,
+            deduplication: Deduplication::None,
+            cache: None,
             options: small_parts(),
         }
     }

@@ -250,6 +250,20 @@ impl Encryptor {
         Ok(Self { state: State::new(key, aad, header.iv(), params, engine), header })
     }
 
+    /// Goes on with a ciphertext that [`Encryptor::new`] started and that was interrupted.
+    ///
+    /// FLOE's random access functions leave it to the caller to encrypt every position once. Whoever goes on cannot know
+    /// which positions were encrypted just before the interruption, and encrypts those again: that shares no IV, because
+    /// every segment draws a fresh one, but which of the two segments counts must be fixed from outside, and both count
+    /// towards the limit of AES-GCM keys (`docs/FORMAT.md`, section 5).
+    ///
+    /// # Errors
+    /// As [`Decryptor::new`].
+    pub fn resume(key: &[u8; KEY_LEN], aad: &[u8], header: &Header, params: Params, engine: Engine) -> Result<Self> {
+        let Decryptor { state } = Decryptor::with_engine(key, aad, header, params, engine)?;
+        Ok(Self { state, header: *header })
+    }
+
     /// The header that a decryptor needs.
     pub fn header(&self) -> &Header {
         &self.header

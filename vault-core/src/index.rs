@@ -6,8 +6,14 @@ use crate::{
     canonical::{self, Hex},
     error::{Error, Result},
     manifest::{MAX_INDEX, Manifest},
-    names::{FilePath, find_collision},
+    names::{FilePath, Glob, find_collision, nearest},
+    stream::StreamKey,
 };
+
+mod reuse;
+
+pub use reuse::{MAX_REGIONS, Region};
+pub(crate) use reuse::{WireRegion, check_regions};
 
 const DOCUMENT: &str = "index";
 const FORMAT: &str = "mvault-index/v1";
@@ -18,6 +24,7 @@ const MAX_PROVENANCE: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     files: Vec<File>,
+    keys: Vec<(u32, StreamKey)>,
     notes: Notes,
 }
 
@@ -44,6 +51,8 @@ pub struct File {
     pub extents: Vec<Extent>,
     /// The SHA-256 of the file, if the sealer took it.
     pub sha256: Option<[u8; 32]>,
+    /// The file cut into ranges with digests, if the sealer took them.
+    pub regions: Vec<Region>,
 }
 
 /// A range of the plaintext of one stream.
@@ -64,6 +73,8 @@ struct WireIndex {
     files: Vec<WireFile>,
     format: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<reuse::WireKey>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     oms: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     provenance: Option<String>,
@@ -76,6 +87,8 @@ struct WireFile {
     executable: bool,
     extents: Vec<Extent>,
     path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    regions: Option<Vec<WireRegion>>,
     size: u64,
 }
 
@@ -94,7 +107,13 @@ impl Index {
     pub fn new(mut files: Vec<File>) -> Result<Self> {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         check_paths(&files).map_err(Error::Misuse)?;
-        Ok(Self { files, notes: Notes::default() })
+        Ok(Self { files, keys: Vec::new(), notes: Notes::default() })
+    }
+
+    /// The same index with the keys of the streams that were sealed before, ascending by number.
+    #[must_use]
+    pub fn with_keys(self, keys: Vec<(u32, StreamKey)>) -> Self {
+        Self { keys, ..self }
     }
 
     /// The same index that says this besides.
@@ -122,14 +141,17 @@ impl Index {
             return Err(Error::format(DOCUMENT, "is not sorted by path"));
         }
         check_paths(&files).map_err(|rule| Error::format(DOCUMENT, rule))?;
-        check_extents(&files, manifest)?;
+        let extents = files.iter().flat_map(|file| file.extents.iter().copied());
+        check_extents(extents, manifest).map_err(|rule| Error::format(DOCUMENT, rule))?;
+        reuse::check_count(&files)?;
+        let keys = reuse::check_keys(wire.keys, manifest)?;
         if wire.provenance.as_ref().is_some_and(|text| text.len() > MAX_PROVENANCE) {
             return Err(Error::limit(DOCUMENT, "length of the provenance", MAX_PROVENANCE as u64));
         }
         if wire.oms.as_ref().is_some_and(String::is_empty) {
             return Err(Error::format(DOCUMENT, "has an empty OMS bundle"));
         }
-        Ok(Self { files, notes: Notes { provenance: wire.provenance, oms: wire.oms } })
+        Ok(Self { files, keys, notes: Notes { provenance: wire.provenance, oms: wire.oms } })
     }
 
     /// The bytes to encrypt.
@@ -140,6 +162,7 @@ impl Index {
         let wire = WireIndex {
             files: self.files.iter().map(WireFile::of).collect(),
             format: FORMAT.into(),
+            keys: (!self.keys.is_empty()).then(|| reuse::write_keys(&self.keys)),
             oms: self.notes.oms.clone(),
             provenance: self.notes.provenance.clone(),
         };
@@ -148,6 +171,12 @@ impl Index {
             return Err(Error::Misuse("the artifact has too many files: their index is longer than 64 MiB".into()));
         }
         Ok(bytes)
+    }
+
+    /// The key of a stream that was sealed before, by the stream's number.
+    pub fn key(&self, stream: u32) -> Option<&StreamKey> {
+        let found = self.keys.binary_search_by_key(&stream, |(number, _)| *number);
+        found.ok().map(|at| &self.keys[at].1)
     }
 
     /// What it says besides.
@@ -175,6 +204,27 @@ impl Index {
         Ok(&self.files[at])
     }
 
+    /// The files that are called or like any of these, in order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none for one of them, with the names that come nearest.
+    pub fn select(&self, patterns: &[Glob]) -> Result<Vec<&File>> {
+        // A name may hold a `*` itself.
+        let is_meant = |pattern: &Glob, path: &str| match self.file(pattern.as_str()) {
+            Ok(named) => named.path.as_str() == path,
+            Err(_) => pattern.matches(path),
+        };
+        for pattern in patterns {
+            if !self.files.iter().any(|file| is_meant(pattern, file.path.as_str())) {
+                let mut near = Vec::new();
+                nearest(pattern, self.files.iter().map(|file| file.path.as_str()), &mut near);
+                return Err(pattern.unmatched("file", &near));
+            }
+        }
+        let meant = |file: &&File| patterns.iter().any(|pattern| is_meant(pattern, file.path.as_str()));
+        Ok(self.files.iter().filter(meant).collect())
+    }
+
     /// The files' sizes together.
     pub fn total_size(&self) -> u64 {
         self.files.iter().map(|file| file.size).fold(0, u64::saturating_add)
@@ -188,6 +238,7 @@ impl WireFile {
             executable: file.executable,
             extents: file.extents.clone(),
             path: file.path.to_string(),
+            regions: (!file.regions.is_empty()).then(|| file.regions.iter().map(WireRegion::of).collect()),
             size: file.size,
         }
     }
@@ -203,7 +254,9 @@ impl WireFile {
             ));
         }
         let sha256 = self.digests.sha256.map(|hex| hex.0);
-        Ok(File { path, size: self.size, executable: self.executable, extents: self.extents, sha256 })
+        let regions = check_regions(self.regions, self.size)
+            .map_err(|rule| Error::format(DOCUMENT, format!("path {:?} {rule}", self.path)))?;
+        Ok(File { path, size: self.size, executable: self.executable, extents: self.extents, sha256, regions })
     }
 }
 
@@ -215,20 +268,23 @@ fn check_paths(files: &[File]) -> Result<(), String> {
 }
 
 /// Every extent lies within its stream, and no two overlap.
-fn check_extents(files: &[File], manifest: &Manifest) -> Result<()> {
-    let mut extents: Vec<Extent> = files.iter().flat_map(|file| file.extents.iter().copied()).collect();
+///
+/// # Errors
+/// The rule that is broken.
+pub(crate) fn check_extents(extents: impl Iterator<Item = Extent>, manifest: &Manifest) -> Result<(), &'static str> {
+    let mut extents: Vec<Extent> = extents.collect();
     for extent in &extents {
         let stream = manifest.streams.get(extent.stream as usize);
         let end = extent.offset.checked_add(extent.length);
         if stream.zip(end).is_none_or(|(stream, end)| end > stream.layout.plaintext_len()) {
-            return Err(Error::format(DOCUMENT, "has an extent outside its stream"));
+            return Err("has an extent outside its stream");
         }
     }
     extents.sort_by_key(|extent| (extent.stream, extent.offset));
     let overlap =
         |pair: &[Extent]| pair[0].stream == pair[1].stream && pair[0].offset + pair[0].length > pair[1].offset;
     if extents.windows(2).any(overlap) {
-        return Err(Error::format(DOCUMENT, "has extents that overlap"));
+        return Err("has extents that overlap");
     }
     Ok(())
 }
@@ -246,7 +302,7 @@ mod tests {
         let stream = |plaintext| {
             let layout = Layout::of_plaintext(plaintext, PartSize::DEFAULT).expect("legal");
             let parts = vec![blake3::hash(b""); usize::try_from(layout.parts()).expect("few")];
-            Stream { header: Header::from_bytes([0; HEADER_LEN]), layout, parts, tree: None }
+            Stream { header: Header::from_bytes([0; HEADER_LEN]), layout, parts, tree: None, origin: None }
         };
         Manifest {
             artifact_id: [0; 32],
@@ -265,6 +321,7 @@ mod tests {
             executable: false,
             extents,
             sha256: None,
+            regions: Vec::new(),
         }
     }
 

@@ -16,7 +16,7 @@
 //!     source::{Data, Input},
 //!     store::{Connection, Store},
 //!     trust::Policy,
-//!     vault::{SealRequest, Vault},
+//!     vault::{Deduplication, SealRequest, Vault},
 //!     workers::Threads,
 //!     wrap::{Audience, Keyring},
 //! };
@@ -44,6 +44,8 @@
 //!         provenance: None,
 //!         private_provenance: None,
 //!         vendor: None,
+//!         deduplication: Deduplication::None,
+//!         cache: None,
 //!         options: seal::Options::default(),
 //!     },
 //!     &(),
@@ -78,6 +80,7 @@ pub mod error;
 mod fixtures;
 pub mod floe;
 pub mod index;
+mod journal;
 pub mod keys;
 pub mod manifest;
 pub mod names;

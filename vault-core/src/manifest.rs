@@ -1,6 +1,6 @@
 //! The manifest: the public, canonical, immutable description of an artifact.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{
     floe::{HEADER_LEN, Header},
     names::ArtifactDigest,
     parts::Wanted,
-    stream::{self, ArtifactId},
+    stream::{self, ArtifactId, Origin},
     tree::{INDEX_STREAM, Layout, PartSize, SEGMENT},
 };
 
@@ -50,6 +50,8 @@ pub struct Stream {
     pub parts: Vec<blake3::Hash>,
     /// The BLAKE3 hash of the tree object; none if the stream has one segment.
     pub tree: Option<blake3::Hash>,
+    /// Where it was sealed first; none if with this artifact.
+    pub origin: Option<Origin>,
 }
 
 impl Stream {
@@ -94,8 +96,17 @@ struct WireManifest {
 struct WireStream {
     header: Hex<HEADER_LEN>,
     length: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<WireOrigin>,
     parts: Vec<Hex<32>>,
     tree: Option<Hex<32>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireOrigin {
+    artifact_id: Hex<32>,
+    stream: u32,
 }
 
 impl Manifest {
@@ -120,7 +131,9 @@ impl Manifest {
             return Err(Error::limit(DOCUMENT, "length of the index", MAX_INDEX));
         }
         let streams = wire.streams.into_iter().map(|stream| stream.check(part_size)).collect::<Result<_>>()?;
-        Ok(Self { artifact_id: wire.artifact_id.0, part_size, index, streams })
+        let manifest = Self { artifact_id: wire.artifact_id.0, part_size, index, streams };
+        manifest.check_origins()?;
+        Ok(manifest)
     }
 
     /// The manifest's bytes.
@@ -157,6 +170,28 @@ impl Manifest {
         self.to_vec().map(|bytes| ArtifactDigest::of(&bytes))
     }
 
+    fn check_origins(&self) -> Result<()> {
+        let mut seen = HashSet::new();
+        for origin in self.numbered_streams().filter_map(|(_, stream)| stream.origin) {
+            let rule = if self.index.origin.is_some() || origin.stream as usize >= MAX_STREAMS {
+                "has an index with an origin, or as one"
+            } else if origin.artifact_id == self.artifact_id {
+                "has a stream whose origin is the artifact itself"
+            } else if !seen.insert(origin) {
+                "has two streams of one origin"
+            } else {
+                continue;
+            };
+            return Err(Error::format(DOCUMENT, rule));
+        }
+        Ok(())
+    }
+
+    /// The streams that were sealed with another artifact first, with their numbers.
+    pub fn reused_streams(&self) -> impl Iterator<Item = (u32, &Stream, Origin)> {
+        (0..).zip(&self.streams).filter_map(|(number, stream)| stream.origin.map(|origin| (number, stream, origin)))
+    }
+
     /// A stream by its number; [`INDEX_STREAM`] is the index.
     pub fn stream(&self, number: u32) -> Option<&Stream> {
         if number == INDEX_STREAM { Some(&self.index) } else { self.streams.get(number as usize) }
@@ -174,10 +209,15 @@ impl Manifest {
 
     /// Every object this manifest names: parts and trees.
     pub fn objects(&self) -> impl Iterator<Item = (blake3::Hash, u64)> {
-        self.numbered_streams().flat_map(|(_, stream)| {
-            let parts = (0..).zip(&stream.parts).map(|(i, hash)| (*hash, stream.layout.part_len(i)));
-            parts.chain(stream.tree.map(|hash| (hash, stream.layout.tree_len())))
-        })
+        self.numbered_streams().flat_map(|(_, stream)| stream.objects())
+    }
+}
+
+impl Stream {
+    /// The objects this stream is stored in, parts and tree, with their lengths.
+    pub fn objects(&self) -> impl Iterator<Item = (blake3::Hash, u64)> {
+        let parts = (0..).zip(&self.parts).map(|(i, hash)| (*hash, self.layout.part_len(i)));
+        parts.chain(self.tree.map(|hash| (hash, self.layout.tree_len())))
     }
 }
 
@@ -186,6 +226,7 @@ impl WireStream {
         Self {
             header: Hex(*stream.header.as_bytes()),
             length: stream.layout.length(),
+            origin: stream.origin.map(|o| WireOrigin { artifact_id: Hex(o.artifact_id), stream: o.stream }),
             parts: stream.parts.iter().map(|hash| (*hash).into()).collect(),
             tree: stream.tree.map(Into::into),
         }
@@ -207,7 +248,8 @@ impl WireStream {
             ));
         }
         let parts = self.parts.into_iter().map(Into::into).collect();
-        Ok(Stream { header, layout, parts, tree: self.tree.map(Into::into) })
+        let origin = self.origin.map(|wire| Origin { artifact_id: wire.artifact_id.0, stream: wire.stream });
+        Ok(Stream { header, layout, parts, tree: self.tree.map(Into::into), origin })
     }
 }
 
@@ -224,6 +266,7 @@ mod tests {
             layout,
             parts: (0..layout.parts()).map(|i| blake3::hash(&i.to_be_bytes())).collect(),
             tree: layout.has_tree().then(|| blake3::hash(b"tree")),
+            origin: None,
         }
     }
 
@@ -246,6 +289,45 @@ mod tests {
         assert_eq!(Manifest::parse(&bytes).expect("read"), manifest());
         assert_eq!(manifest().digest().expect("digest"), ArtifactDigest::of(&bytes));
         assert_eq!(manifest().objects().count(), 1 + 1 + 3 + 1);
+    }
+
+    #[test]
+    fn origins_are_of_other_artifacts_each_once_and_never_an_index() {
+        let reused = |length, artifact: u8, stream| {
+            let origin = Some(Origin { artifact_id: [artifact; 32], stream });
+            Stream { origin, ..self::stream(length) }
+        };
+        let check = |streams: Vec<Stream>, index: Stream| {
+            let bytes = Manifest { index, streams, ..manifest() }.to_vec().expect("written");
+            Manifest::parse(&bytes).map(|read| read.reused_streams().count()).map_err(|e| e.to_string())
+        };
+        let index = || stream(100);
+        assert_eq!(check(vec![stream(32), reused(32, 2, 0), reused(32, 2, 1), reused(32, 3, 0)], index()), Ok(3));
+        for (streams, index, rule) in [
+            (vec![reused(32, 1, 0)], index(), "whose origin is the artifact itself"),
+            (vec![reused(32, 2, 0), reused(33, 2, 0)], index(), "two streams of one origin"),
+            (vec![reused(32, 2, INDEX_STREAM)], index(), "an index"),
+            (vec![reused(32, 2, 100_000)], index(), "an index"),
+            (vec![], reused(100, 2, 0), "an index"),
+        ] {
+            let error = check(streams, index).expect_err(rule);
+            assert!(error.contains(rule), "{error}");
+        }
+        let good = Manifest { streams: vec![reused(32, 2, 0)], ..manifest() }.to_vec().expect("written");
+        let good = String::from_utf8(good).expect("UTF-8");
+        let origin = format!(r#""origin":{{"artifact_id":"{}","stream":0}}"#, "02".repeat(32));
+        for bad in [
+            r#""origin":null"#.to_owned(),
+            r#""origin":{}"#.to_owned(),
+            origin.replace("0}", r#"0,"x":1}"#),
+            origin.replace("0}", "-1}"),
+            origin.replace("0}", "4294967296}"),
+            origin.replace("02", "2"),
+        ] {
+            let text = good.replacen(&origin, &bad, 1);
+            assert_ne!(text, good);
+            assert!(Manifest::parse(text.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

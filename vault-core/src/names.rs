@@ -9,7 +9,8 @@ mod pattern;
 
 pub use path::FilePath;
 pub(crate) use path::find_collision;
-pub use pattern::Pattern;
+pub(crate) use pattern::nearest;
+pub use pattern::{Glob, Pattern};
 
 const MAX_SEGMENTS: usize = 8;
 const MAX_SEGMENT: usize = 64;

@@ -19,7 +19,7 @@ use crate::{
     manifest::Manifest,
     parts::{Ahead, Fetch},
     source::Buffer,
-    stream::Dek,
+    stream::{Dek, StreamKey},
     tree::{INDEX_STREAM, PAYLOAD, SEGMENT},
     trust::Verified,
     workers::{Progress, Threads},
@@ -179,7 +179,8 @@ impl<'a> Opened<'a> {
     }
 
     fn reader(&self, number: u32) -> Result<Reader<'a>> {
-        reader(self.manifest, &self.dek, number, self.fetch, self.options.engine)
+        let key = self.index.key(number);
+        reader(self.manifest, (&self.dek, key), number, self.fetch, self.options.engine)
     }
 }
 
@@ -198,14 +199,19 @@ impl Drop for Announced<'_> {
 
 fn reader<'a>(
     manifest: &'a Manifest,
-    dek: &Dek,
+    (dek, reused): (&Dek, Option<&StreamKey>),
     number: u32,
     fetch: &'a dyn Fetch,
     engine: Engine,
 ) -> Result<Reader<'a>> {
     let stream = manifest.stream(number).ok_or_else(|| Error::format("index", "names a stream that is not there"))?;
     let place = Place::Header { stream: number };
-    let decryptor = dek.decryptor(&manifest.artifact_id, number, &stream.header, engine).map_err(|e| e.at(place))?;
+    let decryptor = match (&stream.origin, reused) {
+        (None, _) => dek.decryptor(&manifest.artifact_id, number, &stream.header, engine),
+        (Some(origin), Some(key)) => key.decryptor(origin, &stream.header, engine),
+        (Some(_), None) => Err(Error::format("index", "has no key for a stream that was sealed before")),
+    };
+    let decryptor = decryptor.map_err(|e| e.at(place))?;
     Ok(Reader { body: Body::open(number, stream, fetch)?, decryptor })
 }
 
@@ -213,7 +219,7 @@ fn read_index(manifest: &Manifest, dek: &Dek, fetch: &dyn Fetch, options: Option
     let layout = manifest.index.layout;
     let parts = manifest.index.wanted_segments(0..layout.segments());
     let _ahead = fetch.ahead(manifest.index.wanted_tree().into_iter().chain(parts).collect());
-    let reader = reader(manifest, dek, INDEX_STREAM, fetch, options.engine)?;
+    let reader = reader(manifest, (dek, None), INDEX_STREAM, fetch, options.engine)?;
     let mut plaintext = Zeroizing::new(Vec::new());
     let (mut part, mut buffer) = (OpenPart::default(), Zeroizing::new(vec![0; SEGMENT]));
     for position in 0..layout.segments() {

@@ -16,6 +16,7 @@ mod chained;
 mod dependency;
 mod draft;
 mod dsse;
+mod ending;
 mod slsa;
 
 pub use crate::canonical::Object;
@@ -26,6 +27,7 @@ pub use dependency::{Dependency, Role};
 pub use draft::Draft;
 pub(crate) use dsse::pae;
 pub use dsse::{Envelope, MAX_ENVELOPE, PAYLOAD_TYPE, Signature};
+pub use ending::{Retirement, Shredding};
 pub use slsa::Provenance;
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";

@@ -4,6 +4,8 @@
 //! range of its bytes behind the header; `__metadata__` maps strings to strings. As in the reference implementation,
 //! tensors cover everything behind the header without gap or overlap, in row-major order.
 
+use std::collections::BTreeMap;
+
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
@@ -13,7 +15,12 @@ use crate::{
     error::{Error, Result},
     index::File,
     open::Opened,
+    source::Buffer,
 };
+
+mod excerpt;
+
+pub use excerpt::{Excerpt, Selected, select};
 
 /// The longest header, as in the reference implementation.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -142,13 +149,55 @@ impl<'de> Visitor<'de> for MetadataVisitor {
 /// # Errors
 /// [`Error::Corrupt`] if it is no safetensors file; otherwise as [`Opened::read_range`].
 pub fn read(opened: &Opened<'_>, file: &File) -> Result<Vec<Tensor>> {
+    table(opened, file).map(|table| table.tensors)
+}
+
+/// What the header of a safetensors file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The tensors, in the order of their bytes.
+    pub tensors: Vec<Tensor>,
+    /// What it says besides.
+    pub metadata: BTreeMap<String, String>,
+    /// Where the tensors begin in the file.
+    pub data: u64,
+}
+
+/// The header of a sealed safetensors file. Only its head is fetched and decrypted.
+///
+/// # Errors
+/// As [`read`].
+pub fn table(opened: &Opened<'_>, file: &File) -> Result<Table> {
     if file.size < PREFIX as u64 {
         return Err(Error::format(DOCUMENT, "the file is shorter than 8 bytes"));
     }
     let prefix = opened.read_range(file, 0..PREFIX as u64)?;
     let length = header_len(&prefix, file.size)?;
-    let header = opened.read_range(file, PREFIX as u64..PREFIX as u64 + length)?;
-    parse(&header, file.size - PREFIX as u64 - length)
+    let data = PREFIX as u64 + length;
+    let header = opened.read_range(file, PREFIX as u64..data)?;
+    let tensors = parse(&header, file.size - data)?;
+    Ok(Table { tensors, metadata: metadata(&header)?, data })
+}
+
+/// Reads one tensor of a file into memory; only its segments are fetched.
+///
+/// # Errors
+/// As [`Opened::read_range`].
+pub fn read_tensor(opened: &Opened<'_>, file: &File, table: &Table, tensor: &Tensor) -> Result<Buffer> {
+    let start = table.data.saturating_add(tensor.offset);
+    opened.read_range(file, start..start.saturating_add(tensor.length))
+}
+
+/// What a header that was checked says besides.
+fn metadata(header: &[u8]) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Besides {
+        #[serde(rename = "__metadata__", default)]
+        metadata: BTreeMap<String, String>,
+    }
+    let besides: Besides =
+        serde_json::from_slice(header).map_err(|e| Error::format(DOCUMENT, format!("is not valid: {e}")))?;
+    Ok(besides.metadata)
 }
 
 /// Length of the header by the first bytes of a file of `file_len` bytes. Never above [`MAX_HEADER`].

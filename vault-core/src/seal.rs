@@ -14,21 +14,34 @@ use crate::{
     aead::Engine,
     error::{Error, Result},
     floe::{OVERHEAD, PREFIX_LEN},
-    index::{Extent, File, Index, Notes},
+    index::{File, Index, Notes},
     manifest::{MAX_STREAMS, Manifest, Stream},
+    names::FilePath,
     oms::{Algorithm, Signed},
     parts::Sink,
     secret::fill_random,
     source::{Data, Input},
-    stream::{ArtifactId, Dek},
+    stream::{ArtifactId, Dek, StreamKey},
     tree::{INDEX_STREAM, PAYLOAD, PartSize, SEGMENT},
     workers::{self, Progress, Stop, Threads},
 };
 
+mod basis;
+mod division;
 mod feed;
+mod original;
+mod plan;
+mod regions;
+pub mod resume;
+mod scan;
 mod writer;
 
+pub use basis::{Basis, Sealed as SealedBefore, stream_keys};
+pub use division::Tensors;
 use feed::{Feed, Next};
+use plan::Plan;
+use regions::RegionHasher;
+use resume::{Lasting, Session, StreamNotes};
 use writer::StreamWriter;
 
 /// How to seal.
@@ -54,6 +67,26 @@ pub enum Digests {
     Sha256,
 }
 
+/// What a seal does so that unchanged data is not sealed twice.
+#[derive(Debug, Clone, Copy)]
+pub enum Reuse<'a> {
+    /// Nothing.
+    No,
+    /// Digests regions, so that a later version can reuse this one.
+    Later(Tensors),
+    /// Reuses what is in an earlier artifact, and digests regions as well.
+    Of(&'a Basis, Tensors),
+}
+
+/// How much of a sealed artifact was in an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Saved {
+    /// Streams that were reused.
+    pub streams: usize,
+    /// Bytes of plaintext that were not sealed again.
+    pub bytes: u64,
+}
+
 /// A sealed artifact: its parts and trees are in the sink, the rest is still to be stored.
 #[derive(Debug)]
 pub struct Sealed {
@@ -63,6 +96,8 @@ pub struct Sealed {
     pub dek: Dek,
     /// What the encrypted index says.
     pub index: Index,
+    /// How much of it was not sealed again.
+    pub saved: Saved,
 }
 
 /// Seals `inputs` under a new key; the encrypted index says `notes` besides.
@@ -81,25 +116,69 @@ pub fn seal(
     options: Options,
     progress: &dyn Progress,
 ) -> Result<Sealed> {
-    let mut artifact_id: ArtifactId = [0; 32];
-    fill_random(&mut artifact_id)?;
-    let dek = Dek::random()?;
-    let job = Job { artifact_id, dek: &dek, vendor, sink, options, progress };
+    seal_reusing(inputs, Reuse::No, notes, vendor, sink, options, progress)
+}
+
+/// The same, and what is unchanged is found, or can be found later.
+///
+/// Streams of an earlier artifact are named in the manifest as they are; that their objects are in the sink is for the
+/// caller to see to. Whoever can open the new artifact can decrypt them whole.
+///
+/// # Errors
+/// As [`seal`]; [`Error::Misuse`] if an input cannot be read twice, or parts or digests are asked for that do not go with
+/// reuse.
+pub fn seal_reusing(
+    inputs: Vec<Input<'_>>,
+    reuse: Reuse<'_>,
+    notes: Notes,
+    vendor: Option<&Signed>,
+    sink: &dyn Sink,
+    options: Options,
+    progress: &dyn Progress,
+) -> Result<Sealed> {
+    seal_with(inputs, reuse, notes, vendor, (sink, options), progress, None)
+}
+
+/// The same, under the keys of a session if there is one.
+fn seal_with(
+    inputs: Vec<Input<'_>>,
+    reuse: Reuse<'_>,
+    notes: Notes,
+    vendor: Option<&Signed>,
+    (sink, options): (&dyn Sink, Options),
+    progress: &dyn Progress,
+    session: Option<(&Session, &dyn Lasting)>,
+) -> Result<Sealed> {
+    let (artifact_id, dek) = match session {
+        Some((session, _)) => (session.artifact_id(), session.dek().clone()),
+        None => (random_id()?, Dek::random()?),
+    };
+    let job = Job { artifact_id, dek: &dek, vendor, sink, options, progress, session };
 
     let mut inputs = inputs;
     inputs.sort_by(|a, b| a.path.cmp(&b.path));
     check_paths(&inputs)?;
     vendor.map_or(Ok(()), |vendor| vendor.check_inputs(&inputs))?;
-    let (streams, files) = job.seal_files(inputs)?;
+    let plan = job.plan(&inputs, reuse)?;
+    let basis = if let Reuse::Of(basis, _) = reuse { Some(basis) } else { None };
+    let reused = plan.reused(basis);
+    let saved = Saved { streams: reused.len(), bytes: plan.reused_len() };
+    let (streams, files, keys) = job.seal_files(inputs, plan, &reused)?;
     let mut notes = notes;
     if let Some(vendor) = vendor {
         notes.oms = Some(vendor.bundle().to_owned());
     }
-    let index = Index::new(files)?.with_notes(notes)?;
+    let index = Index::new(files)?.with_keys(keys).with_notes(notes)?;
     let index_bytes = Zeroizing::new(index.to_vec()?);
     let index_stream = job.seal_index(&index_bytes)?;
     let manifest = Manifest { artifact_id, part_size: options.part_size, index: index_stream, streams };
-    Ok(Sealed { manifest, dek, index })
+    Ok(Sealed { manifest, dek, index, saved })
+}
+
+fn random_id() -> Result<ArtifactId> {
+    let mut id: ArtifactId = [0; 32];
+    fill_random(&mut id)?;
+    Ok(id)
 }
 
 /// Path rules are checked before the first byte is sealed, not after the last.
@@ -113,6 +192,7 @@ fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
         executable: false,
         extents: Vec::new(),
         sha256: None,
+        regions: Vec::new(),
     };
     Index::new(inputs.iter().map(file).collect()).map(drop)
 }
@@ -125,23 +205,59 @@ struct Job<'a> {
     sink: &'a dyn Sink,
     options: Options,
     progress: &'a dyn Progress,
+    session: Option<(&'a Session, &'a dyn Lasting)>,
 }
 
 /// One input on its way.
 struct Lane<'a> {
+    /// Its path in the artifact; the index has none.
+    path: Option<FilePath>,
     feed: Mutex<Feed<'a>>,
     /// The stream it goes to; none until its first byte was seen, so empty files have none.
-    writer: OnceLock<(u32, StreamWriter)>,
+    writer: OnceLock<(u32, StreamWriter<'a>)>,
+    regions: Option<RegionHasher>,
 }
 
-impl Job<'_> {
-    fn seal_files(&self, inputs: Vec<Input<'_>>) -> Result<(Vec<Stream>, Vec<File>)> {
+/// A stream of an earlier artifact: its number there, how it is named, and its key.
+type Reused<'a> = (u32, &'a Stream, &'a StreamKey);
+/// Streams, files and the keys of reused streams.
+type Contents = (Vec<Stream>, Vec<File>, Vec<(u32, StreamKey)>);
+
+impl<'a> Job<'a> {
+    /// Decides what is sealed and what is reused.
+    fn plan(&self, inputs: &[Input<'_>], reuse: Reuse<'_>) -> Result<Plan> {
+        let (basis, tensors) = match reuse {
+            Reuse::No => return Ok(Plan::plain(inputs.len())),
+            Reuse::Later(tensors) => return division::divide(inputs, tensors).map(Plan::digesting),
+            Reuse::Of(basis, tensors) => (basis, tensors),
+        };
+        if !self.digests().is_empty() {
+            return Err(Error::Misuse(
+                "what is reused is not read in order, so no digest of whole files is taken".into(),
+            ));
+        }
+        if self.options.part_size != basis.part_size() {
+            let mebibytes = basis.part_size().get() >> 20;
+            return Err(Error::Misuse(format!("what is reused has parts of {mebibytes} MiB, and so must the rest")));
+        }
+        let divisions = division::divide(inputs, tensors)?;
+        let silent = Silent(self.progress);
+        let digests = scan::scan(inputs, &divisions, self.options.threads, &silent)?;
+        let plan = Plan::reusing(divisions, digests, basis)?;
+        self.progress.advance(plan.reused_len());
+        Ok(plan)
+    }
+
+    fn seal_files(&self, inputs: Vec<Input<'_>>, plan: Plan, reused: &[Reused<'_>]) -> Result<Contents> {
         let digests = self.digests();
         let (descriptions, lanes): (Vec<_>, Vec<_>) = inputs
             .into_iter()
-            .map(|input| {
-                let lane = Lane { feed: Mutex::new(Feed::new(input.data, &digests)), writer: OnceLock::new() };
-                ((input.path, input.executable), lane)
+            .zip(plan.files)
+            .map(|(input, plan)| {
+                let feed = Mutex::new(plan.feed(input.data, &digests));
+                let path = Some(input.path.clone());
+                let lane = Lane { path, feed, writer: OnceLock::new(), regions: plan.hasher() };
+                ((input.path, input.executable, plan), lane)
             })
             .unzip();
         let next_stream = AtomicUsize::new(0);
@@ -155,7 +271,10 @@ impl Job<'_> {
 
         let mut streams = Vec::new();
         let mut files = Vec::with_capacity(lanes.len());
-        for ((path, executable), lane) in descriptions.into_iter().zip(lanes) {
+        let own = lanes.iter().filter(|lane| lane.writer.get().is_some()).count();
+        let numbered = || reused.iter().zip(u32::try_from(own).unwrap_or(u32::MAX)..);
+        let renumbered = numbered().map(|((before, _, _), number)| (*before, number)).collect();
+        for ((path, executable, plan), lane) in descriptions.into_iter().zip(lanes) {
             let digests = lane.feed.into_inner().unwrap_or_else(PoisonError::into_inner).digests();
             let digest = |algorithm| digests.iter().find(|(taken, _)| *taken == algorithm).map(|(_, digest)| digest);
             if let Some(vendor) = self.vendor {
@@ -163,17 +282,22 @@ impl Job<'_> {
                 vendor.check_digest(&path, taken)?;
             }
             let sha256 = digest(Algorithm::Sha256).and_then(|digest| digest.as_slice().try_into().ok());
-            let mut file = File { path, size: 0, executable, extents: Vec::new(), sha256 };
+            let mut written = None;
             if let Some((number, writer)) = lane.writer.into_inner() {
                 let stream = writer.finish(self.sink)?;
-                file.size = stream.layout.plaintext_len();
-                file.extents.push(Extent { length: file.size, offset: 0, stream: number });
+                written = Some((number, stream.layout.plaintext_len()));
                 streams.push((number, stream));
             }
-            files.push(file);
+            let regions = plan.regions_with(lane.regions, path.as_str())?;
+            let extents = plan.extents_with(written, &renumbered)?;
+            let size = extents.iter().map(|extent| extent.length).sum();
+            files.push(File { path, size, executable, extents, sha256, regions });
         }
         streams.sort_by_key(|(number, _)| *number);
-        Ok((streams.into_iter().map(|(_, stream)| stream).collect(), files))
+        let streams = streams.into_iter().map(|(_, stream)| stream);
+        let streams = streams.chain(reused.iter().map(|(_, stream, _)| (*stream).clone())).collect();
+        let keys = numbered().map(|((_, _, key), number)| (number, (*key).clone())).collect();
+        Ok((streams, files, keys))
     }
 
     /// What is digested on the way: for the index, and to compare with what the vendor signed.
@@ -185,7 +309,7 @@ impl Job<'_> {
 
     fn seal_index(&self, plaintext: &[u8]) -> Result<Stream> {
         let feed = Mutex::new(Feed::new(Data::Bytes(plaintext), &[]));
-        let lanes = [Lane { feed, writer: OnceLock::new() }];
+        let lanes = [Lane { path: None, feed, writer: OnceLock::new(), regions: None }];
         let silent = Job { progress: &(), ..*self };
         silent.run(self.options.threads, &lanes, &|| Ok(INDEX_STREAM))?;
         let [lane] = lanes;
@@ -194,7 +318,7 @@ impl Job<'_> {
     }
 
     /// Seals all lanes. `number` names the stream of a lane when its first byte was seen.
-    fn run(&self, threads: Threads, lanes: &[Lane<'_>], number: &(dyn Fn() -> Result<u32> + Sync)) -> Result<()> {
+    fn run(&self, threads: Threads, lanes: &[Lane<'a>], number: &(dyn Fn() -> Result<u32> + Sync)) -> Result<()> {
         let current = AtomicUsize::new(0);
         workers::run(threads, self.progress, |stop| self.work(stop, lanes, &current, number))
     }
@@ -202,7 +326,7 @@ impl Job<'_> {
     fn work(
         &self,
         stop: &Stop<'_>,
-        lanes: &[Lane<'_>],
+        lanes: &[Lane<'a>],
         current: &AtomicUsize,
         number: &(dyn Fn() -> Result<u32> + Sync),
     ) -> Result<()> {
@@ -218,8 +342,7 @@ impl Job<'_> {
             };
             if lane.writer.get().is_none() {
                 let number = number()?;
-                let encryptor = self.dek.encryptor(&self.artifact_id, number, self.options.engine)?;
-                let _ = lane.writer.set((number, StreamWriter::new(encryptor, self.options.part_size)));
+                let _ = lane.writer.set((number, self.writer(number, lane.path.as_ref(), &feed)?));
             }
             // Set by this thread or, under the same lock, by another.
             let Some((_, writer)) = lane.writer.get() else { continue };
@@ -227,14 +350,34 @@ impl Job<'_> {
                 writer.ends_at(next.position);
             }
             drop(feed);
-            self.seal_segment(writer, &next, &mut buffer)?;
+            self.seal_segment((writer, lane.regions.as_ref()), &next, &mut buffer)?;
         }
         Ok(())
     }
 
-    fn seal_segment(&self, writer: &StreamWriter, next: &Next<'_>, buffer: &mut [u8]) -> Result<()> {
+    /// Starts a stream, or goes on with it.
+    fn writer(&self, number: u32, path: Option<&FilePath>, feed: &Feed<'_>) -> Result<StreamWriter<'a>> {
+        let Options { part_size, engine, .. } = self.options;
+        if let (Some(session), Some(path), Some(length)) = (self.session, path, feed.length()) {
+            let (encryptor, notes) = StreamNotes::start(session, number, (path, length), engine)?;
+            return Ok(StreamWriter::new(encryptor, part_size, Some(notes)));
+        }
+        let encryptor = self.dek.encryptor(&self.artifact_id, number, engine)?;
+        Ok(StreamWriter::new(encryptor, part_size, None))
+    }
+
+    fn seal_segment(
+        &self,
+        (writer, regions): (&StreamWriter<'_>, Option<&RegionHasher>),
+        next: &Next<'_>,
+        buffer: &mut [u8],
+    ) -> Result<()> {
         let segment = &mut buffer[..next.len + OVERHEAD];
-        next.deferred.read(&mut segment[PREFIX_LEN..PREFIX_LEN + next.len])?;
+        let plaintext = &mut segment[PREFIX_LEN..PREFIX_LEN + next.len];
+        next.deferred.read(plaintext)?;
+        if let Some(regions) = regions {
+            regions.update(next.position * PAYLOAD as u64, plaintext);
+        }
         let complete = writer.write(next.position, next.is_final, segment, self.sink)?;
         if complete && let Some(file) = &next.file {
             // Every segment was read by now, on whichever thread.
@@ -242,6 +385,17 @@ impl Job<'_> {
         }
         self.progress.advance(next.len as u64);
         Ok(())
+    }
+}
+
+/// Passes on that a caller wants to stop, and does not tell of a look that seals nothing.
+struct Silent<'a>(&'a dyn Progress);
+
+impl Progress for Silent<'_> {
+    fn advance(&self, _: u64) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
     }
 }
 

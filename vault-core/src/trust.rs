@@ -56,6 +56,11 @@ impl<'a> Right<'a> {
         Self { roles: &[Role::Sealer, Role::Share], model }
     }
 
+    /// To retire versions of this model, and to shred its artifacts.
+    pub fn retire(model: Option<&'a ModelName>) -> Self {
+        Self { roles: &[Role::Sealer, Role::Release], model }
+    }
+
     /// To attest something about versions of this model.
     pub fn attest(model: Option<&'a ModelName>) -> Self {
         Self { roles: &[Role::Sealer, Role::Scanner, Role::Release], model }

@@ -3,9 +3,11 @@
 use crate::{
     canonical,
     error::{Error, Fault, Place, Result},
-    names::{ArtifactDigest, VersionName},
+    manifest::MAX_MANIFEST,
+    names::{ArtifactDigest, Reference, VersionName},
+    provenance::MAX_ENVELOPE,
     secret::fill_random,
-    store::{Created, Store},
+    store::{Created, Soon, Store},
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,35 +16,52 @@ mod access;
 mod attest;
 mod chain;
 mod channel;
+mod copy;
 mod extract;
 mod freshness;
 mod fsck;
 mod gate;
+mod gc;
 mod lineage;
 mod listing;
 mod promote;
 mod proposals;
+mod repair;
 mod resolve;
+mod resume;
+mod retire;
+mod reuse;
 mod revocations;
 mod seal;
+mod session;
 mod share;
+mod shred;
 mod signed;
+mod whereabouts;
 
 pub use access::{Access, Skipped};
 pub use attest::{Added, Attestation, Found, Which};
 pub use channel::{Entry, Head, Promoted};
-pub use extract::{Destination, extract};
+pub use copy::{Artifacts, Copied, CopyRequest, Existing, Moved, Selection};
+pub use extract::{Destination, Reopen, extract, extract_resumable};
 pub use freshness::{DEFAULT_FRESHNESS, Stated};
 pub use fsck::{Finding, Report};
 pub use gate::Gate;
+pub use gc::{Collected, Collection, Condemned, DEFAULT_GRACE, Decision, Done, Event as GarbageEvent, Mode, Started};
 pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
 pub use proposals::Proposal;
 pub use resolve::Artifact;
+pub use resume::{Resume, Resumed};
+pub use retire::{Fate, History, InUse, Judged, Keep, Retired, Retirements};
+pub use reuse::{Comparison, Deduplication, Disclosure, Knowledge, Previous, ReuseCache};
 pub use revocations::{Revocations, Revoked};
 pub use seal::{Receipt, SealRequest};
+pub use session::{BEAT, Lease, Outcome, Session, Work};
 pub use share::Change;
+pub use shred::{Shredded, Shreds};
 pub use signed::Signed;
+pub use whereabouts::{Hit, Tensors, Whereabouts};
 
 const DOCUMENT: &str = "vault.json";
 const FORMAT: &str = "mvault-vault/v1";
@@ -100,6 +119,24 @@ impl Vault {
         Ok(Self { store, id: hex::encode(wire.vault_id.0) })
     }
 
+    /// Opens a vault to resolve `reference` next: a bucket is asked for both at the same time.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_for(store: Store, reference: &Reference) -> Result<Self> {
+        let vault_json = Soon::Read { path: VAULT_JSON, cap: MAX_VAULT_JSON };
+        match reference {
+            Reference::Version(name) => {
+                store.soon(&[vault_json, Soon::Read { path: &version_path(name), cap: MAX_ENVELOPE }]);
+            }
+            Reference::Digest(digest) => {
+                store.soon(&[vault_json, Soon::Read { path: &manifest_path(*digest), cap: MAX_MANIFEST }]);
+            }
+            Reference::Channel(_) => {}
+        }
+        Self::open(store)
+    }
+
     /// The vault's id. It claims nothing: a store can copy it.
     pub fn id(&self) -> &str {
         &self.id
@@ -122,6 +159,10 @@ fn manifest_path(digest: ArtifactDigest) -> String {
     format!("artifacts/{}/manifest.json", digest.to_hex())
 }
 
+fn artifact_folder(digest: ArtifactDigest) -> String {
+    format!("artifacts/{}", digest.to_hex())
+}
+
 fn recipients_folder(digest: ArtifactDigest) -> String {
     format!("artifacts/{}/recipients", digest.to_hex())
 }
@@ -140,6 +181,17 @@ fn versions_folder(name: &VersionName) -> String {
 
 fn version_path(name: &VersionName) -> String {
     format!("{}/{}.dsse.json", versions_folder(name), name.version)
+}
+
+/// The name of something that nobody else can have named: 32 hex digits.
+fn random_id() -> Result<String> {
+    let mut id = [0; 16];
+    fill_random(&mut id)?;
+    Ok(hex::encode(id))
+}
+
+fn is_random_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// The name before `.dsse.json` of an object that stands directly in `folder`.

@@ -98,9 +98,11 @@ fn run(arguments: &Arguments) -> Outcome<f64> {
     let policy = Policy::any_of(vec![signer])?;
     let options = Options { engine: arguments.engine, ..Options::default() };
 
+    let settings = env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
     let start = Instant::now();
-    let vault = Vault::open(Store::open_url(url, &Connection::default())?)?;
-    let artifact = vault.resolve(&reference.parse()?, &policy)?;
+    let reference = reference.parse()?;
+    let vault = Vault::open_for(Store::open_url(url, &Connection { settings, ..Connection::default() })?, &reference)?;
+    let artifact = vault.resolve(&reference, &policy)?;
     if arguments.kernels {
         return kernels(&artifact, arguments.engine);
     }

@@ -74,6 +74,48 @@ fn killed_at_any_object_the_vault_is_valid_and_the_next_seal_succeeds() {
     }
 }
 
+/// Seals so that it can be gone on with, killed as a thread makes this system call for the `number`-th time.
+fn resumable_killed(work: &Workspace, version: &'static str, call: &str, number: usize) -> bool {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:signal=KILL:when={number}")]).arg(mvault());
+    command.args(seal(version)).args(RESUMABLE);
+    command.current_dir(work.root()).env("MVAULT_VAULT", "vault").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().expect("strace runs").success()
+}
+
+const RESUMABLE: [&str; 7] = ["--no-sync", "--threads", "1", "--part-size", "8", "--resume", "--resume-file=session"];
+
+#[test]
+fn a_seal_killed_at_any_step_goes_on_and_ends_its_session() {
+    if !have("strace") {
+        skip("strace is not installed, which kills at a chosen system call");
+        return;
+    }
+    let work = Workspace::new();
+    work.write("input", &noise(20_000_000));
+    // Objects get their names by `linkat`, what is noted is brought to disk by `fdatasync`, and the end of a session is
+    // `ftruncate` and `unlink`.
+    let steps = [("linkat", 1..=9), ("fdatasync", 1..=3), ("ftruncate", 1..=3), ("unlink", 1..=1)];
+    for (call, numbers) in steps {
+        for number in numbers {
+            let version: &'static str = format!("m:{call}-{number}").leak();
+            let is_whole = resumable_killed(&work, version, call, number);
+            let verified = work.run(&["verify", version, "--signer", "signer.pub"]);
+            let again = work.run(&[&seal(version)[..], &RESUMABLE].concat());
+            // Killed behind the commit, or not at all, the version is there; otherwise it is sealed now.
+            let is_there = verified.code == 0;
+            assert!(is_there || !is_whole, "{call} {number}");
+            again.exits(if is_there { 7 } else { 0 });
+            assert!(!work.path("session").exists(), "{call} {number}: the session is over");
+            work.run(&["open", version, version, "--identity", "alice.key", "--signer", "signer.pub"]).ok();
+            assert!(work.read(&format!("{version}/input")) == work.read("input"), "{call} {number}");
+        }
+    }
+    work.run(&["fsck"]).ok();
+    work.run(&["verify", "--all", "--signer", "signer.pub"]).ok();
+}
+
 #[test]
 fn killed_at_any_time_while_reading_standard_input_nothing_is_published() {
     let work = Workspace::new();

@@ -192,3 +192,75 @@ fn manifests_are_judged_alike() {
     let bad = bad.into_iter().map(|wanted| (wanted, INTEGRITY, INTEGRITY));
     compare(bad.chain(closed.into_iter().map(|(wanted, open)| (wanted, 0, open))));
 }
+
+/// Changes to the manifest, and an index with these files and keys.
+fn reuse(changes: &Value, files: &[Value], keys: &Value) -> Value {
+    let mut wanted = index(files);
+    wanted["manifest"] = changes.clone();
+    if *keys != json!("<none>") {
+        wanted["index"]["keys"] = keys.clone();
+    }
+    wanted
+}
+
+#[test]
+fn origins_and_keys_are_judged_alike() {
+    let other = "11".repeat(32);
+    let origin = |stream: u64| json!({"artifact_id": other, "stream": stream});
+    let files = [of("a", &[(0, 0, 100)]), of("b", &[(1, 0, 10)])];
+    let key = |stream: u64| json!({"key": "07".repeat(32), "stream": stream});
+    let none = json!("<none>");
+    let at = |number: u64, origin: Value| json!([["streams", number, "origin"], origin]);
+    let one = json!([at(1, origin(0))]);
+    let manifests = [
+        json!([at(1, Value::Null)]),
+        json!([at(1, json!({}))]),
+        json!([at(1, json!({"artifact_id": other}))]),
+        json!([at(1, json!({"artifact_id": other, "stream": 0, "more": 1}))]),
+        json!([at(1, json!({"artifact_id": "11", "stream": 0}))]),
+        json!([at(1, json!({"artifact_id": other, "stream": -1}))]),
+        json!([at(1, origin(100_000))]),
+        json!([at(1, origin(4_294_967_295))]),
+        json!([at(0, origin(0)), at(1, origin(0))]),
+        json!([[["artifact_id"], other], at(1, origin(0))]),
+        json!([[["index", "origin"], origin(0)]]),
+    ];
+    let refused = manifests.iter().map(|changes| (reuse(changes, &files, &json!([key(1)])), INTEGRITY, INTEGRITY));
+    let keys = [
+        none.clone(),
+        json!([]),
+        json!(null),
+        json!([key(0)]),
+        json!([key(1), key(1)]),
+        json!([key(0), key(1)]),
+        json!([{"key": "07", "stream": 1}]),
+        json!([{"key": "07".repeat(32), "stream": 1, "more": 1}]),
+        // Well formed, and not the key of this stream.
+        json!([key(1)]),
+    ];
+    let sealed = keys.iter().map(|keys| (reuse(&one, &files, keys), 0, INTEGRITY));
+    let honest = json!([]);
+    let own = [json!([]), json!([key(0)]), json!(null)];
+    let own = own.iter().map(|keys| (reuse(&honest, &files, keys), 0, INTEGRITY));
+    // What no file uses is not decrypted; its key is not tried.
+    let unused = (reuse(&one, &files[..1], &json!([key(1)])), 0, 0);
+    let good = [(reuse(&honest, &files, &none), 0, 0), unused];
+    compare(refused.chain(sealed).chain(own).chain(good));
+}
+
+#[test]
+fn regions_are_judged_alike() {
+    let region = |length: u64| json!({"blake3": "00".repeat(32), "length": length});
+    let cases = [
+        (json!([region(100)]), 0),
+        (json!([region(1), region(99)]), 0),
+        (json!([region(99)]), INTEGRITY),
+        (json!([region(0), region(100)]), INTEGRITY),
+        (json!([]), INTEGRITY),
+        (json!(null), INTEGRITY),
+        (json!([{"blake3": "00", "length": 100}]), INTEGRITY),
+        (json!([{"blake3": "00".repeat(32), "length": 100, "more": 1}]), INTEGRITY),
+        (json!([region(9_007_199_254_740_991), region(9_007_199_254_740_991)]), INTEGRITY),
+    ];
+    compare(cases.map(|(regions, open)| (index(&[with(of("a", &[(0, 0, 100)]), "regions", regions)]), 0, open)));
+}

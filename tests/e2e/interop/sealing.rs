@@ -151,3 +151,32 @@ fn a_passphrase_ends_before_the_line_does() {
         python_open(&desk, python, "vault", "m:1", &format!("{at}-again"), &keys).exits(code);
     }
 }
+
+#[test]
+fn the_reference_opens_what_reuses_streams_of_earlier_versions() {
+    let Some(python) = Reference::get() else { return };
+    let (desk, model) = (Workspace::new(), model());
+    let data = vault_tests::noise(20 << 20);
+    let (mut first, mut second, mut third) = (model.clone(), model.clone(), model);
+    first.insert("weights.bin".into(), file(&data[..18 << 20]));
+    second.insert("weights.bin".into(), file(&data[..20 << 20]));
+    second.insert("sizes/1".into(), file(b"changed"));
+    third.insert("renamed.bin".into(), file(&data[..20 << 20]));
+    third.remove("sizes/0");
+    let seal = |folder: &str, name: &str, reuse: &[&str]| {
+        let args = ["seal", folder, name, "--to", "alice.pub", "--sign-with", "signer.key"];
+        desk.run(&[&args[..], reuse].concat()).ok().json()
+    };
+    for (folder, tree) in [("first", &first), ("second", &second), ("third", &third)] {
+        desk.plant(folder, tree);
+    }
+    assert_eq!(seal("first", "m:1", &["--reusable"])["reused"], serde_json::Value::Null);
+    for (folder, name, before) in [("second", "m:2", "m:1"), ("third", "m:3", "m:2")] {
+        let sealed = seal(folder, name, &["--reuse", before, "--identity", "alice.key"]);
+        assert!(sealed["reused"]["bytes"].as_u64().expect("a number") > 16 << 20, "{sealed}");
+    }
+    for (name, tree) in [("m:1", first), ("m:2", second), ("m:3", third)] {
+        assert_eq!(python_reads(&desk, python, "vault", name, EVERYBODY[0]), tree, "{name}");
+        assert_eq!(mvault_reads(&desk, "vault", name, EVERYBODY[0]), tree, "{name}");
+    }
+}

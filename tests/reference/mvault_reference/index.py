@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from . import canonical
 from .canonical import MAX_INTEGER, array, hexadecimal, integer, members, require, string
-from .limits import MAX_INDEX, MAX_PROVENANCE
+from .limits import MAX_INDEX, MAX_PROVENANCE, MAX_REGIONS, MAX_STREAMS
 from .manifest import Manifest
 
 
@@ -23,6 +23,7 @@ class File:
     executable: bool
     extents: list[Extent]
     sha256: bytes | None
+    regions: int = 0  # how many; they are for sealers
 
     def to_json(self) -> dict:
         return {
@@ -34,11 +35,17 @@ class File:
         }
 
 
+@dataclass
+class Index:
+    files: list[File]
+    keys: dict[int, bytes]  # of the streams with an origin
+
+
 def dump_index(files: list[File]) -> bytes:
     return canonical.dump({"files": [file.to_json() for file in files], "format": "mvault-index/v1"})
 
 
-def parse_index(data: bytes, manifest: Manifest) -> list[File]:
+def parse_index(data: bytes, manifest: Manifest) -> Index:
     require(len(data) <= MAX_INDEX, "the index is too large")
     document = canonical.load(data, "index")
     provenance = document.pop("provenance", "") if type(document) is dict else ""
@@ -46,15 +53,44 @@ def parse_index(data: bytes, manifest: Manifest) -> list[File]:
     if type(document) is dict and "oms" in document:
         # The bundle of whoever made the model, checked by the sealer; nothing in this version depends on it.
         require(string(document.pop("oms"), "oms") != "", "oms: is empty")
+    keys = _parse_keys(document.pop("keys"), manifest) if type(document) is dict and "keys" in document else {}
+    reused = [number for number, stream in enumerate(manifest.streams) if stream.origin]
+    require(list(keys) == reused, "keys: are not for exactly the streams with an origin")
     values, form = members(document, "files format", "index")
     require(form == "mvault-index/v1", "index: unknown format")
     files = [_parse_file(value, manifest) for value in array(values, 0, MAX_INDEX, "files")]
     check_paths([file.path for file in files])
     _check_overlaps(files)
-    return files
+    require(sum(file.regions for file in files) <= MAX_REGIONS, "too many regions")
+    return Index(files, keys)
+
+
+def _parse_keys(value, manifest: Manifest) -> dict[int, bytes]:
+    keys = {}
+    for entry in array(value, 1, MAX_STREAMS, "keys"):
+        key, stream = members(entry, "key stream", "key")
+        integer(stream, 0, len(manifest.streams) - 1, "key: stream")
+        require(stream not in keys, "keys: one stream twice")
+        keys[stream] = hexadecimal(key, 32, "key")
+    return keys
+
+
+def _parse_regions(value, size: int) -> int:
+    total = 0
+    for entry in array(value, 1, MAX_INDEX, "regions"):
+        digest, length = members(entry, "blake3 length", "region")
+        hexadecimal(digest, 32, "region: blake3")
+        total += integer(length, 1, MAX_INTEGER, "region: length")
+    require(total == size, "regions: their sum is not the size")
+    return len(value)
 
 
 def _parse_file(value, manifest: Manifest) -> File:
+    regions = 0
+    if type(value) is dict and "regions" in value:
+        value = dict(value)
+        size = integer(value.get("size"), 0, MAX_INTEGER, "size")
+        regions = _parse_regions(value.pop("regions"), size)
     digests, executable, extents, path, size = members(value, "digests executable extents path size", "file")
     require(type(digests) is dict and set(digests) <= {"sha256"}, "digests: wants {} or sha256")
     sha256 = hexadecimal(digests["sha256"], 32, "sha256") if digests else None
@@ -62,7 +98,7 @@ def _parse_file(value, manifest: Manifest) -> File:
     ranges = [_parse_extent(extent, manifest) for extent in array(extents, 0, MAX_INDEX, "extents")]
     integer(size, 0, MAX_INTEGER, "size")
     require(size == sum(extent.length for extent in ranges), "size: is not the sum of the extents")
-    return File(string(path, "path"), size, executable, ranges, sha256)
+    return File(string(path, "path"), size, executable, ranges, sha256, regions)
 
 
 def _parse_extent(value, manifest: Manifest) -> Extent:

@@ -9,12 +9,21 @@ from .floe import HEADER_LENGTH, param_encode
 from .limits import MAX_BODY, MAX_INDEX, MAX_MANIFEST, MAX_STREAMS, OVERHEAD, PART_SIZES, SEGMENT
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a stream was sealed first."""
+
+    artifact_id: bytes
+    stream: int
+
+
 @dataclass
 class Stream:
     header: bytes
     length: int  # of the body
     parts: list[bytes]
     tree: bytes | None
+    origin: Origin | None = None  # none: sealed with this artifact
 
     @property
     def segments(self) -> int:
@@ -80,10 +89,15 @@ def parse_manifest(data: bytes, digest: bytes) -> Manifest:
         [_parse_stream(stream, part_size, f"stream {number}") for number, stream in enumerate(streams)],
     )
     require(manifest.index.plaintext_length <= MAX_INDEX, "the index is too large")
+    _check_origins(manifest)
     return manifest
 
 
 def _parse_stream(value, part_size: int, what: str) -> Stream:
+    origin = None
+    if type(value) is dict and "origin" in value:
+        value = dict(value)
+        origin = _parse_origin(value.pop("origin"), what)
     header, length, parts, tree = members(value, "header length parts tree", what)
     integer(length, OVERHEAD, MAX_BODY, f"{what}: length")
     count = -(-length // part_size)
@@ -93,9 +107,23 @@ def _parse_stream(value, part_size: int, what: str) -> Stream:
         length,
         [hexadecimal(part, 32, f"{what}: part") for part in parts],
         None if tree is None else hexadecimal(tree, 32, f"{what}: tree"),
+        origin,
     )
     require(stream.header[:10] == param_encode(), f"{what}: the header has other FLOE parameters")
     require((stream.tree is None) == (stream.segments == 1), f"{what}: tree is null exactly if there is one segment")
     shortest = OVERHEAD if stream.segments == 1 else OVERHEAD + 1  # only an empty stream has an empty segment
     require(stream.segment_length(stream.segments - 1) >= shortest, f"{what}: the last segment is too short")
     return stream
+
+
+def _parse_origin(value, what: str) -> Origin:
+    artifact_id, stream = members(value, "artifact_id stream", f"{what}: origin")
+    integer(stream, 0, MAX_STREAMS - 1, f"{what}: origin")
+    return Origin(hexadecimal(artifact_id, 32, f"{what}: origin"), stream)
+
+
+def _check_origins(manifest: Manifest):
+    origins = [stream.origin for stream in manifest.streams if stream.origin]
+    require(manifest.index.origin is None, "the index has an origin")
+    require(all(o.artifact_id != manifest.artifact_id for o in origins), "a stream has the artifact itself as origin")
+    require(len(set(origins)) == len(origins), "two streams have one origin")

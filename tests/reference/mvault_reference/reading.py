@@ -100,13 +100,15 @@ def open_artifact(artifact: Artifact, dest: str, identities: list[PrivateKey], p
     stanzas, skipped = current_recipients(artifact.vault, artifact.digest, artifact.manifest_bytes, signers)
     dek = unwrap_dek(stanzas, artifact.digest, artifact.manifest, identities, passphrase)
     reader = Reader(artifact, dek, index_values)
-    files = parse_index(b"".join(reader.range(INDEX_STREAM, 0, artifact.manifest.index.plaintext_length)), artifact.manifest)
+    plaintext = b"".join(reader.range(INDEX_STREAM, 0, artifact.manifest.index.plaintext_length))
+    index = parse_index(plaintext, artifact.manifest)
+    reader.keys = index.keys
     staging = Path(tempfile.mkdtemp(prefix=".mvault-", dir=target.absolute().parent))
     try:
         umask = os.umask(0)
         os.umask(umask)
         staging.chmod(0o777 & ~umask)
-        for file in files:
+        for file in index.files:
             _write_file(reader, file, staging / file.path, umask)
         os.rename(staging, target)
     except BaseException:
@@ -130,14 +132,15 @@ class Reader:
     def __init__(self, artifact: Artifact, dek: bytes, index_values: list[bytes]):
         self.artifact, self._dek = artifact, dek
         self._values = {INDEX_STREAM: index_values}  # by stream number: the value of every segment
-        self._open_streams: dict[int, Floe] = {INDEX_STREAM: floe_of(dek, artifact.manifest, INDEX_STREAM)}
+        self.keys: dict[int, bytes] = {}  # of streams with an origin, once the index was read
+        self._open_streams: dict[int, Floe] = {INDEX_STREAM: floe_of(dek, artifact.manifest, INDEX_STREAM, self.keys)}
 
     def open_stream(self, number: int):
         """Steps 3 and 6."""
         if number not in self._open_streams:
             manifest = self.artifact.manifest
             self._values[number] = _read_tree(self.artifact.vault, manifest.streams[number], manifest.part_size)
-            self._open_streams[number] = floe_of(self._dek, manifest, number)
+            self._open_streams[number] = floe_of(self._dek, manifest, number, self.keys)
 
     def range(self, number: int, offset: int, length: int):
         """Yields the plaintext from `offset` on, in pieces."""

@@ -108,7 +108,7 @@ def unwrap_dek(stanzas, digest: bytes, manifest: Manifest, identities: list[Priv
     for stanza in stanzas:
         for dek in _candidates(stanza, digest, identities, passphrase):
             try:
-                floe_of(dek, manifest, INDEX_STREAM)
+                floe_of(dek, manifest, INDEX_STREAM, {})
             except IntegrityError:
                 continue
             return dek
@@ -137,8 +137,10 @@ def _attempt(decrypt):
         return
 
 
-def floe_of(dek: bytes, manifest: Manifest, number: int) -> Floe:
-    """Stream `number` of the manifest ready to decrypt, its header tag checked."""
+def floe_of(dek: bytes, manifest: Manifest, number: int, keys: dict[int, bytes]) -> Floe:
+    """Stream `number` of the manifest ready to decrypt, its header tag checked. `keys` are those in the index."""
     stream = manifest.index if number == INDEX_STREAM else manifest.streams[number]
+    if stream.origin:
+        return Floe.from_header(keys[number], stream_aad(stream.origin.artifact_id, stream.origin.stream), stream.header)
     key = stream_key(dek, manifest.artifact_id, number)
     return Floe.from_header(key, stream_aad(manifest.artifact_id, number), stream.header)

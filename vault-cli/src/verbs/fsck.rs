@@ -1,30 +1,65 @@
 //! `mvault fsck`
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 use vault_core::{
-    error::Kind,
+    Error,
+    error::{Kind, Place},
+    names::ArtifactDigest,
     store::Entry,
-    vault::{Finding, Report},
+    trust::Policy,
+    vault::{Finding, Report, Vault},
+    wrap::Keyring,
 };
 
 use crate::{
+    belief::BeliefArgs,
     failure::{Failure, Result},
+    secrets::{PassphraseArgs, Passphrases, load_identities},
     session::Session,
     ui::{bytes, count, one_line},
 };
+
+mod places;
 
 /// Check every stored byte of a vault and report what is damaged or belongs to nothing
 ///
 /// Damage ends with exit code 3, otherwise what could not be read with 1; the report comes first. What an interrupted seal
 /// left behind is reported and harmless. Signatures are not checked: that is what `mvault verify --all` is for.
 ///
-/// JSON: {"versions", "artifacts", "objects", "bytes", "damage": [{"kind", "artifact", "version", "object", "message"}],
-/// "unreadable": [{"path", "message"}], "unpublished": […], "orphans": [{"path", "bytes"}], "foreign": […],
+/// Damage is named by stream, segments and bytes of ciphertext; with --identity also by file, tensor and bytes of the
+/// file. If an index is damaged its files cannot be named, if a safetensors header is, its tensors cannot.
+///
+/// With --repair, what is damaged or missing is taken from --from if that is what it should be: content by its hash, records
+/// if they are well formed there and not here. With --signer or --trust, records must also be believed, and missing
+/// ones come along. An object is deleted only when a good one is at hand. Repair a vault from one place at a time.
+///
+/// JSON: {"versions", "artifacts", "objects", "bytes", "damage": [{"kind", "artifact", "version", "object", "message",
+/// "where": [{"stream", "segments", "bytes", "files": [{"path", "range", "tensors"}], "more_files"}]}], "repaired":
+/// [{"path", "bytes"}], "unrepaired": [{"path", "message"}],
+/// "unreadable": [{"path", "message"}], "unpublished": […], "orphans": [{"path", "bytes"}], "collected": [{"artifact", "versions"}], "foreign": […],
 /// "leftovers": [{"path", "bytes"}], "more": {"damage", …}}; of every list the first 1000, and how many more there are
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault --vault /srv/models fsck")]
-pub struct Args {}
+  mvault --vault /srv/models fsck
+  mvault --vault /srv/models fsck --identity node.key
+  mvault --vault /srv/models fsck --repair --from /backup/models --signer release.pub")]
+pub struct Args {
+    /// Replace what is damaged or missing by what --from has
+    #[arg(long, requires = "from")]
+    repair: bool,
+    /// Another copy of this vault
+    #[arg(long, value_name = "URL", requires = "repair")]
+    from: Option<String>,
+    /// A private key that opens the artifacts, to name damaged files and tensors; repeat for several
+    #[arg(long, value_name = "FILE.key")]
+    identity: Vec<PathBuf>,
+    #[command(flatten)]
+    belief: BeliefArgs,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
 
 /// The most entries of a list; the rest is counted.
 const MAX_LISTED: usize = 1000;
@@ -45,10 +80,15 @@ impl List {
 #[derive(Default)]
 struct Findings {
     lines: Vec<String>,
+    /// Damaged objects, each with its artifact, what its error names, and its number in the list of damage.
+    places: Vec<(ArtifactDigest, String, Place, usize)>,
     damage: List,
+    repaired: List,
+    unrepaired: List,
     unreadable: List,
     unpublished: List,
     orphans: List,
+    collected: List,
     foreign: List,
     leftovers: List,
 }
@@ -89,6 +129,20 @@ impl Findings {
                 let line = format!("orphan: {path}: {}, no manifest names it", bytes(*size));
                 (&mut self.orphans, line, json!({ "path": path, "bytes": size }))
             }
+            Finding::Repaired { path, size } => {
+                let line = format!("repaired: {path}: {}", bytes(*size));
+                (&mut self.repaired, line, json!({ "path": path, "bytes": size }))
+            }
+            Finding::Unrepaired { path, error } => {
+                let line = format!("not repaired: {path}: {error}");
+                (&mut self.unrepaired, line, json!({ "path": path, "message": error.to_string() }))
+            }
+            Finding::Collected { artifact, names } => {
+                let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+                let line =
+                    format!("collected: {artifact}: retired, as {}, and its contents are gone", names.join(", "));
+                (&mut self.collected, line, json!({ "artifact": artifact.to_string(), "versions": names }))
+            }
             Finding::Foreign { path } => {
                 (&mut self.foreign, format!("foreign: {path}: has no place in a vault"), json!(path))
             }
@@ -97,6 +151,9 @@ impl Findings {
         if list.entries.len() < MAX_LISTED {
             list.entries.push(object);
             self.lines.push(line);
+            if let Finding::Damaged { artifact, object, error: Error::Corrupt { place, .. } } = finding {
+                self.places.push((*artifact, object.clone(), place.clone(), self.damage.entries.len() - 1));
+            }
         } else {
             list.more += 1;
         }
@@ -111,12 +168,15 @@ impl Findings {
         }
     }
 
-    fn lists(&self) -> [(&'static str, &List); 6] {
+    fn lists(&self) -> [(&'static str, &List); 9] {
         [
             ("damage", &self.damage),
+            ("repaired", &self.repaired),
+            ("unrepaired", &self.unrepaired),
             ("unreadable", &self.unreadable),
             ("unpublished", &self.unpublished),
             ("orphans", &self.orphans),
+            ("collected", &self.collected),
             ("foreign", &self.foreign),
             ("leftovers", &self.leftovers),
         ]
@@ -144,6 +204,10 @@ impl Findings {
             (damaged, 0) => format!("{damaged} damaged"),
             (damaged, unreadable) => format!("{damaged} damaged, {unreadable} unreadable"),
         };
+        let fate = match self.repaired.total() {
+            0 => fate,
+            repaired => format!("{fate}, {repaired} repaired"),
+        };
         let last = format!(
             "checked {}, {}, {}, {} of ciphertext: {fate}",
             count(report.versions, "version"),
@@ -162,21 +226,70 @@ impl Findings {
             (0, _) => Err(Failure::operational(unreadable).hint("mend what is named above and check again")),
             (damaged, _) => {
                 Err(Failure::new(Kind::Integrity, format!("the vault is damaged in {}", count(damaged, "place")))
-                    .hint("restore what is named above from another copy"))
+                    .hint("`mvault fsck --repair --from OTHER` takes what is named above from another copy"))
             }
         }
     }
 }
 
-pub fn run(_: &Args, session: &Session) -> Result {
+/// Says where damage is, as far as the keys at hand can tell.
+fn locate(findings: &mut Findings, vault: &Vault, key: Option<(&Policy, &Keyring)>) -> Result {
+    let mut left = std::mem::take(&mut findings.places);
+    while let Some(artifact) = left.first().map(|(artifact, ..)| *artifact) {
+        let (here, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|(other, ..)| *other == artifact);
+        left = rest;
+        let damage: Vec<_> = here.iter().map(|(_, object, place, _)| (object.clone(), place.clone())).collect();
+        let found = match vault.whereabouts(artifact, &damage, key) {
+            Ok((found, refused)) => {
+                if let Some(error) = refused {
+                    findings.lines.push(format!("files of {artifact} cannot be named: {error}"));
+                }
+                found
+            }
+            // A manifest that is damaged itself says nothing.
+            Err(Error::Corrupt { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for ((_, object, _, number), places) in here.iter().zip(found) {
+            findings.lines.extend(places.iter().map(|place| places::line_of(object, place)));
+            if let Some(entry) = findings.damage.entries.get_mut(*number) {
+                entry["where"] = places.iter().map(places::object_of).collect();
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let belief = args.belief.load(session)?;
     let vault = session.vault()?;
     let mut findings = Findings::default();
-    let bar = session.start("checking", None)?;
-    let report = vault.fsck(session.threads(), &bar, &mut |finding| {
+    let mut add = |finding: Finding| {
         findings.add(&finding);
         Ok(())
-    })?;
-    drop(bar);
+    };
+    let report = match &args.from {
+        Some(from) if args.repair => {
+            let other = session.vault_at(from, &session.connection())?;
+            // The one that is whole knows more of a trust root and its revocations.
+            let policy = belief.view(&other, session)?.policy;
+            let bar = session.start("repairing", None)?;
+            vault.repair(&other, &policy, session.threads(), &bar, &mut add)?
+        }
+        _ => {
+            let bar = session.start("checking", None)?;
+            vault.fsck(session.threads(), &bar, &mut add)?
+        }
+    };
+    if args.identity.is_empty() {
+        locate(&mut findings, &vault, None)?;
+    } else {
+        let mut passphrases = Passphrases::new(&args.passphrase);
+        let identities = load_identities(&args.identity, &mut passphrases, session.global.examples())?;
+        let ring = Keyring { identities, passphrases: Vec::new() };
+        let policy = belief.view(&vault, session)?.policy;
+        locate(&mut findings, &vault, Some((&policy, &ring)))?;
+    }
     match vault.store().leftovers() {
         Ok(leftovers) => leftovers.iter().for_each(|entry| findings.leftover(entry)),
         Err(error) => findings.add(&Finding::Unreadable { path: "staging".into(), error }),
@@ -187,8 +300,6 @@ pub fn run(_: &Args, session: &Session) -> Result {
 
 #[cfg(test)]
 mod tests {
-    use vault_core::{Error, names::ArtifactDigest};
-
     use super::*;
 
     fn unreadable() -> Finding {

@@ -1,19 +1,20 @@
 //! `mvault init`
 
 use serde_json::json;
-use vault_core::{store::Store, vault::Vault};
+use vault_core::vault::Vault;
 
 use crate::{failure::Result, session::Session};
 
-/// Make a vault of a new or empty folder
+/// Make a vault of a new or empty folder, or of an empty place in a bucket
 ///
-/// The folder is made if it is not there. One that holds anything is refused.
+/// A folder is made if it is not there; a bucket must be there. What holds anything already is refused.
 ///
 /// JSON: {"vault", "vault_id"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault init /srv/models
-  mvault --vault /srv/models init")]
+  mvault --vault /srv/models init
+  mvault init s3://models/production")]
 pub struct Args {
     /// Where; instead of --vault
     #[arg(value_name = "VAULT")]
@@ -25,7 +26,7 @@ pub fn run(args: Args, session: &Session) -> Result {
         Some(location) => location,
         None => session.vault_url()?.to_owned(),
     };
-    let vault = Vault::init(Store::create_url(&url, &Session::reach(&url, &session.connection())?)?)?;
+    let vault = Vault::init(session.new_store(&url)?)?;
     let text = format!("made an empty vault at {url}, id {}", vault.id());
     session.ui.result(&text, &json!({ "vault": url, "vault_id": vault.id() }))
 }

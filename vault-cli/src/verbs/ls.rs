@@ -17,7 +17,7 @@ use crate::{
 /// Without --signer nobody's signature is checked, and the list is what the store claims. Records that do not count are
 /// reported on standard error.
 ///
-/// JSON: {"versions": [{"name", "digest", "created", "streams", "sealed_bytes", "signers", "revoked"}], "signatures_checked",
+/// JSON: {"versions": [{"name", "digest", "created", "streams", "sealed_bytes", "signers", "revoked", "retired"}], "signatures_checked",
 /// "skipped": [{"path", "reason"}], "foreign": [path], "more": {"skipped", "foreign"}}; what is more was not listed
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -67,6 +67,7 @@ fn row(entry: &VersionEntry, signers: &Signers, revoked: bool) -> Vec<String> {
     };
     let signer = match &entry.signers[..] {
         _ if revoked => "REVOKED".to_owned(),
+        _ if entry.retired.is_some() => "RETIRED".to_owned(),
         [] => "not checked".to_owned(),
         [id, ..] => signers.file_of(id).map_or_else(|| short(&id.to_hex()), str::to_owned),
     };
@@ -82,5 +83,6 @@ fn object(entry: &VersionEntry, revoked: bool) -> Value {
         "sealed_bytes": entry.size.map(|(_, sealed)| sealed),
         "signers": ids(&entry.signers),
         "revoked": revoked,
+        "retired": entry.retired.as_ref().map(|retired| json!({ "created": retired.created, "reason": retired.reason })),
     })
 }

@@ -7,10 +7,12 @@ use crate::{failure::Result, session::Session};
 mod approve;
 mod channel;
 mod completions;
+mod copy;
 mod describe;
 mod doctor;
 mod freshness;
 mod fsck;
+mod gc;
 mod init;
 mod inspect;
 mod key;
@@ -22,10 +24,13 @@ mod open;
 mod promote;
 mod proposal;
 mod quickstart;
+mod resume;
+mod retire;
 mod revoke;
 mod rollback;
 mod seal;
 mod share;
+mod shred;
 mod sign;
 mod statements;
 mod trust;
@@ -40,6 +45,7 @@ pub enum Verb {
     Seal(seal::Args),
     Verify(verify::Args),
     Open(open::Args),
+    Copy(copy::Args),
     Ls(ls::Args),
     Inspect(inspect::Args),
     Share(share::Args),
@@ -52,6 +58,9 @@ pub enum Verb {
     Freshness(freshness::Args),
     Sign(sign::Args),
     Oms(oms::Args),
+    Retire(retire::Args),
+    Gc(gc::Args),
+    Shred(shred::Args),
     Fsck(fsck::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -68,6 +77,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Seal(args) => seal::run(args, session),
         Verb::Verify(args) => verify::run(&args, session),
         Verb::Open(args) => open::run(&args, session),
+        Verb::Copy(args) => copy::run(&args, session),
         Verb::Ls(args) => ls::run(&args, session),
         Verb::Inspect(args) => inspect::run(&args, session),
         Verb::Share(args) => share::run(&args, session),
@@ -80,6 +90,9 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Freshness(args) => freshness::run(&args, session),
         Verb::Sign(args) => sign::run(&args, session),
         Verb::Oms(args) => oms::run(&args, session),
+        Verb::Retire(args) => retire::run(&args, session),
+        Verb::Gc(args) => gc::run(&args, session),
+        Verb::Shred(args) => shred::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Doctor(args) => doctor::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),

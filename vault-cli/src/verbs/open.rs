@@ -8,11 +8,12 @@ use vault_core::{
     index::File,
     keys::file,
     manifest::Manifest,
-    names::Reference,
+    names::{Glob, Reference},
     open::Opened,
     provenance::PredicateType,
+    safetensors::{self, Excerpt},
     secret::SecretVec,
-    vault::{Destination, extract},
+    vault::{Artifact, Destination, Reopen, extract, extract_resumable},
     wrap::Keyring,
 };
 
@@ -29,7 +30,9 @@ use crate::{
 /// Check and decrypt a version
 ///
 /// DEST is a folder that all files go into; it is made if it is not there. With --file it is a file, and `-` is standard
-/// output. Everything is checked before it is written: signature, manifest, every segment. Files are made readable by
+/// output; if --file has a * or is repeated, it is a folder again. With --tensor only the tensors that fit are opened, and
+/// only their segments fetched: DEST is a folder of safetensors files under the paths of those they are from, or `-` for
+/// all of them as one. Their headers are written anew, so these are derived files, which nobody signed as they are. Everything is checked before it is written: signature, manifest, every segment. Files are made readable by
 /// their owner only, they appear under their names when all of them are good, and nothing that exists is overwritten.
 /// To standard output, every piece is checked before it is written, but a later one may still fail: mind the exit code.
 ///
@@ -38,12 +41,18 @@ use crate::{
 /// With a trust root (--trust), MODEL@CHANNEL opens what the channel points to, if approvals, freshness, attestations and
 /// everything else are as the trust root demands; --explain says what was checked.
 ///
-/// JSON: {"name", "channel", "generation", "digest", "signers", "destination", "files", "bytes"}; not with DEST `-`
+/// With --resume, files that are complete stay in a private folder `.mvault-resume…` beside DEST (in it, if it exists) when
+/// the opening is interrupted; the same command compares them, opens the rest and removes the folder.
+///
+/// JSON: {"name", "channel", "generation", "digest", "signers", "destination", "files", "bytes", "tensors",
+/// "resumed_bytes"}; not with DEST `-`; "tensors" is null without --tensor
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault open llama-ft:1.4.0 ./llama-ft --identity node.key --signer release.pub
   mvault open llama-ft@production ./llama-ft --identity node.key --trust root.json
+  mvault open llama-ft:1.4.0 ./llama-ft --resume --identity node.key --signer release.pub
   mvault open llama-ft:1.4.0 - --file config.json --identity node.key --signer release.pub
+  mvault open llama-ft:1.4.0 ./layer0 --tensor 'model.layers.0.*' --identity node.key --signer release.pub
   mvault open llama-ft:1.4.0 head.bin --file model.safetensors --range 0..4096 --identity node.key --signer release.pub")]
 pub struct Args {
     /// MODEL:VERSION, MODEL@CHANNEL or b3:DIGEST
@@ -62,12 +71,18 @@ pub struct Args {
     /// Open nothing without an attestation of this type by an accepted signer; repeat for several
     #[arg(long, value_name = "TYPE")]
     require_attestation: Vec<PredicateType>,
-    /// Open this file only
-    #[arg(long, value_name = "PATH")]
-    file: Option<String>,
+    /// Open this file only; with a *, which stands for anything, or repeated, all that fit
+    #[arg(long, value_name = "PATTERN")]
+    file: Vec<Glob>,
+    /// Open only the tensors of safetensors files that are like this, where * stands for anything; repeat for several
+    #[arg(long, value_name = "PATTERN", conflicts_with = "range")]
+    tensor: Vec<Glob>,
     /// Only these bytes of a single file, from 0, the end excluded: A..B, A.. or ..B
     #[arg(long, value_name = "A..B")]
     range: Option<ByteRange>,
+    /// Keep what is complete if it is interrupted, and go on with what an interrupted one kept
+    #[arg(long, conflicts_with = "tensor")]
+    resume: bool,
     /// Write the OpenSSF Model Signing bundle that it was sealed with to this new file, too
     #[arg(long, value_name = "FILE")]
     oms_out: Option<PathBuf>,
@@ -107,13 +122,17 @@ impl ByteRange {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let to_standard_output = args.dest == Path::new(STANDARD);
+    if to_standard_output && args.resume {
+        return Err(Failure::usage("what went to standard output cannot be resumed")
+            .hint("open to a file or folder, or leave out --resume"));
+    }
     if to_standard_output && was_closed(std::io::stdout()) {
         return Err(Failure::operational("standard output is closed")
             .hint("to throw the bytes away, open the null device for writing only: `> /dev/null`"));
     }
     let belief = args.belief.load(session)?;
     let belief = if args.insecure_skip_signature { belief } else { belief.demand()? };
-    let vault = session.vault()?;
+    let vault = session.vault_for(&args.reference)?;
     let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
     args.require_attestation.iter().try_for_each(|wanted| vault.require_attestation(&artifact, &policy, wanted))?;
     let mut passphrases = Passphrases::new(&args.passphrase);
@@ -127,7 +146,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         to_stdout(args, &opened, &artifact.manifest, session)?;
         return write_bundle(bundle);
     }
-    let (files, length) = to_disk(args, &opened, &artifact.manifest, session)?;
+    let Written { files, bytes: length, tensors, resumed } = to_disk(args, &opened, &artifact, session)?;
     write_bundle(bundle)?;
     let dest = args.dest.display().to_string();
     let signed = signers.names(artifact.manifest.signers(), "nobody");
@@ -146,6 +165,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "destination": dest,
         "files": files,
         "bytes": length,
+        "tensors": tensors,
+        "resumed_bytes": resumed,
     });
     session.ui.result(&text, &object)
 }
@@ -193,41 +214,101 @@ fn no_key(failure: Failure) -> Failure {
     }
 }
 
-fn to_disk(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Session) -> Result<(u64, u64)> {
-    let (target, index) = (&args.dest, opened.index());
-    let (destination, files, length) = if args.file.is_none() && args.range.is_none() {
-        (Destination::Folder(target), index.files().len() as u64, index.total_size())
+/// How much was written.
+struct Written {
+    files: u64,
+    bytes: u64,
+    tensors: Option<u64>,
+    /// Bytes that were there already.
+    resumed: Option<u64>,
+}
+
+fn to_disk(args: &Args, opened: &Opened<'_>, artifact: &Artifact, session: &Session) -> Result<Written> {
+    let manifest = &artifact.manifest;
+    let (target, index) = (args.dest.as_path(), opened.index());
+    let all: Vec<&File> = index.files().iter().collect();
+    let chosen = if args.file.is_empty() { all } else { index.select(&args.file)? };
+    let excerpts = excerpts(args, opened, &chosen, manifest)?;
+    let mut written = Written {
+        files: chosen.len() as u64,
+        bytes: chosen.iter().map(|file| file.size).sum(),
+        tensors: None,
+        resumed: None,
+    };
+    let destination = if !args.tensor.is_empty() {
+        written = Written {
+            files: excerpts.len() as u64,
+            bytes: excerpts.iter().map(Excerpt::length).sum(),
+            resumed: None,
+            tensors: Some(excerpts.iter().map(|excerpt| excerpt.tensors() as u64).sum()),
+        };
+        Destination::Excerpts { excerpts: &excerpts, folder: target }
+    } else if args.range.is_none() && (args.file.len() > 1 || args.file.iter().any(|glob| is_wild(glob, opened))) {
+        Destination::Files { files: &chosen, folder: target }
+    } else if args.file.is_empty() && args.range.is_none() {
+        Destination::Folder(target)
     } else {
-        let file = single(args, opened)?;
+        let file = single(&chosen)?;
         let path = file.path.as_str();
         match args.range.map(|range| range.within(file)) {
             Some(range) => {
-                let length = range.end - range.start;
-                (Destination::Range { path, range, target }, 1, length)
+                written.bytes = range.end - range.start;
+                Destination::Range { path, range, target }
             }
-            None => (Destination::File { path, target }, 1, file.size),
+            None => Destination::File { path, target },
         }
     };
-    let bar = session.start("opening", Some(length))?;
-    extract(opened, destination, &bar).map_err(while_reading(manifest))?;
-    Ok((files, length))
+    let bar = session.start("opening", Some(written.bytes))?;
+    if !args.resume {
+        extract(opened, destination, &bar).map_err(while_reading(manifest))?;
+        return Ok(written);
+    }
+    let reopen = Reopen { artifact: artifact.digest, threads: session.threads() };
+    let there = extract_resumable(opened, &destination, reopen, &bar).map_err(while_reading(manifest))?;
+    drop(bar);
+    if there > 0 {
+        session.ui.note(&format!("resumed: {} were there already", bytes(there)));
+    }
+    written.resumed = Some(there);
+    Ok(written)
 }
 
-/// The file meant: the one named, or the only one there is.
-fn single<'a>(args: &Args, opened: &'a Opened<'_>) -> Result<&'a File> {
-    match (&args.file, opened.index().files()) {
-        (Some(path), _) => Ok(opened.index().file(path)?),
-        (None, [only]) => Ok(only),
-        (None, files) => Err(Failure::usage(format!("it has {} files, and only one can go there", files.len()))
+/// Whether it may mean several files. A name may hold a `*` itself.
+fn is_wild(glob: &Glob, opened: &Opened<'_>) -> bool {
+    !glob.is_literal() && opened.index().file(glob.as_str()).is_err()
+}
+
+/// The tensors that are asked for, a file for each that they are from.
+fn excerpts(args: &Args, opened: &Opened<'_>, files: &[&File], manifest: &Manifest) -> Result<Vec<Excerpt>> {
+    if args.tensor.is_empty() {
+        return Ok(Vec::new());
+    }
+    let selected = safetensors::select(opened, files, &args.tensor).map_err(while_reading(manifest))?;
+    Ok(selected.chunks(1).map(Excerpt::new).collect::<Result<_, _>>()?)
+}
+
+/// The file meant: the only one there is.
+fn single<'a>(files: &[&'a File]) -> Result<&'a File> {
+    match files {
+        [only] => Ok(only),
+        files => Err(Failure::usage(format!("it has {} files, and only one can go there", files.len()))
             .hint("name one with --file; `mvault inspect --identity` lists them")),
     }
 }
 
 fn to_stdout(args: &Args, opened: &Opened<'_>, manifest: &Manifest, session: &Session) -> Result {
-    let file = single(args, opened)?;
+    let all: Vec<&File> = opened.index().files().iter().collect();
+    let chosen = if args.file.is_empty() { all } else { opened.index().select(&args.file)? };
+    let mut write = |bytes: &[u8]| session.ui.write_bytes(bytes).map_err(Error::storage("standard output"));
+    if !args.tensor.is_empty() {
+        let selected = safetensors::select(opened, &chosen, &args.tensor).map_err(while_reading(manifest))?;
+        let excerpt = Excerpt::new(&selected)?;
+        let bar = session.start("opening", Some(excerpt.length()))?;
+        return excerpt.stream(opened, &mut write, &bar).map_err(while_reading(manifest));
+    }
+    let file = single(&chosen)?;
     let range = args.range.map_or(0..file.size, |range| range.within(file));
     let bar = session.start("opening", Some(range.end.saturating_sub(range.start)))?;
-    let mut write = |bytes: &[u8]| session.ui.write_bytes(bytes).map_err(Error::storage("standard output"));
     opened.stream(file, range, &mut write, &bar).map_err(while_reading(manifest))
 }
 

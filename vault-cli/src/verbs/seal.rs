@@ -28,9 +28,14 @@ use vault_core::{
     wrap::Audience,
 };
 
+mod reuse;
+
+use reuse::{ReuseArgs, Reused};
+
 use super::{
     describe::ids,
     oms::{differs, load_signed, load_trust},
+    resume::{self, ResumeArgs},
     statements::read_local,
 };
 use crate::{
@@ -58,13 +63,21 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// "base": [REF or {"name" or "uri", "digest": {"sha256": HEX}}], "data": [the same], "parameters": {…}}, in JSON or TOML, each
 /// member optional. A base model that is a version of this vault is looked up now and linked by digest.
 ///
+/// With --resume, a seal that is interrupted leaves a private file that holds the artifact's key and says what is stored; the
+/// same command then reads the input again, compares and skips that, and seals the rest. The file is deleted when the
+/// version is published.
+///
 /// JSON: {"digest", "name", "files", "plaintext_bytes", "sealed_bytes", "signer", "recipients": [{"type", "key_id"}],
-/// "bases": [{"reference", "digest", "signers"}], "private_provenance"}
+/// "bases": [{"reference", "digest", "signers"}], "private_provenance", "resumed_bytes", "stored_bytes",
+/// "reused": null or {"reference", "digest", "streams", "bytes"}}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.1 --base llama:3 --signer meta.pub --provenance run.toml --to node.pub --sign-with release.key
   mvault seal ./llama llama:3 --require-oms llama.sig --oms-key vendor.pem --to node.pub --sign-with release.key
+  mvault seal ./llama-ft llama-ft:1.4.0 --resume --to node.pub --sign-with release.key
+  mvault seal ./llama-ft llama-ft:1.5.0 --reuse llama-ft:1.4.0 --identity node.key --to node.pub --sign-with release.key
+  mvault seal ./llama-ft llama-ft:1.4.0 --reusable --reuse-cache ~/.cache/mvault --to node.pub --sign-with release.key
   tar c llama-ft | mvault seal - llama-ft:1.4.0-tar --name llama-ft.tar --to node.pub --sign-with release.key
   mvault seal ./llama-ft llama-ft:1.4.0 --to node.pub --sign-with 'pkcs11:token=hsm;object=release?module-path=/usr/lib/p11.so'")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -95,9 +108,9 @@ pub struct Args {
     /// Put the provenance into the encrypted index, for those who can open it only
     #[arg(long)]
     private_provenance: bool,
-    /// Size of the stored parts in MiB: 8, 16, 32 or 64
-    #[arg(long, value_name = "MIB", default_value = "16", hide_possible_values = true, value_parser = part_size())]
-    part_size: PartSize,
+    /// Size of the stored parts in MiB: 8, 16, 32 or 64 [default: 16, or that of the version to reuse]
+    #[arg(long, value_name = "MIB", hide_possible_values = true, value_parser = part_size())]
+    part_size: Option<PartSize>,
     /// Take this digest of every file in the same pass, into the encrypted index
     #[arg(long, value_enum, value_name = "NAME")]
     digest: Option<Digest>,
@@ -110,9 +123,13 @@ pub struct Args {
     /// Do not wait for the disk: a power cut may leave a damaged vault
     #[arg(long)]
     no_sync: bool,
+    #[command(flatten)]
+    resume: ResumeArgs,
     /// Seal only what this OpenSSF Model Signing bundle vouches for: nothing else, and every byte of it
     #[arg(long, value_name = "FILE", conflicts_with = "follow_symlinks", requires = "oms_trust")]
     require_oms: Option<PathBuf>,
+    #[command(flatten)]
+    reuse: ReuseArgs,
     #[command(flatten)]
     vendor: VendorArgs,
     #[command(flatten)]
@@ -158,16 +175,19 @@ pub fn run(args: Args, session: &Session) -> Result {
     let view = belief.view(&vault, session)?;
     let history = History::read(&args, &vault, (&belief, &view), session)?;
     let vendor = vendor(&args)?;
+    let place = args.resume.place(&args.path, &args.publish_as, session)?;
     let (inputs, total) = inputs(&args, vendor.as_ref(), session)?;
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         let mut new = Passphrases::from_file(args.to_passphrase_file.as_ref());
         audience.passphrases.push(new.fresh(&args.publish_as.to_string())?);
     }
     audience.check().map_err(|e| Failure::from(e).hint("name recipients: --to FILE.pub, or --to-passphrase"))?;
-    let signer = load_signing(&args.sign_with, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
+    let mut passphrases = Passphrases::new(&args.passphrase);
+    let signer = load_signing(&args.sign_with, &mut passphrases, session.global.examples())?;
+    let reused = reused(&args, &vault, signer.as_ref(), &mut passphrases, session)?;
 
     let options = Options {
-        part_size: args.part_size,
+        part_size: reused.part_size(args.part_size),
         threads: session.threads(),
         engine: session.global.engine.into(),
         digests: args.digest.map_or(Digests::None, |Digest::Sha256| Digests::Sha256),
@@ -185,15 +205,35 @@ pub fn run(args: Args, session: &Session) -> Result {
         provenance,
         private_provenance,
         vendor,
+        deduplication: reused.deduplication(),
+        cache: reused.cache(),
         options,
     };
     let bar = session.start("sealing", total)?;
-    let receipt = vault
-        .seal(request, &bar)
-        .map_err(|error| if vendor.is_some() { differs(error, UNSIGNED) } else { error.into() })?;
+    let (receipt, skipped) = resume::seal(&vault, request, place.as_ref(), &bar).map_err(|error| {
+        let was_changed = matches!(error, vault_core::Error::InputChanged { .. });
+        let failure = if vendor.is_some() { differs(error, UNSIGNED) } else { reused.advise(error.into()) };
+        resume::explain(failure, place.as_ref(), was_changed)
+    })?;
     drop(bar);
+    resume::note(skipped, session);
     let private = args.private_provenance;
-    report(&receipt, &audience, signer.as_ref(), &history, private, session)
+    report((&receipt, skipped, &reused), &audience, signer.as_ref(), &history, private, session)
+}
+
+/// The version to reuse, signed by somebody who is believed or by the key that signs now.
+fn reused(
+    args: &Args,
+    vault: &Vault,
+    signer: &dyn Signer,
+    passphrases: &mut Passphrases,
+    session: &Session,
+) -> Result<Reused> {
+    let belief = || match args.belief.load(session)? {
+        Belief::Signers(signers) => Ok(Belief::Signers(signers.and(&args.sign_with, signer.verifying_key()))),
+        root @ Belief::Root(_) => Ok(root),
+    };
+    args.reuse.load(vault, belief, passphrases, session)
 }
 
 /// What somebody signed, if that is demanded. Checked before anything is read that is to be sealed.
@@ -251,7 +291,7 @@ impl History {
 }
 
 fn report(
-    receipt: &Receipt,
+    (receipt, skipped, reused): (&Receipt, Option<u64>, &Reused),
     audience: &Audience,
     signer: &dyn Signer,
     history: &History,
@@ -265,8 +305,11 @@ fn report(
         count(receipt.files as u64, "file"),
         bytes(receipt.plaintext),
         receipt.digest,
-        bytes(receipt.sealed),
+        bytes(receipt.stored),
     ));
+    if let Some(note) = reused.note(receipt) {
+        session.ui.note(&note);
+    }
     session.ui.note(&format!("signed by {signer}, for {}", count(recipients(audience).len() as u64, "recipient")));
     let object = json!({
         "digest": receipt.digest.to_string(),
@@ -278,6 +321,9 @@ fn report(
         "recipients": recipients(audience),
         "bases": history.bases.iter().map(base_json).collect::<serde_json::Value>(),
         "private_provenance": private,
+        "resumed_bytes": skipped,
+        "stored_bytes": receipt.stored,
+        "reused": reused.object(receipt),
     });
     session.ui.result(&receipt.digest.to_string(), &object)
 }

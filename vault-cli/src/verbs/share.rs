@@ -9,7 +9,7 @@ use vault_core::{
     keys::{KeyId, PublicKey, Signer},
     names::{Pattern, Reference},
     trust::Policy,
-    vault::{Access, Change, Vault},
+    vault::{Access, Change, Disclosure, Vault},
     wrap::{Audience, Keyring},
 };
 
@@ -59,6 +59,9 @@ pub struct Args {
     /// Passphrases that opened it so far are to go
     #[arg(long)]
     remove_passphrases: bool,
+    /// Share though they get to read more than the files: all of the streams that it reuses of an earlier version
+    #[arg(long)]
+    allow_disclosure: bool,
     /// The private key that opens it now; repeat for several
     #[arg(long, value_name = "FILE.key")]
     identity: Vec<PathBuf>,
@@ -112,7 +115,8 @@ fn prepare(args: &Args, session: &Session) -> Result<Job> {
     if args.to_passphrase || args.to_passphrase_file.is_some() {
         add.passphrases.push(Passphrases::from_file(args.to_passphrase_file.as_ref()).fresh("the artifact")?);
     }
-    let change = Change { add, remove, remove_passphrases: args.remove_passphrases };
+    let disclosure = if args.allow_disclosure { Disclosure::Allow } else { Disclosure::Refuse };
+    let change = Change { add, remove, remove_passphrases: args.remove_passphrases, disclosure };
     Ok(Job { vault, policy: view.policy.clone(), view, ring, signer, change })
 }
 
@@ -148,7 +152,12 @@ impl Job {
             let (generation, reason) = (skipped.generation, &skipped.reason);
             session.ui.warn(&format!("{reference}: recipients generation {generation} does not count: {reason}"));
         }
-        let access = self.vault.share(&artifact, &self.policy, &self.ring, change, self.signer.as_ref())?;
+        let access = self.vault.share(&artifact, &self.policy, &self.ring, change, self.signer.as_ref());
+        let access = access.map_err(|error| match error {
+            Error::Misuse(rule) if rule.contains("reuses streams") => Failure::usage(rule)
+                .hint("--allow-disclosure if they may read that, or seal a version without --reuse for them"),
+            other => other.into(),
+        })?;
         let changed = access.generation != before.generation;
         Ok(Shared { name: reference.to_string(), digest: artifact.digest.to_string(), changed, access })
     }
@@ -177,8 +186,9 @@ impl Job {
             let held = |id: &&KeyId| access.stanzas.iter().any(|stanza| stanza.key_id().as_ref() == Some(*id));
             let remove: Vec<_> = self.change.remove.iter().filter(held).copied().collect();
             removed.extend(remove.clone());
-            let change =
-                Change { add: self.change.add.clone(), remove, remove_passphrases: self.change.remove_passphrases };
+            let Change { add, remove_passphrases, disclosure, .. } = &self.change;
+            let (remove_passphrases, disclosure) = (*remove_passphrases, *disclosure);
+            let change = Change { add: add.clone(), remove, remove_passphrases, disclosure };
             shared.push(self.share(reference, &change, session).map_err(|f| f.prefixed(&format!("{reference}: ")))?);
         }
         match self.change.remove.iter().find(|id| !removed.contains(id)) {

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use vault_core::{
+    error::Kind,
     names::Reference,
     provenance::PredicateType,
     trust::Policy,
-    vault::{Artifact, Vault},
+    vault::{Artifact, Retired, Vault},
     verify::Checked,
 };
 
@@ -31,7 +32,7 @@ use crate::{
 ///
 /// JSON: {"verified", "digest", "name", "signers", "bytes", "parts", "attestations": [{"path", "sha256", "type", "signers",
 /// "counts", "reason"}], "recipients": {"generation", "signers", "stanzas"}, "warnings"}; with --all: {"verified", "failed",
-/// "versions": [each with "name" and "verified", and "error" if it failed], "ignored": [{"path", "reason"}],
+/// "retired", "versions": [each with "name" and "verified", and "error" if it failed], "ignored": [{"path", "reason"}],
 /// "more": {"failed", "ignored"}}, which were not listed
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -55,7 +56,10 @@ pub struct Args {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let belief = args.belief.load(session)?.demand()?;
-    let vault = session.vault()?;
+    let vault = match &args.reference {
+        Some(reference) => session.vault_for(reference)?,
+        None => session.vault()?,
+    };
     if let Some(reference) = &args.reference {
         let (artifact, view) = belief.resolve(&vault, reference, session)?;
         let demand = Demand { policy: &view.policy, attestations: &args.require_attestation };
@@ -84,7 +88,9 @@ fn prove(vault: &Vault, artifact: Artifact, demand: &Demand<'_>, session: &Sessi
     // What takes no time goes first.
     demand.attestations.iter().try_for_each(|wanted| vault.require_attestation(&artifact, policy, wanted))?;
     let bar = session.start("verifying", Some(artifact.manifest.sealed_len()))?;
-    let checked = vault.verify(&artifact, session.threads(), &bar).map_err(while_reading(&artifact.manifest))?;
+    let checked = vault.verify(&artifact, session.threads(), &bar);
+    let checked = checked.map_err(|error| vault.explained(&artifact, policy, error));
+    let checked = checked.map_err(while_reading(&artifact.manifest))?;
     drop(bar);
     let beside = Beside::read(vault, &artifact, policy)?;
     Ok(Proof { artifact, checked, beside })
@@ -144,7 +150,7 @@ fn all(vault: &Vault, view: &View, demand: &Demand<'_>, session: &Session) -> Re
     };
     let mut tally = Tally::default();
     for entry in listing.versions {
-        let name = entry.name.to_string();
+        let (name, retired) = (entry.name.to_string(), entry.retired);
         match prove(&Reference::Version(entry.name)) {
             Ok(proof) => {
                 session.ui.line(proof.text(&view.signers).trim_end())?;
@@ -152,7 +158,10 @@ fn all(vault: &Vault, view: &View, demand: &Demand<'_>, session: &Session) -> Re
                 tally.versions.push(proof.object());
             }
             Err(failure) if session.interrupt.requested() => return Err(failure),
-            Err(failure) => tally.fail(&name, failure, session)?,
+            Err(failure) => match retired.filter(|_| failure.kind() == Kind::NotFound.as_str()) {
+                Some(retired) => tally.retire(&name, &retired, session)?,
+                None => tally.fail(&name, failure, session)?,
+            },
         }
     }
     for (path, error) in listing.skipped {
@@ -173,6 +182,8 @@ struct Tally {
     versions: Vec<Value>,
     ignored: Vec<Value>,
     failed: usize,
+    /// Retired, and their contents gone: nothing to verify, and no failure.
+    retired: usize,
     /// Failed too, but without a line of their own.
     unlisted: u64,
     more_ignored: u64,
@@ -192,13 +203,24 @@ impl Tally {
         Ok(())
     }
 
+    fn retire(&mut self, name: &str, retired: &Retired, session: &Session) -> Result {
+        let Retired { created, reason, .. } = retired;
+        session.ui.line(&one_line(&format!("retired {name}: on {created} ({reason}), its contents were collected")))?;
+        self.versions.push(json!({ "name": name, "verified": false, "retired": created, "reason": reason }));
+        self.retired += 1;
+        Ok(())
+    }
+
     fn finish(self, session: &Session) -> Result {
         let failed = self.failed as u64 + self.unlisted;
-        let verified = (self.versions.len() - self.failed) as u64;
+        let verified = (self.versions.len() - self.failed - self.retired) as u64;
         let total = verified + failed;
-        let text = format!("{verified} of {} verified", count(total, "version"));
+        let mut text = format!("{verified} of {} verified", count(total, "version"));
+        if self.retired > 0 {
+            text += &format!(", {} retired and collected", self.retired);
+        }
         let object = json!({
-            "verified": verified, "failed": failed, "versions": self.versions, "ignored": self.ignored,
+            "verified": verified, "failed": failed, "retired": self.retired, "versions": self.versions, "ignored": self.ignored,
             "more": { "failed": self.unlisted, "ignored": self.more_ignored },
         });
         session.ui.result(&text, &object)?;

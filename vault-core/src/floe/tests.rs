@@ -143,3 +143,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_ciphertext_that_goes_on_is_one_ciphertext_and_no_iv_comes_twice() {
+    let params = params(64);
+    let first = Encryptor::new(&KEY, AAD, params).expect("starts");
+    let again = Encryptor::resume(&KEY, AAD, first.header(), params, Engine::Reference).expect("goes on");
+    assert_eq!(again.header(), first.header());
+    let one = first.encrypt_segment(0, false, &[1; 32]).expect("encrypts");
+    let twice = again.encrypt_segment(0, false, &[1; 32]).expect("encrypts");
+    assert_ne!(one[LENGTH_LEN..PREFIX_LEN], twice[LENGTH_LEN..PREFIX_LEN]);
+    let last = again.encrypt_segment(1, true, b"end").expect("encrypts");
+    let decryptor = Decryptor::new(&KEY, AAD, first.header(), params).expect("starts");
+    for segment in [one, twice] {
+        assert_eq!(decryptor.decrypt_segment(0, false, &segment).expect("decrypts"), [1; 32]);
+    }
+    assert_eq!(decryptor.decrypt_segment(1, true, &last).expect("decrypts"), b"end");
+    for (key, aad) in [([1; 32], AAD), (KEY, b"other".as_slice())] {
+        assert!(Encryptor::resume(&key, aad, first.header(), params, Engine::Fast).is_err(), "the header commits");
+    }
+}

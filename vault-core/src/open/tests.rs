@@ -135,7 +135,7 @@ fn spread(opened: &Opened<'_>, length: u64) -> File {
     let extents: Vec<_> = streams.map(|(stream, _)| Extent { length, offset: 0, stream }).collect();
     let size = extents.iter().map(|extent| extent.length).sum();
     let path = crate::names::FilePath::new("spread").expect("a path");
-    File { path, size, executable: false, extents, sha256: None }
+    File { path, size, executable: false, extents, sha256: None, regions: Vec::new() }
 }
 
 #[test]

@@ -172,17 +172,17 @@ impl Revocation {
     }
 }
 
-fn nonce() -> Result<Hex<16>> {
+pub(super) fn nonce() -> Result<Hex<16>> {
     let mut nonce = [0; 16];
     fill_random(&mut nonce)?;
     Ok(Hex(nonce))
 }
 
-fn is_reason(reason: &str) -> bool {
+pub(super) fn is_reason(reason: &str) -> bool {
     !reason.trim().is_empty() && reason.len() <= MAX_REASON && !reason.chars().any(char::is_control)
 }
 
-fn checked(reason: String) -> Result<String> {
+pub(super) fn checked(reason: String) -> Result<String> {
     if !is_reason(&reason) {
         return Err(Error::Misuse(format!(
             "the reason must be one line of at most {MAX_REASON} bytes that says something"

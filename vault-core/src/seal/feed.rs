@@ -1,11 +1,12 @@
 //! The plaintext of one input, handed out segment by segment.
 
-use std::{io::Read, sync::Arc};
+use std::{io::Read, ops::Range, sync::Arc};
 
+use super::original::{Gathered, Place};
 use crate::{
     error::{Error, Result},
     oms::{Algorithm, Hasher},
-    source::{Data, SealedFile, read_full},
+    source::{Data, FileState, SealedFile, read_full},
     tree::{MAX_STREAM, PAYLOAD, SEGMENT},
 };
 
@@ -16,6 +17,8 @@ use crate::{
 pub(super) struct Feed<'a> {
     state: State<'a>,
     position: u64,
+    /// Known when it was opened, unless it is a reader.
+    length: Option<u64>,
     digests: Digests,
 }
 
@@ -58,9 +61,20 @@ impl Digests {
 
 enum State<'a> {
     Unopened(Data<'a>),
-    File { file: Arc<SealedFile>, offset: u64 },
-    Bytes { rest: &'a [u8] },
-    Reader { reader: Box<dyn Read + Send + 'a>, lookahead: Option<u8> },
+    /// Ranges of an input that is looked at a second time.
+    Chosen(Data<'a>, Option<FileState>, Vec<Range<u64>>),
+    Gathered(Gathered<'a>),
+    File {
+        file: Arc<SealedFile>,
+        offset: u64,
+    },
+    Bytes {
+        rest: &'a [u8],
+    },
+    Reader {
+        reader: Box<dyn Read + Send + 'a>,
+        lookahead: Option<u8>,
+    },
     Done,
 }
 
@@ -80,6 +94,7 @@ pub(super) enum Deferred<'a> {
     Nothing,
     File { file: Arc<SealedFile>, offset: u64 },
     Bytes(&'a [u8]),
+    Gathered(Gathered<'a>),
 }
 
 impl Deferred<'_> {
@@ -92,6 +107,7 @@ impl Deferred<'_> {
                 buffer.copy_from_slice(bytes);
                 Ok(())
             }
+            Self::Gathered(gathered) => gathered.read(buffer),
         }
     }
 }
@@ -99,7 +115,18 @@ impl Deferred<'_> {
 impl<'a> Feed<'a> {
     /// A feed that takes these digests of all it hands out.
     pub(super) fn new(data: Data<'a>, digests: &[Algorithm]) -> Self {
-        Self { state: State::Unopened(data), position: 0, digests: Digests::Wanted(digests.to_vec()) }
+        Self { state: State::Unopened(data), position: 0, length: None, digests: Digests::Wanted(digests.to_vec()) }
+    }
+
+    /// A feed of these ranges of an input, which must be as it was.
+    pub(super) fn gathering(
+        data: Data<'a>,
+        state: Option<FileState>,
+        ranges: Vec<Range<u64>>,
+        digests: &[Algorithm],
+    ) -> Self {
+        let state = State::Chosen(data, state, ranges);
+        Self { state, position: 0, length: None, digests: Digests::Wanted(digests.to_vec()) }
     }
 
     /// The next segment, if there is one. `buffer` has room for a segment's plaintext.
@@ -119,14 +146,33 @@ impl<'a> Feed<'a> {
         Ok(Some(next))
     }
 
+    /// How many bytes it hands out in all, if that is known after the first of them.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
     /// The digests of all that was handed out.
     pub(super) fn digests(self) -> Vec<(Algorithm, Vec<u8>)> {
         self.digests.finish()
     }
 
     fn open(&mut self) -> Result<()> {
-        let State::Unopened(_) = &self.state else { return Ok(()) };
-        let State::Unopened(data) = std::mem::replace(&mut self.state, State::Done) else { return Ok(()) };
+        let (State::Unopened(_) | State::Chosen(..)) = &self.state else { return Ok(()) };
+        let data = match std::mem::replace(&mut self.state, State::Done) {
+            State::Unopened(data) => data,
+            State::Chosen(data, state, ranges) => {
+                let gathered = Gathered::new(Place::of(&data)?.reopen(state.as_ref())?, ranges);
+                if gathered.is_empty() {
+                    gathered.original().check_unchanged()?;
+                } else if gathered.len().div_ceil(PAYLOAD as u64) > MAX_SEGMENTS {
+                    return Err(too_long());
+                } else {
+                    self.state = State::Gathered(gathered);
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         self.state = match data {
             Data::Path(_) | Data::Found(..) => {
                 let file = SealedFile::open_data(&data)?;
@@ -136,11 +182,15 @@ impl<'a> Feed<'a> {
                 } else if file.len().div_ceil(PAYLOAD as u64) > MAX_SEGMENTS {
                     return Err(too_long());
                 } else {
+                    self.length = Some(file.len());
                     State::File { file, offset: 0 }
                 }
             }
             Data::Bytes([]) => State::Done,
-            Data::Bytes(bytes) => State::Bytes { rest: bytes },
+            Data::Bytes(bytes) => {
+                self.length = Some(bytes.len() as u64);
+                State::Bytes { rest: bytes }
+            }
             Data::Reader(mut reader) => match read_byte(&mut reader)? {
                 None => State::Done,
                 lookahead => State::Reader { reader, lookahead },
@@ -153,7 +203,12 @@ impl<'a> Feed<'a> {
         let position = self.position;
         let segment = |len, is_final, deferred, file| Ok(Some(Next { position, is_final, len, deferred, file }));
         match &mut self.state {
-            State::Unopened(_) | State::Done => Ok(None),
+            State::Unopened(_) | State::Chosen(..) | State::Done => Ok(None),
+            State::Gathered(gathered) => {
+                let (taken, len) = gathered.take();
+                let file = gathered.original().file().cloned();
+                segment(len, gathered.is_empty(), Deferred::Gathered(taken), file)
+            }
             State::File { file, offset } => {
                 let left = file.len() - *offset;
                 let len = usize::try_from(left).map_or(PAYLOAD, |left| left.min(PAYLOAD));

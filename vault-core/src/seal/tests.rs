@@ -220,7 +220,7 @@ fn a_file_longer_than_a_stream_is_refused_before_it_is_read() {
 fn a_reader_that_never_ends_is_refused_at_the_end_of_the_longest_stream() {
     let dir = tempfile::tempdir().expect("folder");
     let encryptor = Dek::random().and_then(|dek| dek.encryptor(&[0; 32], 0, Engine::default())).expect("a key");
-    let writer = StreamWriter::new(encryptor, small_parts().part_size);
+    let writer = StreamWriter::new(encryptor, small_parts().part_size, None);
     let mut segment = vec![0; SEGMENT];
     writer.write((1 << 21) - 1, false, &mut segment, &store(dir.path())).expect("the last that fits");
     let error = writer.write(1 << 21, false, &mut segment, &store(dir.path())).expect_err("one too many");

@@ -7,19 +7,24 @@ use std::{
 
 use blake3::hazmat::ChainingValue;
 
-use super::feed::{MAX_SEGMENTS, too_long};
+use super::{
+    feed::{MAX_SEGMENTS, too_long},
+    resume::StreamNotes,
+};
 use crate::{
     error::{Error, Result},
-    floe::Encryptor,
+    floe::{Encryptor, OVERHEAD, PREFIX_LEN},
     manifest::Stream,
     parts::{Sink, Staged},
     tree::{Layout, PartSize, SEGMENT, SegmentHasher, part_hash},
 };
 
 /// Encrypts and stores the segments of one stream.
-pub(super) struct StreamWriter {
+pub(super) struct StreamWriter<'a> {
     encryptor: Encryptor,
     part_size: PartSize,
+    /// What an earlier run stored, and where this one notes what it stores.
+    notes: Option<StreamNotes<'a>>,
     state: Mutex<State>,
 }
 
@@ -40,15 +45,16 @@ struct State {
 /// A part that several threads write to, until one of them publishes it.
 type SharedStaged = Arc<RwLock<Option<Box<dyn Staged>>>>;
 
+#[derive(Default)]
 struct OpenPart {
-    /// Taken out when the part is published.
+    /// Taken out when the part is published; nothing if it was stored before.
     staged: SharedStaged,
     stored: u64,
 }
 
-impl StreamWriter {
-    pub(super) fn new(encryptor: Encryptor, part_size: PartSize) -> Self {
-        Self { encryptor, part_size, state: Mutex::default() }
+impl<'a> StreamWriter<'a> {
+    pub(super) fn new(encryptor: Encryptor, part_size: PartSize, notes: Option<StreamNotes<'a>>) -> Self {
+        Self { encryptor, part_size, notes, state: Mutex::default() }
     }
 
     /// Announces that `position` is the final segment, before it is written.
@@ -56,13 +62,20 @@ impl StreamWriter {
         self.state().segments = Some(position + 1);
     }
 
-    /// Encrypts, hashes and stores one segment, in one buffer. Returns whether the stream is complete.
+    /// Encrypts, hashes and stores one segment, in one buffer, unless it is stored already. Returns whether the stream is
+    /// complete.
     pub(super) fn write(&self, position: u64, is_final: bool, segment: &mut [u8], sink: &dyn Sink) -> Result<bool> {
         if position >= MAX_SEGMENTS {
             return Err(too_long());
         }
-        self.encryptor.encrypt_in_place(position, is_final, segment)?;
         let offset = position % self.per_part() * SEGMENT as u64;
+        let plaintext = &segment[PREFIX_LEN..segment.len() + PREFIX_LEN - OVERHEAD];
+        let stored = self.notes.as_ref().map_or(Ok(None), |notes| notes.look(position, plaintext))?;
+        if let Some(value) = stored {
+            self.state().open.entry(position / self.per_part()).or_default();
+            return self.count(position, segment.len(), value);
+        }
+        self.encryptor.encrypt_in_place(position, is_final, segment)?;
         let mut hasher = if is_final && offset == 0 { SegmentHasher::alone() } else { SegmentHasher::at(offset) };
         hasher.update(segment);
         self.store(position, offset, segment, hasher.finish(), sink)
@@ -75,10 +88,15 @@ impl StreamWriter {
             staged.write_at(offset, segment)?;
         }
         drop(staged);
+        self.count(position, segment.len(), value)
+    }
 
+    /// Takes note that a segment is stored; whoever brings the last one of a part publishes it.
+    fn count(&self, position: u64, length: usize, value: ChainingValue) -> Result<bool> {
+        let part = position / self.per_part();
         let mut state = self.state();
         state.values.insert(position, value);
-        state.length += segment.len() as u64;
+        state.length += length as u64;
         let Some(open) = state.open.get_mut(&part) else { return Ok(false) };
         open.stored += 1;
         let first = part * self.per_part();
@@ -93,6 +111,7 @@ impl StreamWriter {
         let name = part_hash(&values);
         if let Some(staged) = complete.staged.write().unwrap_or_else(PoisonError::into_inner).take() {
             staged.commit(&name)?;
+            self.notes.as_ref().map_or(Ok(()), |notes| notes.stored(part, &values))?;
         }
         let mut state = self.state();
         state.parts.insert(part, name);
@@ -127,7 +146,13 @@ impl StreamWriter {
         } else {
             None
         };
-        Ok(Stream { header: *self.encryptor.header(), layout, parts: state.parts.into_values().collect(), tree })
+        Ok(Stream {
+            header: *self.encryptor.header(),
+            layout,
+            parts: state.parts.into_values().collect(),
+            tree,
+            origin: None,
+        })
     }
 
     fn per_part(&self) -> u64 {

@@ -15,7 +15,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Backend, Connection, Created, Entry, corrupt, path};
+use super::{Backend, Connection, Created, Entry, Soon, corrupt, path};
 use crate::{
     error::{Error, Fault, Result},
     parts::{Ahead, ReadAt, Staged, Wanted},
@@ -25,12 +25,14 @@ mod ahead;
 mod attempt;
 mod connect;
 mod object;
+mod soon;
 mod throttle;
 mod upload;
 
 use ahead::Ranges;
 use attempt::{Attempts, Failed};
 use object::Object;
+use soon::Answers;
 use throttle::Throttle;
 use upload::{StagedBytes, Uploads};
 
@@ -58,6 +60,9 @@ struct Shared {
     proven: OnceCell<()>,
     uploads: Uploads,
     ranges: Ranges,
+    answers: Answers,
+    /// What the vault is called in messages.
+    name: String,
     outward: Throttle,
     inward: Throttle,
 }
@@ -68,7 +73,8 @@ impl Bucket {
     /// # Errors
     /// [`Error::Storage`] if the operating system refuses what an async runtime needs.
     pub fn new(store: Arc<dyn ObjectStore>) -> Result<Self> {
-        Self::with(store, &Connection::default())
+        let name = store.to_string();
+        Self::with(store, name, &Connection::default())
     }
 
     /// Connects to the object store that an `s3://`, `az://` or `gs://` URL names. Nothing is sent yet.
@@ -76,10 +82,10 @@ impl Bucket {
     /// # Errors
     /// [`Error::Misuse`] if the URL names none; [`Error::Storage`] if the settings do not fit.
     pub fn connect(url: &str, connection: &Connection) -> Result<Self> {
-        Self::with(connect::connect(url, connection)?, connection)
+        Self::with(connect::connect(url, connection)?, url.trim_end_matches('/').to_owned(), connection)
     }
 
-    fn with(store: Arc<dyn ObjectStore>, connection: &Connection) -> Result<Self> {
+    fn with(store: Arc<dyn ObjectStore>, name: String, connection: &Connection) -> Result<Self> {
         // Transfers mostly wait; two threads keep a fast line busy and leave the processors to the pipeline.
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("mvault-transfer").enable_all().build();
         let runtime = Some(runtime.map_err(Error::storage("async runtime"))?);
@@ -94,6 +100,8 @@ impl Bucket {
             proven: if connection.proven { OnceCell::new_with(Some(())) } else { OnceCell::new() },
             uploads: Uploads::default(),
             ranges: Ranges::default(),
+            answers: Answers::default(),
+            name,
             outward: throttle(),
             inward: throttle(),
         })))
@@ -103,7 +111,7 @@ impl Bucket {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A store's own Debug may show its configuration.
-        f.debug_struct("Shared").field("store", &self.store.to_string()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("store", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -213,6 +221,9 @@ impl Shared {
     fn present<T>(&self, path: &str, answer: object_store::Result<T, Failed>) -> Result<Option<T>> {
         let found = match answer {
             Ok(value) => Some(value),
+            Err(Failed::Answer(object_store::Error::NotFound { source, .. })) if is_no_bucket(&source.to_string()) => {
+                return Err(Error::NotFound { what: format!("the bucket of {}", self.name) });
+            }
             Err(Failed::Answer(object_store::Error::NotFound { .. })) => None,
             Err(failed) => return Err(failed.about(path)),
         };
@@ -282,6 +293,22 @@ impl Shared {
         Ok(())
     }
 
+    /// What is in a folder, unless it is more than `most` entries.
+    async fn list_some(&self, folder: &str, most: usize) -> Result<Option<Vec<Entry>>> {
+        let location = location(folder)?;
+        let mut stream = self.store.list(Some(&location));
+        let mut entries = Vec::new();
+        while let Some(meta) = next(&mut stream).await {
+            // Whoever needs it asks again, with patience.
+            let Ok(meta) = meta else { return Ok(None) };
+            if entries.len() == most {
+                return Ok(None);
+            }
+            entries.push(entry(&meta));
+        }
+        Ok(Some(entries))
+    }
+
     /// Gives the body of an answer to `take`, but never more than `most` bytes. Returns how many there were, or more
     /// than `most`.
     async fn body(
@@ -308,10 +335,19 @@ impl Shared {
 impl Backend for Bucket {
     fn create(&self, path: &str, bytes: &[u8]) -> Result<Created> {
         path::check(path)?;
+        self.0.answers.forget();
         self.0.wait(self.0.create(path, PutPayload::from(bytes.to_vec())))?
     }
 
     fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
+        if let Some(answer) = self.0.wait(self.0.answers.read(path))? {
+            return match answer? {
+                Some(bytes) if bytes.len() as u64 > cap => {
+                    Err(corrupt(path, Fault::Limit { what: "length", limit: cap }))
+                }
+                answer => Ok(answer),
+            };
+        }
         self.0.wait(self.0.get(path, cap))?
     }
 
@@ -335,6 +371,7 @@ impl Backend for Bucket {
     }
 
     fn delete(&self, path: &str) -> Result<()> {
+        self.0.answers.forget();
         let location = location(path)?;
         let mut attempts = self.0.attempts(path);
         let answer = self.0.wait(attempts.run(0, || self.0.store.delete(&location)))?;
@@ -343,8 +380,12 @@ impl Backend for Bucket {
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         path::check_prefix(prefix)?;
+        if let Some(answer) = self.0.wait(self.0.answers.list(prefix))? {
+            return answer?.into_iter().try_for_each(each);
+        }
         let folder = if prefix.is_empty() { None } else { Some(location(prefix)?) };
-        let mut attempts = self.0.attempts(prefix);
+        let what = if prefix.is_empty() { &self.0.name } else { prefix };
+        let mut attempts = self.0.attempts(what);
         let mut last: Option<Path> = None;
         loop {
             let mut stream = match &last {
@@ -364,7 +405,12 @@ impl Backend for Bucket {
                 }
             };
             // A listing that breaks goes on after the last entry it gave; listings of buckets are in order.
-            self.0.wait(attempts.again(failure))??;
+            match failure {
+                object_store::Error::NotFound { source, .. } if is_no_bucket(&source.to_string()) => {
+                    return Err(Error::NotFound { what: format!("the bucket of {}", self.0.name) });
+                }
+                failure => self.0.wait(attempts.again(failure))??,
+            }
         }
     }
 
@@ -377,8 +423,21 @@ impl Backend for Bucket {
     }
 
     fn describe(&self) -> String {
-        self.0.store.to_string()
+        self.0.name.clone()
     }
+
+    fn is_proven(&self) -> Option<bool> {
+        Some(self.0.proven.initialized())
+    }
+
+    fn soon(&self, soon: &[Soon<'_>]) {
+        self.0.answers.ask(&self.0, soon);
+    }
+}
+
+/// Whether it is the bucket that is missing, and not only an object of it.
+fn is_no_bucket(answer: &str) -> bool {
+    ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"].iter().any(|it| answer.contains(it))
 }
 
 fn entry(meta: &ObjectMeta) -> Entry {
@@ -502,5 +561,41 @@ mod tests {
         let staged = bucket.stage(10).expect("stage");
         staged.write_at(5, b"12345").expect("write");
         assert!(matches!(staged.commit(&blake3::hash(b"x")), Err(Error::Misuse(_))));
+    }
+
+    #[test]
+    fn what_was_asked_before_a_write_is_asked_again() {
+        let (bucket, _) = filled(0, 0);
+        let soon = || bucket.soon(&[Soon::Read { path: "a/1", cap: 9 }, Soon::List { folder: "a" }]);
+        let list = || {
+            let mut paths = Vec::new();
+            let each = &mut |entry: Entry| {
+                paths.push(entry.path);
+                Ok(())
+            };
+            bucket.list("a", each).expect("list");
+            paths
+        };
+        soon();
+        assert_eq!(bucket.create("a/1", b"one").expect("create"), Created::New);
+        assert_eq!((bucket.read("a/1", 9).expect("read").as_deref(), list().len()), (Some(&b"one"[..]), 1));
+        soon();
+        assert!(matches!(bucket.read("a/1", 2), Err(Error::Corrupt { fault: Fault::Limit { .. }, .. })));
+        assert_eq!(list(), ["a/1"]);
+        soon();
+        bucket.delete("a/1").expect("delete");
+        assert_eq!((bucket.read("a/1", 9).expect("read"), list().len()), (None, 0));
+    }
+
+    #[test]
+    fn the_first_create_proves_the_store() {
+        let (bucket, _) = filled(0, 0);
+        assert_eq!(bucket.is_proven(), Some(false));
+        assert_eq!(bucket.create("a", b"1").expect("create"), Created::New);
+        assert_eq!(bucket.is_proven(), Some(true));
+        assert_eq!(bucket.create("a", b"1").expect("create"), Created::Exists);
+        let again = Bucket::with(Arc::clone(&bucket.0.store), "again".into(), &Connection::default()).expect("bucket");
+        assert_eq!(again.create("a", b"2").expect("create"), Created::Exists, "the proof is no write");
+        assert_eq!(again.is_proven(), Some(true));
     }
 }

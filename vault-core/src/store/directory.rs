@@ -13,7 +13,7 @@ use super::{
     tree::{Tree, make_root},
 };
 use crate::{
-    error::{Fault, Result},
+    error::{Error, Fault, Result},
     parts::{ReadAt, Staged, object_path},
 };
 
@@ -116,6 +116,13 @@ impl Backend for Directory {
 
     fn describe(&self) -> String {
         self.0.tree.location.display().to_string()
+    }
+
+    fn discard(&self, path: &str) -> Result<()> {
+        match path.strip_prefix(path::STAGING).and_then(|rest| rest.strip_prefix('/')) {
+            Some(name) if !name.contains('/') && path::check(name).is_ok() => self.0.tree.remove(path),
+            _ => Err(Error::Misuse(format!("{path:?} is nothing that was left behind"))),
+        }
     }
 
     fn leftovers(&self) -> Result<Vec<Entry>> {

@@ -124,6 +124,10 @@ impl Backend for Faulty {
         self.inner.describe()
     }
 
+    fn discard(&self, path: &str) -> Result<()> {
+        self.plan.write(path, || self.inner.discard(path))
+    }
+
     fn leftovers(&self) -> Result<Vec<Entry>> {
         self.inner.leftovers()
     }

@@ -22,8 +22,8 @@ use crate::{
 
 pub mod aws;
 mod bucket;
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod directory;
 #[cfg(test)]
 mod directory_tests;
@@ -99,6 +99,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ahead::default()
     }
 
+    /// Tells which small objects and folders will be read next, each once, so that a remote store can ask for all of them
+    /// at the same time. Only a hint.
+    fn soon(&self, soon: &[Soon<'_>]) {
+        let _ = soon;
+    }
+
     /// Calls `each` for every object below the folder `prefix`, the whole vault if that is empty, in no particular order.
     ///
     /// Memory does not grow with the number of objects. A folder that does not exist has no objects. What is not an
@@ -123,8 +129,21 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// repeat it, so that of several callers each learns of it.
     fn sync(&self) -> Result<()>;
 
+    /// See [`Store::is_proven`].
+    fn is_proven(&self) -> Option<bool> {
+        None
+    }
+
     /// What this store is, for messages.
     fn describe(&self) -> String;
+
+    /// Removes what [`leftovers`](Self::leftovers) told of. For garbage collection alone.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for any other path; [`Error::Storage`].
+    fn discard(&self, path: &str) -> Result<()> {
+        Err(Error::Misuse(format!("{path:?} is nothing that was left behind")))
+    }
 
     /// Objects being staged, by writers at work or left by writers that were killed. None where such objects are out of
     /// sight.
@@ -134,6 +153,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn leftovers(&self) -> Result<Vec<Entry>> {
         Ok(Vec::new())
     }
+}
+
+/// Something that will be read next. See [`Backend::soon`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Soon<'a> {
+    /// A small object.
+    Read {
+        /// Its path.
+        path: &'a str,
+        /// The most bytes it may have.
+        cap: u64,
+    },
+    /// What is in a folder.
+    List {
+        /// The folder.
+        folder: &'a str,
+    },
 }
 
 /// What became of a [`Backend::create`].
@@ -283,6 +319,16 @@ impl Store {
         self.0.delete(path)
     }
 
+    /// See [`Backend::soon`].
+    pub fn soon(&self, soon: &[Soon<'_>]) {
+        self.0.soon(soon);
+    }
+
+    /// Whether this object store was seen to refuse the second of two creates. None for a folder, which needs no proof.
+    pub fn is_proven(&self) -> Option<bool> {
+        self.0.is_proven()
+    }
+
     /// See [`Backend::list`].
     ///
     /// # Errors
@@ -310,6 +356,14 @@ impl Store {
     /// See [`Backend::describe`].
     pub fn describe(&self) -> String {
         self.0.describe()
+    }
+
+    /// See [`Backend::discard`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn discard(&self, path: &str) -> Result<()> {
+        self.0.discard(path)
     }
 
     /// See [`Backend::leftovers`].

@@ -1,6 +1,10 @@
 //! Who may open an artifact: the recipients that count, and the key they hold.
 
-use super::{Artifact, Vault, recipients_folder, recipients_path, stem};
+use super::{
+    Artifact, Vault, artifact_folder, recipients_folder, recipients_path,
+    shred::{MAX_RECORDS, Shredded, shredded_folder},
+    stem,
+};
 use crate::{
     error::{Error, Result},
     keys::KeyId,
@@ -52,9 +56,13 @@ impl Vault {
     /// Finds the recipients that count.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if no generation is valid; [`Error::Storage`].
+    /// [`Error::WrongKey`] if it was shredded; [`Error::Untrusted`] if no generation is valid; [`Error::Storage`].
     pub fn access(&self, artifact: &Artifact, policy: &Policy) -> Result<Access> {
-        let numbers = self.generations(artifact)?;
+        let (numbers, shreddings) = self.generations(artifact)?;
+        if let Some(Shredded { created, reason, .. }) = self.shredded_by(artifact, policy, shreddings)? {
+            let what = format!("{}, shredded on {created} ({reason})", artifact.digest);
+            return Err(Error::WrongKey { what, why: "nobody has a key to it any more" });
+        }
         let mut skipped = Vec::new();
         for &generation in numbers.iter().rev().take(MAX_LOOKS) {
             match self.generation(artifact, policy, generation) {
@@ -75,11 +83,16 @@ impl Vault {
         }
     }
 
-    /// The numbers of all generations, ascending.
-    fn generations(&self, artifact: &Artifact) -> Result<Vec<u64>> {
+    /// The numbers of all generations, ascending, and the records of shreddings: one listing, because each takes its time.
+    fn generations(&self, artifact: &Artifact) -> Result<(Vec<u64>, Vec<String>)> {
         let folder = recipients_folder(artifact.digest);
-        let mut numbers = Vec::new();
-        self.store.list(&folder, &mut |entry| {
+        let shredded = shredded_folder(artifact.digest);
+        let (mut numbers, mut shreddings) = (Vec::new(), Vec::new());
+        self.store.list(&artifact_folder(artifact.digest), &mut |entry| {
+            if shreddings.len() < MAX_RECORDS && stem(&entry.path, &shredded).is_some() {
+                shreddings.push(entry.path);
+                return Ok(());
+            }
             let number =
                 stem(&entry.path, &folder).and_then(|stem| stem.parse::<u64>().ok().filter(|n| n.to_string() == stem));
             if let Some(number) = number.filter(|n| (1..=MAX_GENERATION).contains(n)) {
@@ -93,7 +106,7 @@ impl Vault {
             Ok(())
         })?;
         numbers.sort_unstable();
-        Ok(numbers)
+        Ok((numbers, shreddings))
     }
 
     fn generation(
@@ -129,7 +142,7 @@ impl Vault {
     /// Opens an artifact for reading.
     ///
     /// # Errors
-    /// As [`Vault::unlock`] and [`Opened::new`].
+    /// As [`Vault::unlock`] and [`Opened::new`]; [`Error::Gone`] if it was retired and its contents were collected.
     pub fn open_artifact<'a>(
         &'a self,
         artifact: &'a Artifact,
@@ -138,6 +151,7 @@ impl Vault {
         options: open::Options,
     ) -> Result<Opened<'a>> {
         let dek = self.unlock(artifact, policy, ring)?;
-        Opened::new(&artifact.manifest, dek, &self.store, options)
+        let opened = Opened::new(&artifact.manifest, dek, &self.store, options);
+        opened.map_err(|error| self.explained(artifact, policy, error))
     }
 }

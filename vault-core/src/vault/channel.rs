@@ -94,7 +94,12 @@ impl Vault {
 }
 
 /// Judges a promotion that stands under this number of this channel.
-fn judged(envelope: &Envelope, rooted: &Rooted, channel: &ChannelName, generation: u64) -> Result<Approved<Promotion>> {
+pub(super) fn judged(
+    envelope: &Envelope,
+    rooted: &Rooted,
+    channel: &ChannelName,
+    generation: u64,
+) -> Result<Approved<Promotion>> {
     let approved = rooted.promotion(envelope)?;
     let untrusted = |why| Err(Error::Untrusted { what: format!("generation {generation} of {channel}"), why });
     let predicate = &approved.record.predicate;

@@ -163,6 +163,6 @@ fn compare(stated: Newest, shown: Newest) -> Compared {
     }
 }
 
-fn folder(channel: &ChannelName) -> String {
+pub(super) fn folder(channel: &ChannelName) -> String {
     format!("freshness/{}/channels/{}", channel.model, channel.channel)
 }

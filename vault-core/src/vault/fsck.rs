@@ -1,11 +1,13 @@
 //! Looking over a whole vault: what is missing, damaged, or belongs to nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    VAULT_JSON, Vault,
+    Retirements, VAULT_JSON, Vault, gc,
     listing::{is_record_path, parse_version_path},
-    manifest_path, version_path,
+    manifest_path,
+    repair::Mender,
+    retire, session, version_path,
 };
 use crate::{
     error::{Error, Result},
@@ -65,6 +67,27 @@ pub enum Finding {
         /// Its length in bytes.
         size: u64,
     },
+    /// Something that was damaged or missing and was taken from another vault.
+    Repaired {
+        /// Its path.
+        path: String,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// Something that is damaged or missing and that the other vault has no better.
+    Unrepaired {
+        /// Its path.
+        path: String,
+        /// Why not.
+        error: Error,
+    },
+    /// An artifact all of whose versions are retired, if the records of that count, and contents of which are gone.
+    Collected {
+        /// The artifact.
+        artifact: ArtifactDigest,
+        /// Its versions.
+        names: Vec<VersionName>,
+    },
     /// Something that has no place in a vault.
     Foreign {
         /// Its path.
@@ -105,8 +128,7 @@ impl Vault {
         progress: &dyn Progress,
         report: &mut dyn FnMut(Finding) -> Result<()>,
     ) -> Result<Report> {
-        let look = Look { vault: self, threads, progress, totals: Report::default(), is_complete: true };
-        look.over_all(report)
+        Look::new(self, threads, progress, None).over_all(report)
     }
 
     /// The artifact a version record names, if its manifest is there.
@@ -117,17 +139,18 @@ impl Vault {
         Ok(digest)
     }
 
-    fn unsigned_manifest(&self, artifact: ArtifactDigest) -> Result<Verified<Manifest>> {
+    pub(super) fn unsigned_manifest(&self, artifact: ArtifactDigest) -> Result<Verified<Manifest>> {
         let bytes = self.demand(&manifest_path(artifact), MAX_MANIFEST)?;
         Policy::InsecureSkipSignature.unsigned_manifest(artifact, &bytes)
     }
 }
 
-type Reporter<'a> = &'a mut dyn FnMut(Finding) -> Result<()>;
+pub(super) type Reporter<'a> = &'a mut dyn FnMut(Finding) -> Result<()>;
 
 /// One look over a vault.
-struct Look<'a> {
+pub(super) struct Look<'a> {
     vault: &'a Vault,
+    mender: Option<Mender<'a>>,
     threads: Threads,
     progress: &'a dyn Progress,
     totals: Report,
@@ -135,8 +158,17 @@ struct Look<'a> {
     is_complete: bool,
 }
 
-impl Look<'_> {
-    fn over_all(mut self, report: Reporter<'_>) -> Result<Report> {
+impl<'a> Look<'a> {
+    pub(super) fn new(
+        vault: &'a Vault,
+        threads: Threads,
+        progress: &'a dyn Progress,
+        mender: Option<Mender<'a>>,
+    ) -> Self {
+        Self { vault, mender, threads, progress, totals: Report::default(), is_complete: true }
+    }
+
+    pub(super) fn over_all(mut self, report: Reporter<'_>) -> Result<Report> {
         let (mut artifacts, mut versions) = (Vec::new(), Vec::new());
         self.list("", report, &mut |entry, report| {
             if entry.path.starts_with("objects/") || entry.path == VAULT_JSON {
@@ -144,34 +176,71 @@ impl Look<'_> {
                 artifacts.push(digest);
             } else if let Some(name) = parse_version_path(&entry.path) {
                 versions.push(name);
-            } else if !is_statement_path(&entry.path) {
+            } else if !is_statement_path(&entry.path) && !is_coordination_path(&entry.path) {
                 report(Finding::Foreign { path: entry.path })?;
             }
             Ok(())
         })?;
-        let mut published = HashSet::new();
+        let mut published: HashMap<[u8; 32], Vec<VersionName>> = HashMap::new();
         for name in versions {
             self.totals.versions += 1;
             self.go_on()?;
+            if let Some(mender) = self.mender {
+                mender.version(&name, report)?;
+            }
+            if let Some(missing) = self.mend_manifest(&name, report)?.filter(|digest| !artifacts.contains(digest)) {
+                artifacts.push(missing);
+            }
             match self.vault.named_artifact(&name) {
                 Ok(digest) => {
-                    published.insert(*digest.hash().as_bytes());
+                    published.entry(*digest.hash().as_bytes()).or_default().push(name);
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(version_path(&name), error, report)?,
                 Err(error) => report(Finding::BrokenVersion { name, error })?,
             }
         }
+        if let Some(mender) = self.mender.filter(|_| self.is_complete) {
+            let unnamed = artifacts.iter().map(|digest| *digest.hash().as_bytes());
+            let unnamed: HashSet<_> = unnamed.filter(|digest| !published.contains_key(digest)).collect();
+            for (name, digest) in mender.missing_versions(&unnamed, report)? {
+                self.totals.versions += 1;
+                published.entry(*digest.hash().as_bytes()).or_default().push(name);
+            }
+        }
+        let retirements = match self.vault.claimed_retirements() {
+            Err(error @ Error::Storage { .. }) => {
+                self.unreadable("retired".into(), error, report)?;
+                Retirements::default()
+            }
+            other => other?,
+        };
         let (mut used, mut sound) = (HashSet::new(), Sound::default());
         for artifact in artifacts {
             self.totals.artifacts += 1;
             self.go_on()?;
-            if self.is_complete && !published.contains(artifact.hash().as_bytes()) {
+            let is_unpublished = self.is_complete && !published.contains_key(artifact.hash().as_bytes());
+            if is_unpublished {
                 report(Finding::Unpublished { artifact })?;
+            }
+            if let Some(mender) = self.mender {
+                mender.manifest(artifact, report)?;
             }
             match self.vault.unsigned_manifest(artifact) {
                 Ok(manifest) => {
                     used.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
-                    self.over_contents(artifact, &manifest, &mut sound, report)?;
+                    if let Some(mender) = self.mender {
+                        mender.beside(artifact, report)?;
+                    }
+                    let names = published.get(artifact.hash().as_bytes()).map_or(&[][..], Vec::as_slice);
+                    let is_retired = !names.is_empty() && names.iter().all(|name| retirements.contains(name, artifact));
+                    // Contents of what was never published may be gone, too: its writer stood still, was ended by garbage
+                    // collection, and stored the manifest before it noticed.
+                    let is_collected = (is_retired || is_unpublished) && self.is_collected(&manifest)?;
+                    if is_collected && is_retired {
+                        report(Finding::Collected { artifact, names: names.to_vec() })?;
+                    } else if !is_collected {
+                        self.over_contents(artifact, &manifest, &mut sound, report)?;
+                    }
                 }
                 Err(error @ Error::Storage { .. }) => self.unreadable(manifest_path(artifact), error, report)?,
                 Err(error) => report(Finding::Damaged { artifact, object: manifest_path(artifact), error })?,
@@ -190,6 +259,18 @@ impl Look<'_> {
         Ok(Report { objects, ..self.totals })
     }
 
+    /// Whether contents of an artifact are missing. What is left of one that was collected is not looked at.
+    fn is_collected(&self, manifest: &Manifest) -> Result<bool> {
+        for (name, _) in manifest.objects() {
+            self.go_on()?;
+            // What cannot be looked at is reported when it is read.
+            if let Ok(None) = self.vault.store.stat(&object_path(&name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn over_contents(
         &mut self,
         artifact: ArtifactDigest,
@@ -197,8 +278,18 @@ impl Look<'_> {
         sound: &mut Sound,
         report: Reporter<'_>,
     ) -> Result<()> {
-        let survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
+        let mut survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
         self.totals.bytes += survey.bytes;
+        // A tree that is mended shows which of its parts are damaged: as long as something is mended, it is looked at again.
+        while let Some(mender) = self.mender {
+            let is_damage = |flaw: &&Flaw| matches!(flaw.error, Error::Corrupt { .. });
+            let damaged: BTreeSet<_> = survey.flaws.iter().filter(is_damage).map(|flaw| flaw.object.clone()).collect();
+            if damaged.is_empty() || !mender.contents(manifest, &damaged, report)? {
+                break;
+            }
+            survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
+            self.totals.bytes += survey.bytes;
+        }
         for Flaw { object, error } in survey.flaws {
             match error {
                 Error::Storage { .. } => report(Finding::Unreadable { path: object, error })?,
@@ -206,6 +297,16 @@ impl Look<'_> {
             }
         }
         if survey.more > 0 { report(Finding::MoreDamage { artifact, count: survey.more }) } else { Ok(()) }
+    }
+
+    /// The artifact of a version whose manifest was not there and was mended.
+    fn mend_manifest(&self, name: &VersionName, report: Reporter<'_>) -> Result<Option<ArtifactDigest>> {
+        let Some(mender) = self.mender else { return Ok(None) };
+        let Ok(envelope) = self.vault.record(&version_path(name)) else { return Ok(None) };
+        let Ok(statement) = Statement::<VersionRecord>::parse(envelope.payload()) else { return Ok(None) };
+        let digest = statement.subject.blake3;
+        mender.manifest(digest, report)?;
+        Ok(self.vault.store.stat(&manifest_path(digest))?.map(|_| digest))
     }
 
     /// A record or manifest that cannot be read: what it names cannot be told from what nothing names.
@@ -241,9 +342,14 @@ impl Look<'_> {
     }
 }
 
-fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
+pub(super) fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
     let hex = path.strip_prefix("artifacts/")?.strip_suffix("/manifest.json")?;
     ArtifactDigest::from_hex(hex).ok()
+}
+
+/// What writers and garbage collection tell one another.
+fn is_coordination_path(path: &str) -> bool {
+    session::parse_path(path).is_some() || gc::runs::parse_path(path).is_some()
 }
 
 /// Recipients and attestations; promotions, proposals, revocations, statements of freshness, trust roots.
@@ -251,10 +357,11 @@ fn is_statement_path(path: &str) -> bool {
     let segments: Vec<_> = path.split('/').collect();
     let hex = |text: &str| ArtifactDigest::from_hex(text).is_ok();
     let placed = match segments[..] {
-        ["artifacts", artifact, "recipients" | "attestations", _] => hex(artifact),
+        ["artifacts", artifact, "recipients" | "attestations" | "shredded", _] => hex(artifact),
         ["proposals", proposal, _] => hex(proposal),
         ["trust", version, _] => version.parse::<u64>().is_ok(),
         ["revocations", _] | ["freshness", .., "channels", _, _] => true,
+        ["retired", ..] => retire::parse_path(path).is_some(),
         _ => is_record_path(path),
     };
     placed && path.ends_with(".dsse.json")

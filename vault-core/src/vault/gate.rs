@@ -127,7 +127,7 @@ impl Vault {
         Err(Error::limit("trust root", "number of versions in one go", MAX_STEPS as u64))
     }
 
-    fn root_paths(&self, version: u64) -> Result<Vec<String>> {
+    pub(super) fn root_paths(&self, version: u64) -> Result<Vec<String>> {
         let folder = root_folder(version);
         let mut paths = Vec::new();
         self.store.list(&folder, &mut |entry| {

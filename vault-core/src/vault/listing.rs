@@ -1,6 +1,6 @@
 //! What a vault holds, as far as can be seen without a key.
 
-use super::{Vault, manifest_path, version_path};
+use super::{Retired, Retirements, Vault, manifest_path, version_path};
 use crate::{
     error::{Error, Result},
     keys::KeyId,
@@ -58,6 +58,8 @@ pub struct VersionEntry {
     pub created: String,
     /// The accepted keys that signed it; none if the policy accepts anybody.
     pub signers: Vec<KeyId>,
+    /// Its retirement, if it is retired.
+    pub retired: Option<Retired>,
     /// Number of streams, the index not counted, and encrypted length; none if the manifest is missing or damaged.
     pub size: Option<(usize, u64)>,
 }
@@ -79,8 +81,9 @@ impl Vault {
             Ok(())
         })?;
         names.sort();
+        let (retirements, _) = self.retirements(policy, None)?;
         for name in names {
-            match self.version_entry(&name, policy) {
+            match self.version_entry(&name, policy, &retirements) {
                 Ok(entry) => listing.versions.push(entry),
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 Err(error) => listing.skip(version_path(&name), error),
@@ -89,7 +92,7 @@ impl Vault {
         Ok(listing)
     }
 
-    fn version_entry(&self, name: &VersionName, policy: &Policy) -> Result<VersionEntry> {
+    fn version_entry(&self, name: &VersionName, policy: &Policy, retirements: &Retirements) -> Result<VersionEntry> {
         let envelope = self.demand(&version_path(name), MAX_ENVELOPE)?;
         let record = policy.version_record(&envelope, name)?;
         let digest = record.subject.blake3;
@@ -99,18 +102,22 @@ impl Vault {
             .and_then(|bytes| Manifest::parse(&bytes).ok())
             .map(|manifest| (manifest.streams.len(), manifest.sealed_len()));
         let (created, signers) = (record.predicate.created().to_owned(), record.signers().to_vec());
-        Ok(VersionEntry { name: name.clone(), digest, created, signers, size })
+        let retired = retirements.get(name, digest).cloned();
+        Ok(VersionEntry { name: name.clone(), digest, created, signers, retired, size })
     }
 }
 
 /// Paths of records that are no version records: promotions.
 pub(super) fn is_record_path(path: &str) -> bool {
-    let channel = |(model, rest): (&str, &str)| {
-        let (channel, file) = rest.split_once('/')?;
-        let number: u64 = file.strip_suffix(".dsse.json")?.parse().ok()?;
-        (format!("{model}@{channel}").parse::<ChannelName>().is_ok() && number > 0).then_some(())
-    };
-    path.strip_prefix("models/").and_then(|path| path.split_once("/channels/")).and_then(channel).is_some()
+    parse_promotion_path(path).is_some()
+}
+
+/// `models/<model>/channels/<channel>/<generation>.dsse.json`
+pub(super) fn parse_promotion_path(path: &str) -> Option<(ChannelName, u64)> {
+    let (model, rest) = path.strip_prefix("models/")?.split_once("/channels/")?;
+    let (channel, file) = rest.split_once('/')?;
+    let number: u64 = file.strip_suffix(".dsse.json")?.parse().ok()?;
+    Some((format!("{model}@{channel}").parse().ok()?, number)).filter(|_| number > 0)
 }
 
 /// `models/<model>/versions/<version>.dsse.json`

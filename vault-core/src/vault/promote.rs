@@ -8,6 +8,7 @@ use super::{
     Gate,
     chain::{is_within_reach, record_path},
     channel::channel_folder,
+    gc,
     proposals::{Proposal, Record, described},
     revocations,
 };
@@ -20,14 +21,15 @@ use crate::{
 };
 
 /// The payload type of what takes a generation out of use.
-const WITHDRAWN: &str = "application/vnd.mvault.withdrawn.v1+json";
+pub(super) const WITHDRAWN: &str = "application/vnd.mvault.withdrawn.v1+json";
 impl Gate<'_> {
     /// Asks for a channel to point to a version, as its next generation. Published at once if that needs nobody else.
     ///
     /// `lifetime` is in seconds; what the trust root says is the default and the most.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if the key may not ask, or the version does not verify or is revoked; [`Error::Conflict`] if the
+    /// [`Error::Untrusted`] if the key may not ask, or the version does not verify or is revoked; [`Error::Gone`] if it is
+    /// retired; [`Error::Lost`] if its contents are being collected; [`Error::Conflict`] if the
     /// key signed another record for this generation; [`Error::Misuse`] if the reason or lifetime cannot be.
     pub fn propose_promotion(
         &mut self,
@@ -48,6 +50,7 @@ impl Gate<'_> {
             )));
         }
         let artifact = self.resolve(&Reference::Version(name.clone()))?;
+        self.vault.refuse_retired(name, artifact.digest, &self.policy())?;
         self.check_attestations(channel, &artifact)?;
         let head = self.head(channel)?.map(|head| head.newest());
         let folder = channel_folder(channel);
@@ -305,6 +308,10 @@ impl Gate<'_> {
             return Err(Error::Untrusted { what, why: "is another artifact than the one proposed" });
         }
         let Record::Promotion(channel, _) = record else { return Ok(()) };
+        // The proposal is in the vault by now, so that no collection that starts from here on deletes its contents; one that
+        // started before is called off, or makes this fail.
+        self.vault.refuse_retired(&name, artifact.digest, &self.policy())?;
+        gc::runs::protect(self.vault, &self.vault.paths_of(artifact.digest)?.into_iter().collect())?;
         self.refuse_revoked(artifact.digest, Some(&name.model), &name.to_string())?;
         self.check_attestations(channel, &artifact)
     }

@@ -159,7 +159,7 @@ impl Vault {
         Ok(ids)
     }
 
-    fn proposal_paths(&self, id: blake3::Hash) -> Result<Vec<String>> {
+    pub(super) fn proposal_paths(&self, id: blake3::Hash) -> Result<Vec<String>> {
         let mut paths = Vec::new();
         self.store.list(&format!("{FOLDER}/{}", id.to_hex()), &mut |entry| {
             if paths.len() == MAX_APPROVALS {

@@ -1,11 +1,12 @@
 //! From a reference to a verified manifest.
 
-use super::{Vault, manifest_path, version_path};
+use super::{Vault, manifest_path, recipients_folder, recipients_path, version_path};
 use crate::{
     error::{Error, Result},
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
     provenance::{MAX_ENVELOPE, Provenance, Subject},
+    store::Soon,
     trust::{Policy, Right, Verified},
     verify::{self, Checked},
     workers::{Progress, Threads},
@@ -55,9 +56,19 @@ impl Vault {
         };
         let record = policy.version_record(&envelope, name)?;
         let digest = record.subject.blake3;
+        self.expect_artifact(digest);
         let bytes = self.demand(&manifest_path(digest), MAX_MANIFEST)?;
         let manifest = record.manifest(&bytes)?;
         Ok(Artifact { name: Some(name.clone()), channel: None, digest, manifest, subject: record.subject })
+    }
+
+    /// Whoever resolves a version will want its manifest, and most likely its recipients: one round trip for all.
+    fn expect_artifact(&self, digest: ArtifactDigest) {
+        self.store.soon(&[
+            Soon::Read { path: &manifest_path(digest), cap: MAX_MANIFEST },
+            Soon::List { folder: &recipients_folder(digest) },
+            Soon::Read { path: &recipients_path(digest, 1), cap: MAX_ENVELOPE },
+        ]);
     }
 
     fn resolve_digest(&self, digest: ArtifactDigest, policy: &Policy) -> Result<Artifact> {

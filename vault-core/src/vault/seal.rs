@@ -1,7 +1,10 @@
 //! Sealing into a vault, in the order that makes a crash harmless: parts, trees, manifest, recipients, attestations, and
-//! the version record last.
+//! the version record last; all of it under a lease, so that garbage collection keeps away.
 
-use super::{Vault, manifest_path, recipients_path, stem, version_path, versions_folder};
+use super::{
+    Deduplication, ReuseCache, Vault, Work, manifest_path, recipients_path, session::Beating, stem, version_path,
+    versions_folder,
+};
 use crate::{
     error::{Error, Result},
     index::Notes,
@@ -10,7 +13,7 @@ use crate::{
     oms::Signed,
     provenance::{Envelope, Predicate, Provenance, Statement, Subject, VersionRecord},
     recipients::RecipientsRecord,
-    seal::{self, Options},
+    seal::{self, Options, Saved, resume},
     source::Input,
     store::Created,
     workers::Progress,
@@ -36,6 +39,10 @@ pub struct SealRequest<'a> {
     pub private_provenance: Option<Provenance>,
     /// What the files must be, as somebody signed it; the bundle is kept in the encrypted index.
     pub vendor: Option<&'a Signed>,
+    /// What of it need not be stored twice.
+    pub deduplication: Deduplication<'a>,
+    /// Where this machine remembers what it sealed, so that it can reuse it without a key that opens it.
+    pub cache: Option<&'a ReuseCache>,
     /// How to seal.
     pub options: Options,
 }
@@ -51,8 +58,12 @@ pub struct Receipt {
     pub files: usize,
     /// Bytes of plaintext.
     pub plaintext: u64,
-    /// Bytes of ciphertext, the index included.
+    /// Bytes of ciphertext, the index and what was reused included.
     pub sealed: u64,
+    /// Bytes of ciphertext that were stored now: all but what was reused.
+    pub stored: u64,
+    /// What was reused.
+    pub saved: Saved,
 }
 
 impl Vault {
@@ -61,17 +72,43 @@ impl Vault {
     /// # Errors
     /// [`Error::Conflict`] if the version exists, also if it differs only by case: noticed before anything is sealed,
     /// and again before the commit (two seals that commit twins at the very same moment both succeed). Otherwise as
-    /// [`seal::seal`]. After an error nothing is published, except that the store may fail *after* the version record was
-    /// created: then the version is there, but may not survive a power cut.
+    /// [`seal::seal`]; [`Error::Lost`] if garbage collection ended the session of a seal that stood still for longer than its
+    /// grace. After an error nothing is published, except that the store may fail in the very last step: then the version is
+    /// there, or the next garbage collection publishes it, see [`Session::commit`](super::Session::commit).
     pub fn seal(&self, request: SealRequest<'_>, progress: &dyn Progress) -> Result<Receipt> {
-        let SealRequest { name, inputs, audience, signer, trust_root, provenance, private_provenance, vendor, options } =
-            request;
+        self.seal_in(request, None, progress)
+    }
+
+    /// The same, in a session that an interrupted seal can be gone on with, if there is one.
+    pub(super) fn seal_in(
+        &self,
+        request: SealRequest<'_>,
+        session: Option<&resume::Session>,
+        progress: &dyn Progress,
+    ) -> Result<Receipt> {
+        let SealRequest { name, inputs, audience, signer, trust_root, vendor, options, .. } = request;
+        let SealRequest { provenance, private_provenance, deduplication, cache, .. } = request;
         audience.check()?;
+        deduplication.check(&audience)?;
         self.check_name_is_free(&name)?;
 
         let provenance_note = private_provenance.map(|private| private.to_text()).transpose()?;
         let notes = Notes { provenance: provenance_note, ..Notes::default() };
-        let sealed = seal::seal(inputs, notes, vendor, &self.store, options, progress)?;
+        let (reuse, pins) = (deduplication.reuse(), deduplication.pins());
+        let lease = match session {
+            None => self.open_session(Work::Seal, &pins)?,
+            Some(session) => self.continue_session(&session_id(session), Work::Seal)?,
+        };
+        lease.rely_on(&self.relied_on(&pins)?)?;
+        let sink = Beating { store: &self.store, session: &lease };
+        let sealed = match session {
+            None => seal::seal_reusing(inputs, reuse, notes, vendor, &sink, options, progress)?,
+            Some(session) => resume::seal(inputs, notes, vendor, &sink, (options, reuse, session), progress)?,
+        };
+        if let Deduplication::Reuse(previous) = deduplication {
+            previous.compare(self, &sealed.manifest, &sealed.index, progress)?;
+            self.check_reused(&sealed.manifest, options.threads, progress)?;
+        }
         let manifest = sealed.manifest.to_vec()?;
         let subject = Subject::of(&manifest);
         let digest = subject.blake3;
@@ -89,12 +126,23 @@ impl Vault {
         // Somebody may have published the name, or its twin, while this was being sealed.
         self.check_name_is_free(&name)?;
         let record = sign(subject, VersionRecord::new(&name, trust_root)?, signer)?;
-        self.commit_version(&name, &record)?;
+        if let Some(cache) = cache {
+            cache.remember(digest, &sealed.manifest, &sealed.dek, &sealed.index)?;
+        }
+        lease.commit(&name, &record).inspect_err(|error| {
+            // After another error the version may be there.
+            if let (Error::Conflict { .. } | Error::Lost { .. }, Some(cache)) = (error, cache) {
+                cache.forget(digest);
+            }
+        })?;
+        let reused: u64 = sealed.manifest.reused_streams().map(|(_, stream, _)| stream.layout.length()).sum();
         Ok(Receipt {
             digest,
             files: sealed.index.files().len(),
             plaintext: sealed.index.total_size(),
             sealed: sealed.manifest.sealed_len(),
+            stored: sealed.manifest.sealed_len() - reused,
+            saved: sealed.saved,
             name,
         })
     }
@@ -109,7 +157,7 @@ impl Vault {
         })
     }
 
-    fn commit_version(&self, name: &VersionName, record: &[u8]) -> Result<()> {
+    pub(super) fn commit_version(&self, name: &VersionName, record: &[u8]) -> Result<()> {
         let path = version_path(name);
         match self.store.create(&path, record)? {
             Created::New => {}
@@ -128,6 +176,12 @@ impl Vault {
             Created::Exists => Err(Error::Conflict { what: path.to_owned() }),
         }
     }
+}
+
+/// The lease of a seal that is gone on with is that of its first run: what that stored is as old as it.
+fn session_id(session: &resume::Session) -> String {
+    let digest = blake3::hash(&[b"mvault/v1 session", &session.artifact_id()[..]].concat());
+    hex::encode(&digest.as_bytes()[..16])
 }
 
 /// Signs a statement about an artifact.

@@ -1,6 +1,6 @@
 //! Sharing: a new signed generation of recipients. No weights are touched.
 
-use super::{Access, Artifact, Vault, recipients_path, seal::sign};
+use super::{Access, Artifact, Disclosure, Vault, recipients_path, seal::sign};
 use crate::{
     error::{Error, Result},
     keys::{KeyId, Signer},
@@ -22,6 +22,8 @@ pub struct Change {
     pub remove: Vec<KeyId>,
     /// Whether passphrase stanzas are to go.
     pub remove_passphrases: bool,
+    /// What to do if the artifact reuses streams that hold more than it does.
+    pub disclosure: Disclosure,
 }
 
 impl Vault {
@@ -31,7 +33,8 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::NotFound`] if somebody to remove is no recipient; [`Error::Misuse`] if nobody would be left;
-    /// [`Error::WrongKey`] if `ring` does not open it; [`Error::Conflict`] if other writers keep being faster.
+    /// also if somebody new could read more than the files of the artifact and [`Change::disclosure`] does not allow it;
+    /// [`Error::WrongKey`] if `ring` does not open it, or it was shredded; [`Error::Conflict`] if other writers keep being faster.
     pub fn share(
         &self,
         artifact: &Artifact,
@@ -48,7 +51,7 @@ impl Vault {
         let mut current = self.access(artifact, policy)?;
         let mut generation = current.generation;
         for _ in 0..MAX_TRIES {
-            let stanzas = changed(artifact, &current, ring, change)?;
+            let stanzas = self.changed(artifact, &current, ring, change)?;
             if stanzas == current.stanzas {
                 return Ok(current);
             }
@@ -66,7 +69,14 @@ impl Vault {
                 }
                 Created::New | Created::Exists => {
                     self.store.sync()?;
-                    let published = self.access(artifact, policy)?;
+                    let published = match self.access(artifact, policy) {
+                        // It was shredded meanwhile, maybe after its last look: what was just added must not outlive that.
+                        Err(error) if self.shredded(artifact, policy)?.is_some() => {
+                            self.store.delete(&path)?;
+                            return Err(error);
+                        }
+                        other => other?,
+                    };
                     if published.generation < generation {
                         let what = format!("recipients generation {generation} of {}", artifact.digest);
                         return Err(Error::Untrusted { what, why: "were published and are not what the store shows" });
@@ -77,29 +87,30 @@ impl Vault {
         }
         Err(Error::Conflict { what: format!("every next generation of recipients of {}", artifact.digest) })
     }
-}
 
-fn changed(artifact: &Artifact, current: &Access, ring: &Keyring, change: &Change) -> Result<Vec<Stanza>> {
-    let held = |id: &KeyId| current.stanzas.iter().any(|stanza| stanza.key_id() == Some(*id));
-    if let Some(id) = change.remove.iter().find(|id| !held(id)) {
-        return Err(Error::NotFound { what: format!("recipient {id} of {}", artifact.digest) });
+    fn changed(&self, artifact: &Artifact, current: &Access, ring: &Keyring, change: &Change) -> Result<Vec<Stanza>> {
+        let held = |id: &KeyId| current.stanzas.iter().any(|stanza| stanza.key_id() == Some(*id));
+        if let Some(id) = change.remove.iter().find(|id| !held(id)) {
+            return Err(Error::NotFound { what: format!("recipient {id} of {}", artifact.digest) });
+        }
+        let goes = |stanza: &Stanza| match stanza.key_id() {
+            Some(id) => change.remove.contains(&id),
+            None => change.remove_passphrases,
+        };
+        let mut stanzas: Vec<_> = current.stanzas.iter().filter(|stanza| !goes(stanza)).cloned().collect();
+        let new = Audience {
+            recipients: change.add.recipients.iter().filter(|r| !held(&r.key_id())).cloned().collect(),
+            passphrases: change.add.passphrases.clone(),
+        };
+        if !(new.recipients.is_empty() && new.passphrases.is_empty()) {
+            new.check()?;
+            let dek = wrap::unwrap(&current.stanzas, artifact.digest, &artifact.manifest, ring)?;
+            self.check_sharing(artifact, &dek, change.disclosure)?;
+            stanzas.extend(wrap::wrap(&dek, artifact.digest, &new)?);
+        }
+        if stanzas.is_empty() {
+            return Err(Error::Misuse("no recipient would be left: nobody could open it".into()));
+        }
+        Ok(stanzas)
     }
-    let goes = |stanza: &Stanza| match stanza.key_id() {
-        Some(id) => change.remove.contains(&id),
-        None => change.remove_passphrases,
-    };
-    let mut stanzas: Vec<_> = current.stanzas.iter().filter(|stanza| !goes(stanza)).cloned().collect();
-    let new = Audience {
-        recipients: change.add.recipients.iter().filter(|r| !held(&r.key_id())).cloned().collect(),
-        passphrases: change.add.passphrases.clone(),
-    };
-    if !(new.recipients.is_empty() && new.passphrases.is_empty()) {
-        new.check()?;
-        let dek = wrap::unwrap(&current.stanzas, artifact.digest, &artifact.manifest, ring)?;
-        stanzas.extend(wrap::wrap(&dek, artifact.digest, &new)?);
-    }
-    if stanzas.is_empty() {
-        return Err(Error::Misuse("no recipient would be left: nobody could open it".into()));
-    }
-    Ok(stanzas)
 }

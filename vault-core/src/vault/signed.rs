@@ -16,7 +16,7 @@ pub struct Signed {
 }
 
 /// Where records are that outlive a key.
-const FOLDERS: [&str; 3] = ["models", "artifacts", "revocations"];
+const FOLDERS: [&str; 4] = ["models", "artifacts", "retired", "revocations"];
 
 impl Vault {
     /// The records of the vault that carry a valid signature by this key, sorted by path.

@@ -18,9 +18,13 @@ use crate::{
 };
 
 mod attesting;
+mod collecting;
 mod extraction;
 mod lineage;
 mod lying;
+mod reopening;
+mod resuming;
+mod reusing;
 mod sharing;
 mod tampering;
 mod trusting;

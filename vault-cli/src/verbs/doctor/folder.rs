@@ -29,7 +29,8 @@ fn steps(url: &str, session: &Session, checks: &mut Vec<Check>) -> Result<(), Ch
     let Some(document) = document else {
         return Err(Check::fail("vault", "there is no vault.json: this is no vault", "make one with `mvault init`"));
     };
-    let vault = Session::vault_at(url, &session.connection())
+    let vault = session
+        .vault_at(url, &session.connection())
         .map_err(|failure| Check::failed("vault", &failure, "restore vault.json from another copy"))?;
     checks.push(Check::ok("vault", format!("id {}", vault.id())));
     let writable = "right for who only reads; whoever seals needs the right to write";

@@ -5,6 +5,7 @@ use vault_core::{
     Error,
     error::Place,
     index::File,
+    manifest::Manifest,
     open::Opened,
     safetensors::{self, Tensor},
 };
@@ -18,7 +19,7 @@ use crate::{
 const ROWS: usize = 4096;
 
 /// Prints `outside` and then every file. After an error what was read so far is printed, in JSON a whole object.
-pub fn print(outside: (&str, &Value), opened: &Opened<'_>, ui: &Ui) -> Result {
+pub fn print(outside: (&str, &Value), (opened, manifest): (&Opened<'_>, &Manifest), ui: &Ui) -> Result {
     let mut out = ui.piecewise();
     match ui.style() {
         Style::Json => {
@@ -28,7 +29,7 @@ pub fn print(outside: (&str, &Value), opened: &Opened<'_>, ui: &Ui) -> Result {
             let result = opened.index().files().iter().try_for_each(|file| {
                 let tensors = tensors(opened, file)?;
                 out.json(std::mem::replace(&mut separator, ","))?;
-                object_of(file, tensors.as_ref(), &mut out)
+                object_of((file, manifest), tensors.as_ref(), &mut out)
             });
             out.json("]}")?;
             out.end_line()?;
@@ -37,10 +38,17 @@ pub fn print(outside: (&str, &Value), opened: &Opened<'_>, ui: &Ui) -> Result {
         Style::Text | Style::Quiet => {
             out.text(&format!("{}\nfiles:\n", outside.0))?;
             let mut files = opened.index().files().iter();
-            let result = files.try_for_each(|file| text_of(file, tensors(opened, file)?.as_ref(), &mut out));
+            let result =
+                files.try_for_each(|file| text_of((file, manifest), tensors(opened, file)?.as_ref(), &mut out));
             out.finish().and(result)
         }
     }
+}
+
+/// How much of a file is in streams of earlier artifacts.
+fn reused(file: &File, manifest: &Manifest) -> u64 {
+    let is_reused = |number| manifest.stream(number).is_some_and(|stream| stream.origin.is_some());
+    file.extents.iter().filter(|extent| is_reused(extent.stream)).map(|extent| extent.length).sum()
 }
 
 /// The tensors of a file, or what is wrong with its header, if it is to have one.
@@ -60,10 +68,16 @@ fn tensors(opened: &Opened<'_>, file: &File) -> Result<Tensors> {
     }
 }
 
-fn text_of(file: &File, tensors: Option<&Result<Vec<Tensor>, String>>, out: &mut Piecewise<'_>) -> Result {
+fn text_of(
+    (file, manifest): (&File, &Manifest),
+    tensors: Option<&Result<Vec<Tensor>, String>>,
+    out: &mut Piecewise<'_>,
+) -> Result {
     let executable = if file.executable { ", executable" } else { "" };
     let sha256 = file.sha256.map(|digest| format!(", sha256 {}", hex::encode(digest))).unwrap_or_default();
-    out.text(&format!("  {}  {}{executable}{sha256}\n", file.path, bytes(file.size)))?;
+    let reused = Some(reused(file, manifest)).filter(|length| *length > 0);
+    let reused = reused.map(|length| format!(", {} reused", bytes(length))).unwrap_or_default();
+    out.text(&format!("  {}  {}{executable}{sha256}{reused}\n", file.path, bytes(file.size)))?;
     match tensors {
         None => Ok(()),
         Some(Err(fault)) => out.text(&format!("    {}\n", one_line(fault))),
@@ -76,12 +90,17 @@ fn text_of(file: &File, tensors: Option<&Result<Vec<Tensor>, String>>, out: &mut
     }
 }
 
-fn object_of(file: &File, tensors: Option<&Result<Vec<Tensor>, String>>, out: &mut Piecewise<'_>) -> Result {
+fn object_of(
+    (file, manifest): (&File, &Manifest),
+    tensors: Option<&Result<Vec<Tensor>, String>>,
+    out: &mut Piecewise<'_>,
+) -> Result {
     let mut object = json!({
         "path": file.path.as_str(),
         "bytes": file.size,
         "executable": file.executable,
         "sha256": file.sha256.map(hex::encode),
+        "reused_bytes": reused(file, manifest),
     });
     let tensors = match tensors {
         Some(Ok(tensors)) => tensors,

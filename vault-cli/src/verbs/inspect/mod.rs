@@ -34,8 +34,8 @@ mod contents;
 /// if one cannot be read, those before it are printed, and the exit code says so.
 ///
 /// JSON: {"name", "digest", "signature_checked", "signers", "artifact_id", "suite", "part_size", "sealed_bytes",
-/// "streams": [{"number", "sealed_bytes", "plaintext_bytes", "parts"}], "attestations", "recipients", "warnings"} and
-/// with a key "files": [{"path", "bytes", "executable", "sha256", "tensors": [{"name", "dtype", "shape", "bytes"}]}],
+/// "streams": [{"number", "sealed_bytes", "plaintext_bytes", "parts", "origin": null or {"artifact_id", "stream"}}], "attestations", "recipients", "warnings"} and
+/// with a key "files": [{"path", "bytes", "executable", "sha256", "reused_bytes", "tensors": [{"name", "dtype", "shape", "bytes"}]}],
 /// "private_provenance" and, if it was sealed with --require-oms, "oms": {"model", "root_digest", "algorithm", "files",
 /// "key_hint", "certificate"}.
 ///
@@ -99,7 +99,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
             text = format!("{text}\nprivate provenance:\n{}", pretty_json(&provenance));
             object["private_provenance"] = provenance;
         }
-        contents::print((&text, &object), &opened, &session.ui)?;
+        contents::print((&text, &object), (&opened, &artifact.manifest), &session.ui)?;
     } else {
         session.ui.result(&text, &object)?;
     }
@@ -127,11 +127,17 @@ fn outside(artifact: &Artifact, beside: &Beside, signers: &Signers, (args, check
     ];
     lines.extend(beside.lines(signers, if checked { NOBODY } else { "a key that was not checked" }));
     lines.extend(stanzas(beside));
-    let mut rows = vec![["  stream", "sealed", "plaintext", "parts"].map(str::to_owned).to_vec()];
+    let reused = manifest.reused_streams().map(|(_, stream, _)| stream.layout.length()).sum::<u64>();
+    if reused > 0 {
+        let (length, streams) = (bytes(reused), count(manifest.reused_streams().count() as u64, "stream"));
+        lines.push(format!("  reused:      {length} in {streams} of earlier artifacts"));
+    }
+    let mut rows = vec![["  stream", "sealed", "plaintext", "parts", "origin"].map(str::to_owned).to_vec()];
     rows.extend(manifest.numbered_streams().map(|(number, stream)| {
         let (layout, parts) = (stream.layout, stream.parts.len().to_string());
         let name = if number == INDEX_STREAM { "  index".into() } else { format!("  {number}") };
-        vec![name, bytes(layout.length()), bytes(layout.plaintext_len()), parts]
+        let origin = stream.origin.map(|origin| origin.to_string()).unwrap_or_default();
+        vec![name, bytes(layout.length()), bytes(layout.plaintext_len()), parts, origin]
     }));
     lines.extend(table(&rows).lines().map(str::to_owned));
     lines
@@ -145,6 +151,9 @@ fn outside_json(artifact: &Artifact, beside: &Beside, checked: bool) -> Value {
             "sealed_bytes": stream.layout.length(),
             "plaintext_bytes": stream.layout.plaintext_len(),
             "parts": stream.parts.len(),
+            "origin": stream.origin.map(|origin| {
+                json!({ "artifact_id": hex::encode(origin.artifact_id), "stream": origin.stream })
+            }),
         })
     };
     json!({

@@ -1,7 +1,7 @@
 //! Large objects on their way into the bucket, a few at a time, while the pipeline makes the next.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,7 +24,9 @@ pub(super) struct Uploads {
 
 #[derive(Debug, Default)]
 struct State {
-    running: usize,
+    /// Tickets of transfers that have not ended.
+    running: BTreeSet<u64>,
+    next_ticket: u64,
     failure: Option<Error>,
 }
 
@@ -34,29 +36,32 @@ impl Uploads {
     }
 
     /// Waits until fewer than `most` are running, and takes a place among them.
-    fn enter(&self, most: usize) -> Result<()> {
+    fn enter(&self, most: usize) -> Result<u64> {
         let mut state = self.lock();
-        while state.running >= most && state.failure.is_none() {
+        while state.running.len() >= most && state.failure.is_none() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.failure.as_ref().map_or(Ok(()), |failure| Err(again(failure)))?;
-        state.running += 1;
-        Ok(())
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.running.insert(ticket);
+        Ok(ticket)
     }
 
-    fn leave(&self, result: Result<()>) {
+    fn leave(&self, ticket: u64, result: Result<()>) {
         let mut state = self.lock();
-        state.running -= 1;
+        state.running.remove(&ticket);
         if let Err(error) = result {
             state.failure.get_or_insert(error);
         }
         self.changed.notify_all();
     }
 
-    /// Waits for all of them.
+    /// Waits for all that started before this call.
     pub(super) fn drain(&self) -> Result<()> {
         let mut state = self.lock();
-        while state.running > 0 && state.failure.is_none() {
+        let until = state.next_ticket;
+        while state.running.first().is_some_and(|oldest| *oldest < until) && state.failure.is_none() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.failure.as_ref().map_or(Ok(()), |failure| Err(again(failure)))
@@ -91,8 +96,8 @@ impl Staged for StagedBytes {
         let Self { bucket, capacity: _, pieces } = *self;
         let path = object_path(name);
         let payload = joined(&path, pieces.into_inner().unwrap_or_else(PoisonError::into_inner))?;
-        bucket.uploads.enter(bucket.jobs)?;
-        let (place, worker) = (Place(Some(Arc::clone(&bucket))), Arc::clone(&bucket));
+        let ticket = bucket.uploads.enter(bucket.jobs)?;
+        let (place, worker) = (Place(Some((Arc::clone(&bucket), ticket))), Arc::clone(&bucket));
         let upload = async move {
             let result = store(&worker, &path, payload).await;
             place.leave(result);
@@ -102,21 +107,21 @@ impl Staged for StagedBytes {
 }
 
 /// A place among the uploads, given back also if the task that has it is dropped.
-struct Place(Option<Arc<Shared>>);
+struct Place(Option<(Arc<Shared>, u64)>);
 
 impl Place {
     fn leave(mut self, result: Result<()>) {
-        if let Some(bucket) = self.0.take() {
-            bucket.uploads.leave(result);
+        if let Some((bucket, ticket)) = self.0.take() {
+            bucket.uploads.leave(ticket, result);
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(bucket) = self.0.take() {
+        if let Some((bucket, ticket)) = self.0.take() {
             let ended = std::io::Error::other("the transfer was given up");
-            bucket.uploads.leave(Err(Error::storage("upload")(ended)));
+            bucket.uploads.leave(ticket, Err(Error::storage("upload")(ended)));
         }
     }
 }

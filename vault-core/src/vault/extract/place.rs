@@ -9,8 +9,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, statat, unlinkat},
+    fs::{
+        AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
+    },
     io::Errno,
+    process::geteuid,
 };
 
 use crate::{
@@ -38,7 +41,7 @@ impl Place {
         }
     }
 
-    fn shown(&self, name: impl AsRef<Path>) -> String {
+    pub(super) fn shown(&self, name: impl AsRef<Path>) -> String {
         self.shown.join(name).display().to_string()
     }
 
@@ -52,7 +55,7 @@ impl Place {
     }
 
     /// A folder in this one, `None` if there is none; [`Error::Conflict`] if it is something else.
-    fn enter(&self, name: &str) -> Result<Option<Self>> {
+    pub(super) fn enter(&self, name: &str) -> Result<Option<Self>> {
         match openat(&self.folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(folder) => Ok(Some(Self { folder, shown: self.shown.join(name) })),
             Err(Errno::NOENT) => Ok(None),
@@ -127,6 +130,42 @@ impl Place {
         openat(&self.folder, name, flags, mode).map(File::from).map_err(self.failed(name))
     }
 
+    /// A file in this folder that holds records, made for its owner only if it is not there.
+    pub(super) fn open_record(&self, name: &str) -> Result<File> {
+        // Without NONBLOCK, opening a FIFO would wait for a writer for ever.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        openat(&self.folder, name, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(self.failed(name))
+    }
+
+    /// A regular file in this folder, `None` if there is none or something else.
+    pub(super) fn open_file(&self, name: &str) -> Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.folder, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT | Errno::LOOP | Errno::MLINK | Errno::NXIO | Errno::ACCESS) => return Ok(None),
+            Err(errno) => return Err(self.failed(name)(errno)),
+        };
+        let is_file = file.metadata().map_err(Error::storage(self.shown(name)))?.is_file();
+        Ok(is_file.then_some(file))
+    }
+
+    /// [`Error::Misuse`] unless the folder is its user's own and nobody else has any right to it.
+    pub(super) fn demand_private(&self) -> Result<()> {
+        let stat = fstat(&self.folder).map_err(self.failed(""))?;
+        let is_private = Mode::from_raw_mode(stat.st_mode) == FOLDER_MODE;
+        if is_private && stat.st_uid == geteuid().as_raw() {
+            return Ok(());
+        }
+        Err(Error::Misuse(format!("{} is not private: remove it", self.shown.display())))
+    }
+
+    /// Removes `name` with all that is in it, if that is possible.
+    pub(super) fn remove_all(&self, name: &str) {
+        if let Ok(name) = CString::new(name) {
+            remove_all(&self.folder, &name);
+        }
+    }
+
     /// Moves `name` from this folder to another, unless something has that name there.
     pub(super) fn publish(&self, name: &str, to: &Self, new_name: &OsStr) -> Result<()> {
         match renameat_with(&self.folder, name, &to.folder, new_name, RenameFlags::NOREPLACE) {
@@ -168,9 +207,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         // If this fails nobody is left to tell; the name says what it is.
-        if let Ok(name) = CString::new(self.name.as_bytes()) {
-            remove_all(&self.parent.folder, &name);
-        }
+        self.parent.remove_all(&self.name);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod channels;
+mod copying;
 mod crashes;
 mod forging;
 mod freshness;
@@ -110,6 +111,16 @@ impl World {
             world.seal(version, Some(world.pinned.origin()));
         }
         world
+    }
+
+    /// The keys of everybody, for another world with the same people.
+    fn same_keys(&self) -> BTreeMap<&'static str, SigningKey> {
+        let copy = |(name, key): (&&'static str, &SigningKey)| {
+            let der = key.to_pkcs8_der().expect("written");
+            let seed = der.expose()[der.expose().len() - 32..].try_into().expect("32 bytes");
+            (*name, SigningKey::from_seed_for_tests(seed))
+        };
+        self.keys.iter().map(copy).collect()
     }
 
     fn seal(&self, version: &str, trust_root: Option<blake3::Hash>) -> Receipt {

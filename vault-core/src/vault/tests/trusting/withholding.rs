@@ -69,12 +69,7 @@ fn a_second_history_is_noticed_by_who_saw_the_first() {
 /// The same people and artifacts in a copy of the vault, with an empty channel.
 fn fork_of(world: &World) -> World {
     let fixture = Fixture::new();
-    let keys = world.keys.iter().map(|(name, key)| {
-        let der = key.to_pkcs8_der().expect("written");
-        let seed = der.expose()[der.expose().len() - 32..].try_into().expect("32 bytes");
-        (*name, SigningKey::from_seed_for_tests(seed))
-    });
-    let keys: BTreeMap<_, _> = keys.collect();
+    let keys = world.same_keys();
     world
         .fixture
         .vault

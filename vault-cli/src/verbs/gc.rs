@@ -1,0 +1,174 @@
+//! `mvault gc`
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vault_core::{
+    trust::Policy,
+    vault::{Collected, Collection, GarbageEvent, Mode},
+};
+
+use crate::{
+    belief::{Belief, BeliefArgs},
+    cli::duration,
+    failure::{Failure, Result},
+    session::Session,
+    ui::{bytes, count, one_line},
+};
+
+/// Delete what no version, channel, proposal or writer at work can reach
+///
+/// Marks what is kept, writes down what goes, looks again, and only then deletes; safe beside writers at work, also those
+/// that stand still for days, and safe to kill at any moment. Nothing younger than --grace is touched. Contents of versions
+/// that were retired longer ago than that go, if somebody retired them whom --signer or --trust lets; their names,
+/// signatures and documents stay. Without either, no retirement counts.
+///
+/// A writer that gives no sign of life for as long as --grace is ended and fails cleanly. Writers give one every hour: do
+/// not go below a few hours while somebody writes.
+///
+/// JSON: {"dry_run", "run", "kept", "alive", "condemned", "condemned_bytes", "deleted", "deleted_bytes", "spared",
+/// "undeletable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "message"}], "more"}; of the events the
+/// first 1000, and how many more there are; with --declare-finished {"finished"}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault gc --dry-run --trust root.json
+  mvault gc --grace 48h --signer release.pub
+  mvault gc --declare-finished 0b5c1d0e9f8a7b6c5d4e3f2a1b0c9d8e")]
+pub struct Args {
+    /// Say what would go and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How old something must be before it goes, such as 12h, 48h, 7d
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "48h")]
+    grace: Duration,
+    /// Say that the process of an earlier collection, which was killed while it deleted, is gone for good: what it condemned
+    /// may be stored again. Nothing else is done
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["dry_run", "grace"])]
+    declare_finished: Option<String>,
+    #[command(flatten)]
+    belief: BeliefArgs,
+}
+
+/// The most events that are listed; the rest is counted.
+const MAX_LISTED: usize = 1000;
+
+#[derive(Default)]
+struct Seen {
+    lines: Vec<String>,
+    objects: Vec<Value>,
+    more: u64,
+}
+
+impl Seen {
+    fn add(&mut self, event: &GarbageEvent, mode: Mode) {
+        if self.objects.len() == MAX_LISTED {
+            self.more += 1;
+            return;
+        }
+        let would = if mode == Mode::DryRun { "would be " } else { "" };
+        let (line, object) = match event {
+            GarbageEvent::Condemned { path, size } => (
+                format!("garbage: {path}: {}", bytes(*size)),
+                json!({ "event": "condemned", "path": path, "bytes": size }),
+            ),
+            GarbageEvent::SessionEnded { id } => (
+                format!("session {id} {would}ended: it gave no sign of life"),
+                json!({ "event": "session-ended", "id": id }),
+            ),
+            GarbageEvent::Published { name } => (
+                format!("published {name}, whose writer had decided to and stopped"),
+                json!({ "event": "published", "version": name.to_string() }),
+            ),
+            GarbageEvent::CalledOff { id } => (
+                format!("garbage collection {id} was called off: it had decided nothing yet"),
+                json!({ "event": "called-off", "id": id }),
+            ),
+            GarbageEvent::Unfinished { id } => (
+                format!("garbage collection {id} is deleting, or was killed: what it condemned cannot be stored again"),
+                json!({ "event": "unfinished", "id": id }),
+            ),
+            GarbageEvent::Ignored { path, error } => (
+                format!("{path} retires nothing: {error}"),
+                json!({ "event": "ignored", "path": path, "message": error.to_string() }),
+            ),
+            GarbageEvent::Undeletable { path, error } => (
+                format!("{path} could not be deleted: {error}"),
+                json!({ "event": "undeletable", "path": path, "message": error.to_string() }),
+            ),
+            other => (format!("{other:?}"), json!({ "event": "other" })),
+        };
+        self.lines.push(one_line(&line));
+        self.objects.push(object);
+    }
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let belief = args.belief.load(session)?;
+    let vault = session.vault()?;
+    if let Some(run) = &args.declare_finished {
+        vault.declare_finished(run)?;
+        return session.ui.result(&format!("garbage collection {run} is finished"), &json!({ "finished": run }));
+    }
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Collect };
+    let collection = Collection { grace: args.grace, mode };
+    let mut seen = Seen::default();
+    let mut report = |event: GarbageEvent| {
+        seen.add(&event, mode);
+        Ok(())
+    };
+    let collected = match &belief {
+        Belief::Signers(signers) => {
+            let policy: Option<Policy> = if signers.is_empty() { None } else { Some(signers.demand()?) };
+            let bar = session.start("collecting", None)?;
+            vault.collect_garbage(policy.as_ref(), collection, &bar, &mut report)?
+        }
+        Belief::Root(root) => {
+            let collect = |gate: &mut vault_core::vault::Gate<'_>| {
+                let bar = session.start("collecting", None)?;
+                Ok(gate.collect_garbage(collection, &bar, &mut report)?)
+            };
+            root.with(&vault, session, collect)?.0
+        }
+    };
+    session.ui.result(&text(&seen, &collected), &object(&seen, &collected))?;
+    if collected.undeletable > 0 {
+        let what = format!("{} could not be deleted", count(collected.undeletable, "object"));
+        return Err(Failure::operational(what).hint("the reasons are above; under Object Lock try again when it ends"));
+    }
+    Ok(())
+}
+
+fn text(seen: &Seen, collected: &Collected) -> String {
+    let Collected { kept, alive, condemned, condemned_bytes, deleted, deleted_bytes, spared, cleared, .. } = collected;
+    let more = (seen.more > 0).then(|| format!("{} more", count(seen.more, "line")));
+    let (kept, alive) = (count(*kept, "artifact"), count(*alive, "writer"));
+    let last = if collected.run.is_none() {
+        let garbage = count(*condemned, "object");
+        format!("dry run: {garbage}, {}, would go; {kept} kept, {alive} at work", bytes(*condemned_bytes))
+    } else {
+        let mut last = format!("deleted {}, {}", count(*deleted, "object"), bytes(*deleted_bytes));
+        if *spared > 0 {
+            last += &format!("; spared {}, which came to be needed", count(*spared, "object"));
+        }
+        format!("{last}; cleared away {}; {kept} kept, {alive} at work", count(*cleared, "leftover"))
+    };
+    seen.lines.iter().cloned().chain(more).chain([last]).collect::<Vec<_>>().join("\n")
+}
+
+fn object(seen: &Seen, collected: &Collected) -> Value {
+    json!({
+        "dry_run": collected.run.is_none(),
+        "run": collected.run,
+        "kept": collected.kept,
+        "alive": collected.alive,
+        "condemned": collected.condemned,
+        "condemned_bytes": collected.condemned_bytes,
+        "deleted": collected.deleted,
+        "deleted_bytes": collected.deleted_bytes,
+        "spared": collected.spared,
+        "undeletable": collected.undeletable,
+        "cleared": collected.cleared,
+        "events": seen.objects,
+        "more": seen.more,
+    })
+}

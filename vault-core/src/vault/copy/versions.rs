@@ -1,0 +1,226 @@
+//! Versions and artifacts: read from the source, checked against names that are taken, brought to the target.
+
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
+
+use super::{Job, Planned, Wanted, chains::out_of_reach, placed, records};
+use crate::{
+    error::{Error, Result},
+    manifest::MAX_MANIFEST,
+    names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
+    provenance::{MAX_ENVELOPE, Subject},
+    store::Created,
+    trust::Policy,
+    vault::{
+        Artifact,
+        chain::is_within_reach,
+        listing::{parse_promotion_path, parse_version_path},
+        manifest_path, recipients_folder, recipients_path, stem, version_path, versions_folder,
+    },
+};
+
+/// The versions of the target's models that were listed, by model and name in lower case.
+#[derive(Debug, Default)]
+pub(super) struct Twins(HashMap<String, HashMap<String, String>>);
+
+impl Job<'_> {
+    /// The versions and channels of the models that fit, sorted.
+    pub(super) fn names(
+        &mut self,
+        fits: &dyn Fn(&ModelName) -> bool,
+    ) -> Result<(BTreeSet<VersionName>, BTreeSet<ChannelName>)> {
+        let (mut versions, mut channels) = (BTreeSet::new(), BTreeSet::new());
+        let report = &mut self.report;
+        self.source.store.list("models", &mut |entry| {
+            if let Some(name) = parse_version_path(&entry.path) {
+                versions.extend(fits(&name.model).then_some(name));
+            } else if let Some((channel, _)) = parse_promotion_path(&entry.path) {
+                channels.extend(fits(&channel.model).then_some(channel));
+            } else {
+                report.skip(entry.path, Error::format("record", "names no version and no promotion"));
+            }
+            Ok(())
+        })?;
+        Ok((versions, channels))
+    }
+
+    /// The record of a version in the source, judged.
+    pub(super) fn version(&self, name: &VersionName) -> Result<Wanted> {
+        let path = version_path(name);
+        let Some(bytes) = self.source.store.read(&path, MAX_ENVELOPE)? else {
+            return Err(Error::NotFound { what: format!("version {name} in {}", self.source.store.describe()) });
+        };
+        records::envelope(&bytes)?;
+        let subject = self.policy.version_record(&bytes, name)?.subject;
+        Ok(Wanted { subject, version: Some((name.clone(), Planned::new(path, &bytes))) })
+    }
+
+    /// Refuses a version whose name, or its twin in another case, the target has for something else. Every model is
+    /// listed once.
+    pub(super) fn refuse_taken(&self, wanted: &Wanted, twins: &mut Twins) -> Result<()> {
+        let Some((name, record)) = &wanted.version else { return Ok(()) };
+        let version = name.version.as_str();
+        let there = match twins.0.entry(name.model.to_string()) {
+            Entry::Occupied(listed) => listed.into_mut(),
+            Entry::Vacant(unlisted) => unlisted.insert(self.versions_there(name)?),
+        };
+        match there.get(&version.to_ascii_lowercase()) {
+            Some(twin) if twin != version => return Err(self.taken(&format!("{}:{twin}", name.model))),
+            Some(_) => {}
+            // Two versions of the source may be twins themselves: the second one is refused.
+            None => {
+                there.insert(version.to_ascii_lowercase(), version.to_owned());
+            }
+        }
+        match self.standing(record)? {
+            records::Standing::Other(there) => self.demand_same_version(name, &wanted.subject, &there),
+            _ => Ok(()),
+        }
+    }
+
+    /// The versions of a model in the target, by their names in lower case.
+    fn versions_there(&self, name: &VersionName) -> Result<HashMap<String, String>> {
+        let (folder, mut there) = (versions_folder(name), HashMap::new());
+        self.target.store.list(&folder, &mut |entry| {
+            if let Some(version) = stem(&entry.path, &folder) {
+                let known = there.entry(version.to_ascii_lowercase()).or_insert_with(|| version.to_owned());
+                if version == name.version.as_str() {
+                    version.clone_into(known);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(there)
+    }
+
+    fn taken(&self, name: &str) -> Error {
+        Error::Conflict { what: format!("version {name} in {}", self.target.store.describe()) }
+    }
+
+    /// Another record of the same version is as good, if it says the same and counts.
+    fn demand_same_version(&self, name: &VersionName, subject: &Subject, there: &[u8]) -> Result<()> {
+        match self.policy.version_record(there, name) {
+            Ok(record) if record.subject == *subject && records::envelope(there).is_ok() => Ok(()),
+            _ => Err(self.taken(&name.to_string())),
+        }
+    }
+
+    /// Brings an artifact to the target, everything but its name.
+    pub(super) fn artifact(&mut self, wanted: &Wanted) -> Result<()> {
+        let digest = wanted.subject.blake3;
+        let path = manifest_path(digest);
+        let bytes = self.source.demand(&path, MAX_MANIFEST)?;
+        if Subject::of(&bytes) != wanted.subject {
+            return Err(records::damaged(placed(self.source, &path), "is not what its version record names"));
+        }
+        let manifest = Policy::InsecureSkipSignature.unsigned_manifest(digest, &bytes)?;
+        let name = wanted.version.as_ref().map(|(name, _)| name.clone());
+        let artifact = Artifact { name, channel: None, digest, manifest, subject: wanted.subject };
+        let recipients = self.recipients(&artifact)?;
+        let attestations = self.attestations(&artifact)?;
+
+        self.content(&artifact.manifest)?;
+        // Parts and trees are durable before anything names them.
+        self.target.store.sync()?;
+        self.place_manifest(&path, &bytes)?;
+        for record in &recipients {
+            if self.place(record)?.is_some() {
+                let reason = Error::Conflict { what: placed(self.target, &record.path) };
+                self.report.skip(record.path.clone(), reason);
+            }
+        }
+        attestations.iter().try_for_each(|record| self.place_named(record))?;
+        // The target's own generations may be others: whatever counts there, something must.
+        self.target.access(&artifact, self.policy)?;
+        self.target.store.sync()?;
+        self.report.artifacts += 1;
+        Ok(())
+    }
+
+    /// Publishes a version in the target: the commit. Then reads it there as anybody would.
+    pub(super) fn commit(&mut self, wanted: &Wanted) -> Result<()> {
+        let reference = match &wanted.version {
+            None => Reference::Digest(wanted.subject.blake3),
+            Some((name, record)) => {
+                // Of many, names were compared a moment ago: to list them again for each would take the square of the time.
+                if !self.many {
+                    self.refuse_taken(wanted, &mut Twins::default())?;
+                }
+                if let Some(there) = self.place(record)? {
+                    self.demand_same_version(name, &wanted.subject, &there)?;
+                    self.report.records.there(0);
+                }
+                self.target.store.sync()?;
+                self.report.versions += 1;
+                Reference::Version(name.clone())
+            }
+        };
+        let there = self.target.resolve(&reference, self.policy)?;
+        if there.subject == wanted.subject { Ok(()) } else { Err(self.taken(&reference.to_string())) }
+    }
+
+    fn place_manifest(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        if self.target.store.stat(path)?.is_none() && self.target.store.create(path, bytes)? == Created::New {
+            self.report.records.copied(bytes.len() as u64);
+            return Ok(());
+        }
+        match self.target.store.read(path, MAX_MANIFEST) {
+            Ok(Some(there)) if there == bytes => {
+                self.report.records.there(bytes.len() as u64);
+                Ok(())
+            }
+            Err(error @ Error::Storage { .. }) => Err(error),
+            _ => Err(records::damaged(placed(self.target, path), "is not what its name is the hash of")),
+        }
+    }
+
+    /// The generations of recipients up to the one that counts. What stands above it never did.
+    fn recipients(&mut self, artifact: &Artifact) -> Result<Vec<Planned>> {
+        let access = self.source.access(artifact, self.policy)?;
+        let folder = recipients_folder(artifact.digest);
+        let mut planned = Vec::new();
+        for (lower, generation) in self.source.numbers(&folder)?.into_iter().enumerate() {
+            let path = recipients_path(artifact.digest, generation);
+            let judged = self.source.demand(&path, MAX_ENVELOPE).and_then(|bytes| {
+                records::recipients(&bytes, &artifact.subject, generation)?;
+                if !is_within_reach(generation, lower) {
+                    return Err(out_of_reach());
+                }
+                if generation > access.generation {
+                    return Err(Error::Untrusted { what: path.clone(), why: "does not count" });
+                }
+                Ok(Planned::new(path.clone(), &bytes))
+            });
+            self.note(path, judged, &mut planned)?;
+        }
+        Ok(planned)
+    }
+
+    fn attestations(&mut self, artifact: &Artifact) -> Result<Vec<Planned>> {
+        let (mut planned, folder) = (Vec::new(), super::super::attestations_folder(artifact.digest));
+        for path in self.source.attestation_paths(artifact.digest)? {
+            let judged = self.source.demand(&path, MAX_ENVELOPE).and_then(|bytes| {
+                records::attestation(&bytes, &artifact.subject, stem(&path, &folder).unwrap_or_default())?;
+                Ok(Planned::new(path.clone(), &bytes))
+            });
+            self.note(path, judged, &mut planned)?;
+        }
+        Ok(planned)
+    }
+
+    /// Keeps a record that was judged fit, and the reason if it was not.
+    pub(super) fn note(&mut self, path: String, judged: Result<Planned>, planned: &mut Vec<Planned>) -> Result<()> {
+        match judged {
+            Ok(record) => planned.push(record),
+            Err(error @ Error::Storage { .. }) => return Err(error),
+            Err(reason) => self.report.skip(path, reason),
+        }
+        self.go_on()
+    }
+}
+
+impl Wanted {
+    /// The artifact.
+    pub(super) fn digest(&self) -> ArtifactDigest {
+        self.subject.blake3
+    }
+}

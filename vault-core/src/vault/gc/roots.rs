@@ -1,0 +1,186 @@
+//! What is kept: everything that a version, a channel, a proposal or a session can reach.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Event, Reporter, Round, documents::may_be_condemned, sessions::Claims};
+use crate::{
+    error::{Error, Place, Result},
+    names::{ArtifactDigest, VersionName},
+    parts::object_path,
+    provenance::{Statement, VersionRecord},
+    vault::{listing::parse_version_path, manifest_path, retire::Retirements, version_path},
+};
+
+/// What is kept.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// Artifacts that are kept with all they name.
+    artifacts: HashSet<[u8; 32]>,
+    /// Artifacts that were published: their documents are kept, whatever becomes of their contents.
+    published: HashSet<[u8; 32]>,
+    /// Content objects.
+    objects: HashSet<[u8; 32]>,
+}
+
+/// Paths and their lengths in bytes.
+pub(super) type Paths = BTreeMap<String, u64>;
+
+impl Reach {
+    pub(super) fn artifacts(&self) -> u64 {
+        self.artifacts.len() as u64
+    }
+
+    /// Whether this path of an object or artifact is kept.
+    pub(super) fn keeps(&self, path: &str) -> bool {
+        match path.split('/').collect::<Vec<_>>()[..] {
+            ["objects", _, name] => digest(name).is_none_or(|name| self.objects.contains(&name)),
+            ["artifacts", artifact, ..] => {
+                digest(artifact).is_none_or(|a| self.artifacts.contains(&a) || self.published.contains(&a))
+            }
+            _ => true,
+        }
+    }
+}
+
+fn digest(hex: &str) -> Option<[u8; 32]> {
+    ArtifactDigest::from_hex(hex).ok().map(|digest| *digest.hash().as_bytes())
+}
+
+impl Round<'_, '_> {
+    /// Adds everything that counts to what is kept.
+    pub(super) fn mark(&mut self, claims: &Claims, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
+        let retirements = self.retirements(report)?;
+        for artifact in claims.pins.iter().copied() {
+            self.keep_if_there(artifact, reach)?;
+        }
+        for artifact in claims.committed.iter().copied() {
+            reach.published.insert(*artifact.hash().as_bytes());
+            self.keep(artifact, reach)?;
+        }
+        for artifact in self.vault.proposed(self.since)? {
+            self.keep_if_there(artifact, reach)?;
+        }
+        let mut names = Vec::new();
+        self.vault.store().list("models", &mut |entry| {
+            names.extend(parse_version_path(&entry.path).filter(|name| version_path(name) == entry.path));
+            self.go_on()
+        })?;
+        for name in names {
+            let artifact = self.version(&name)?;
+            reach.published.insert(*artifact.hash().as_bytes());
+            if !retirements.contains(&name, artifact) {
+                self.keep(artifact, reach)?;
+            }
+        }
+        for (channel, pointers) in self.vault.pointers("models")? {
+            let mut from = None;
+            for pointer in pointers {
+                if retirements.contains(&pointer.name, pointer.artifact) {
+                    let current = match (from, &mut self.gate) {
+                        (Some(from), _) => from,
+                        (None, Some(gate)) => gate.current_from(&channel)?,
+                        // Without a trust root nobody can tell which promotion is in force.
+                        (None, None) => 0,
+                    };
+                    from = Some(current);
+                    if pointer.generation < current {
+                        continue;
+                    }
+                }
+                self.keep_if_there(pointer.artifact, reach)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The retirements that are older than the grace.
+    fn retirements(&self, report: Reporter<'_>) -> Result<Retirements> {
+        let Some(policy) = &self.policy else { return Ok(Retirements::default()) };
+        let (found, ignored) = self.vault.retirements(policy, Some(self.since))?;
+        ignored.into_iter().try_for_each(|(path, error)| report(Event::Ignored { path, error }))?;
+        Ok(found)
+    }
+
+    /// The artifact of a version, whoever signed its record.
+    fn version(&self, name: &VersionName) -> Result<ArtifactDigest> {
+        self.go_on()?;
+        let path = version_path(name);
+        let read = || {
+            let envelope = self.vault.record(&path)?;
+            Ok(Statement::<VersionRecord>::parse(envelope.payload())?.subject.blake3)
+        };
+        read().map_err(|error: Error| error.at(Place::Object(path.clone())))
+    }
+
+    /// Keeps what is not demanded to be there: junk in a channel names anything, and a writer that pins an artifact may not
+    /// have stored its manifest yet. It then asks what is condemned before it builds on anything.
+    fn keep_if_there(&self, artifact: ArtifactDigest, reach: &mut Reach) -> Result<()> {
+        let is_there = self.vault.store().stat(&manifest_path(artifact))?.is_some();
+        if is_there { self.keep(artifact, reach) } else { Ok(()) }
+    }
+
+    fn keep(&self, artifact: ArtifactDigest, reach: &mut Reach) -> Result<()> {
+        self.go_on()?;
+        if !reach.artifacts.insert(*artifact.hash().as_bytes()) {
+            return Ok(());
+        }
+        let path = manifest_path(artifact);
+        let manifest = self.vault.unsigned_manifest(artifact).map_err(|error| error.at(Place::Object(path)))?;
+        reach.objects.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
+        Ok(())
+    }
+
+    /// What nothing reaches and is older than the cutoff. An artifact with anything young in its folder is kept.
+    pub(super) fn condemn(&self, reach: &mut Reach) -> Result<Paths> {
+        let mut condemned = self.condemned_artifacts(reach)?;
+        self.vault.store().list("objects", &mut |entry| {
+            if entry.modified < self.cutoff && may_be_condemned(&entry.path) && !reach.keeps(&entry.path) {
+                condemned.insert(entry.path, entry.size);
+            }
+            self.go_on()
+        })?;
+        Ok(condemned)
+    }
+
+    fn condemned_artifacts(&self, reach: &mut Reach) -> Result<Paths> {
+        #[derive(Default)]
+        struct Folder {
+            is_young: bool,
+            paths: Paths,
+        }
+        let mut folders: HashMap<[u8; 32], Folder> = HashMap::new();
+        self.vault.store().list("artifacts", &mut |entry| {
+            let artifact = entry.path.split('/').nth(1).and_then(digest);
+            if let Some(artifact) = artifact.filter(|_| !reach.keeps(&entry.path)) {
+                let folder = folders.entry(artifact).or_default();
+                folder.is_young |= entry.modified >= self.cutoff;
+                if may_be_condemned(&entry.path) {
+                    folder.paths.insert(entry.path, entry.size);
+                }
+            }
+            self.go_on()
+        })?;
+        let mut condemned = Paths::new();
+        for (artifact, Folder { is_young, paths }) in folders {
+            let artifact = ArtifactDigest::from(blake3::Hash::from_bytes(artifact));
+            if !is_young {
+                condemned.extend(paths);
+            } else if paths.contains_key(&manifest_path(artifact)) {
+                self.keep(artifact, reach)?;
+            }
+        }
+        Ok(condemned)
+    }
+}
+
+impl crate::vault::Vault {
+    /// The paths of everything that an artifact consists of: its manifest and the objects that this names.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the manifest is not there or damaged; [`Error::Storage`].
+    pub fn paths_of(&self, artifact: ArtifactDigest) -> Result<Vec<String>> {
+        let manifest = self.unsigned_manifest(artifact)?;
+        let objects = manifest.objects().map(|(name, _)| object_path(&name));
+        Ok(std::iter::once(manifest_path(artifact)).chain(objects).collect())
+    }
+}

@@ -1,0 +1,74 @@
+//! Sealing that goes on where an interrupted seal stopped.
+
+use std::{path::Path, time::Duration};
+
+use super::{Receipt, SealRequest, Vault};
+use crate::{
+    error::{Error, Result},
+    parts::object_path,
+    seal::resume::{Lasting, Session, Subject},
+    store::Store,
+    workers::Progress,
+};
+
+/// Where an interrupted seal left what is needed to go on with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Resume<'a> {
+    /// The file of the session, which is made if it is not there. Its folder exists and is its user's own.
+    pub file: &'a Path,
+    /// Where the input is: a session is about one source. Programs take its absolute path.
+    pub source: &'a str,
+    /// How long after its beginning a seal may be gone on with.
+    pub max_age: Duration,
+}
+
+/// What a seal published that may have gone on behind another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// What was published.
+    pub receipt: Receipt,
+    /// Bytes of plaintext that an interrupted seal had stored, and this one only compared.
+    pub skipped: u64,
+}
+
+impl Lasting for Store {
+    fn settle(&self) -> Result<()> {
+        self.sync()
+    }
+
+    fn length(&self, name: &blake3::Hash) -> Result<Option<u64>> {
+        Ok(self.stat(&object_path(name))?.map(|entry| entry.size))
+    }
+}
+
+impl Vault {
+    /// Seals like [`Vault::seal`], and goes on behind what an interrupted seal of the same input stored.
+    ///
+    /// The session's file holds the key of the artifact. It is deleted when the version is published, and when it is of
+    /// no more use: the version exists, or the input is not what it was.
+    ///
+    /// # Errors
+    /// As [`Vault::seal`] and [`Session::open`]; [`Error::InputChanged`] if the input is not what the interrupted seal read;
+    /// [`Error::Misuse`] if an input is a reader; [`Error::Storage`] too if the version is published and the file could not
+    /// be deleted.
+    pub fn seal_resumable(
+        &self,
+        request: SealRequest<'_>,
+        resume: Resume<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Resumed> {
+        let name = request.name.clone();
+        let subject = Subject { vault: self.id(), name: &name, source: resume.source };
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+        let session = Session::open(resume.file, subject, request.options, (now, resume.max_age))?;
+        let sealed = self.seal_in(request, Some(&session), progress);
+        let skipped = session.skipped();
+        let is_over = match &sealed {
+            Ok(_) | Err(Error::InputChanged { .. } | Error::Conflict { .. }) => true,
+            Err(_) => session.is_empty(),
+        };
+        let ended = if is_over { session.end() } else { Ok(()) };
+        let receipt = sealed?;
+        ended.map(|()| Resumed { receipt, skipped })
+    }
+}

@@ -1,0 +1,86 @@
+//! Garbage collection: what it deletes, what it keeps, and that it loses nothing whoever is frozen when.
+
+use std::{sync::Arc, time::Duration};
+
+use super::*;
+use crate::{
+    parts::object_path,
+    vault::{Outcome, Work, manifest_path},
+};
+
+mod keeping;
+mod races;
+mod shelf;
+
+use shelf::{Party, Shelf, Turn, operations, together};
+
+const GRACE: u64 = 48;
+
+fn collection() -> Collection {
+    Collection { grace: Duration::from_hours(GRACE), mode: Mode::Collect }
+}
+
+fn dry() -> Collection {
+    Collection { mode: Mode::DryRun, ..collection() }
+}
+
+/// A vault on a shelf, with somebody to seal.
+struct Place {
+    shelf: Shelf,
+    fixture: Arc<Fixture>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let shelf = Shelf::default();
+        Vault::init(shelf.store()).expect("vault");
+        Self { shelf, fixture: Arc::new(Fixture::new()) }
+    }
+
+    /// The same people at another shelf.
+    fn at(&self, shelf: Shelf) -> Self {
+        Self { shelf, fixture: Arc::clone(&self.fixture) }
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::open(self.shelf.store()).expect("vault")
+    }
+
+    fn seal(&self, vault: &Vault, name: &str, data: &[u8]) -> Result<Receipt> {
+        let options = crate::seal::Options { threads: threads(1), ..small_parts() };
+        vault.seal(SealRequest { options, ..self.fixture.request(name, vec![input("a", data)]) }, &())
+    }
+
+    fn collect(&self, vault: &Vault) -> Result<Collected> {
+        vault.collect_garbage(Some(&self.fixture.policy()), collection(), &(), &mut |_| Ok(()))
+    }
+
+    /// Whether a version is there, and whole.
+    fn is_whole(&self, name: &str) -> Result<()> {
+        let vault = self.vault();
+        let artifact = vault.resolve(&reference(name), &self.fixture.policy())?;
+        vault.verify(&artifact, threads(1), &())?;
+        vault.open_artifact(&artifact, &self.fixture.policy(), &self.fixture.ring, reading()).map(drop)
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.shelf.get(&version_path(&name.parse().expect(name))).is_some()
+    }
+
+    /// That nothing is damaged.
+    fn check(&self, at: &str) {
+        let mut damage = Vec::new();
+        let mut report = |finding: Finding| {
+            if finding.is_damage() {
+                damage.push(finding);
+            }
+            Ok(())
+        };
+        self.vault().fsck(threads(1), &(), &mut report).expect("looked over");
+        assert!(damage.is_empty(), "{at}: {damage:?}");
+    }
+
+    fn contents(&self) -> Vec<String> {
+        self.shelf.paths().into_iter().filter(|path| path.starts_with("objects/")).collect()
+    }
+}

@@ -1,0 +1,307 @@
+//! A store in memory whose clock a test turns, and which lets two parties take turns at every operation.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    error::{Error, Fault, Place, Result},
+    parts::{ReadAt, Staged, object_path},
+    store::{Backend, Created, Entry, Store},
+};
+
+/// The objects and the time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shelf(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    objects: BTreeMap<String, (Vec<u8>, i64)>,
+    now: i64,
+}
+
+/// A party's view of the shelf.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    shelf: Shelf,
+    turns: Option<(Arc<Turns>, usize)>,
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no panic")
+    }
+
+    /// The store, for whoever need not take turns.
+    pub(super) fn store(&self) -> Store {
+        Store::new(Seat { shelf: self.clone(), turns: None })
+    }
+
+    pub(super) fn pass_hours(&self, hours: i64) {
+        self.lock().now += hours * 3600;
+    }
+
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
+    pub(super) fn put(&self, path: &str, bytes: &[u8]) {
+        let mut inner = self.lock();
+        let now = inner.now;
+        inner.objects.insert(path.to_owned(), (bytes.to_vec(), now));
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<Vec<u8>> {
+        self.lock().objects.get(path).map(|(bytes, _)| bytes.clone())
+    }
+
+    pub(super) fn remove(&self, path: &str) {
+        self.lock().objects.remove(path);
+    }
+
+    /// The same objects, on their own.
+    pub(super) fn copy(&self) -> Self {
+        let inner = self.lock();
+        Self(Arc::new(Mutex::new(Inner { objects: inner.objects.clone(), now: inner.now })))
+    }
+}
+
+fn entry(path: &str, (bytes, modified): &(Vec<u8>, i64)) -> Entry {
+    let modified = Timestamp::from_second(1_800_000_000 + modified).expect("a time");
+    Entry { path: path.to_owned(), size: bytes.len() as u64, modified }
+}
+
+impl Seat {
+    fn turn(&self) {
+        if let Some((turns, party)) = &self.turns {
+            turns.wait(*party);
+        }
+    }
+}
+
+impl Backend for Seat {
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created> {
+        self.turn();
+        if self.shelf.lock().objects.contains_key(path) {
+            return Ok(Created::Exists);
+        }
+        self.shelf.put(path, bytes);
+        Ok(Created::New)
+    }
+
+    fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
+        self.turn();
+        let bytes = self.shelf.get(path);
+        if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > cap) {
+            let fault = Fault::Limit { what: "length", limit: cap };
+            return Err(Error::Corrupt { place: Place::Object(path.to_owned()), fault });
+        }
+        Ok(bytes)
+    }
+
+    fn open(&self, path: &str) -> Result<Option<Box<dyn ReadAt>>> {
+        self.turn();
+        Ok(self.shelf.get(path).map(|bytes| Box::new(Bytes(bytes)) as Box<dyn ReadAt>))
+    }
+
+    fn stat(&self, path: &str) -> Result<Option<Entry>> {
+        self.turn();
+        Ok(self.shelf.lock().objects.get(path).map(|object| entry(path, object)))
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        self.turn();
+        self.shelf.remove(path);
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        self.turn();
+        let below = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let found: Vec<_> = {
+            let inner = self.shelf.lock();
+            let fitting = inner.objects.iter().filter(|(path, _)| path.starts_with(&below));
+            fitting.map(|(path, object)| entry(path, object)).collect()
+        };
+        found.into_iter().try_for_each(each)
+    }
+
+    fn stage(&self, _capacity: u64) -> Result<Box<dyn Staged>> {
+        Ok(Box::new(Draft { seat: self.clone(), bytes: Mutex::default() }))
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "a shelf".into()
+    }
+}
+
+#[derive(Debug)]
+struct Bytes(Vec<u8>);
+
+impl ReadAt for Bytes {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let start = usize::try_from(offset).expect("small");
+        buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
+        Ok(())
+    }
+}
+
+struct Draft {
+    seat: Seat,
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl Staged for Draft {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let start = usize::try_from(offset).expect("small");
+        let mut draft = self.bytes.lock().expect("no panic");
+        let length = draft.len().max(start + bytes.len());
+        draft.resize(length, 0);
+        draft[start..start + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>, name: &blake3::Hash) -> Result<()> {
+        let bytes = self.bytes.into_inner().expect("no panic");
+        self.seat.create(&object_path(name), &bytes).map(drop)
+    }
+}
+
+/// Who may go on.
+#[derive(Debug, Default)]
+struct Turns {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// For each party: whether it waits before an operation, and whether it is through.
+    waiting: Vec<bool>,
+    through: Vec<bool>,
+    granted: Option<usize>,
+}
+
+impl Turns {
+    fn wait(&self, party: usize) {
+        let mut state = self.state.lock().expect("no panic");
+        state.waiting[party] = true;
+        self.changed.notify_all();
+        while state.granted != Some(party) {
+            state = self.changed.wait(state).expect("no panic");
+        }
+        state.granted = None;
+        state.waiting[party] = false;
+    }
+
+    fn leave(&self, party: usize) {
+        self.state.lock().expect("no panic").through[party] = true;
+        self.changed.notify_all();
+    }
+
+    /// Lets a party do one operation and waits until it is before its next one. Whether it was still there.
+    fn step(&self, party: usize) -> bool {
+        let mut state = self.state.lock().expect("no panic");
+        while !state.waiting[party] && !state.through[party] {
+            state = self.changed.wait(state).expect("no panic");
+        }
+        if state.through[party] {
+            return false;
+        }
+        state.granted = Some(party);
+        self.changed.notify_all();
+        while state.granted.is_some() || (!state.waiting[party] && !state.through[party]) {
+            state = self.changed.wait(state).expect("no panic");
+        }
+        true
+    }
+}
+
+/// Says that a party is through, also if it panics.
+struct Leave(Arc<Turns>, usize);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
+
+/// One entry of a schedule.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Turn {
+    /// This party does so many operations.
+    Steps(usize, usize),
+    /// This party goes on to its end.
+    Finish(usize),
+    /// Time passes.
+    Hours(i64),
+}
+
+/// Somebody who works on a store.
+pub(super) type Party<'a, T> = Box<dyn FnOnce(Store) -> T + Send + 'a>;
+
+/// How many operations a party does.
+pub(super) fn operations<T: Send>(shelf: &Shelf, party: Party<'_, T>) -> usize {
+    let turns = Arc::new(Turns::default());
+    *turns.state.lock().expect("no panic") = State { waiting: vec![false], through: vec![false], granted: None };
+    std::thread::scope(|scope| {
+        let (shelf, ours) = (shelf.copy(), Arc::clone(&turns));
+        scope.spawn(move || {
+            party(Store::new(Seat { shelf, turns: Some((Arc::clone(&ours), 0)) }));
+            ours.leave(0);
+        });
+        let mut count = 0;
+        while turns.step(0) {
+            count += 1;
+        }
+        count
+    })
+}
+
+/// Runs parties that take turns as the schedule says; in the end each goes on to its end, in order.
+pub(super) fn together<T: Send>(shelf: &Shelf, parties: Vec<Party<'_, T>>, schedule: &[Turn]) -> Vec<T> {
+    let count = parties.len();
+    let turns = Arc::new(Turns::default());
+    *turns.state.lock().expect("no panic") =
+        State { waiting: vec![false; count], through: vec![false; count], granted: None };
+    std::thread::scope(|scope| {
+        let mut running = Vec::new();
+        for (number, party) in parties.into_iter().enumerate() {
+            let (turns, shelf) = (Arc::clone(&turns), shelf.clone());
+            running.push(scope.spawn(move || {
+                let leave = Leave(Arc::clone(&turns), number);
+                let result = party(Store::new(Seat { shelf, turns: Some((turns, number)) }));
+                drop(leave);
+                result
+            }));
+        }
+        for turn in schedule {
+            match *turn {
+                Turn::Steps(party, steps) => (0..steps).all(|_| turns.step(party)),
+                Turn::Finish(party) => {
+                    while turns.step(party) {}
+                    true
+                }
+                Turn::Hours(hours) => {
+                    shelf.pass_hours(hours);
+                    true
+                }
+            };
+        }
+        for party in 0..count {
+            while turns.step(party) {}
+        }
+        running.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
