@@ -73,15 +73,6 @@ impl Session {
         }
     }
 
-    /// Adds to a connection what the files and programs of AWS say, if that is where a vault is.
-    pub fn reach(url: &str, connection: &Connection) -> Result<Connection> {
-        if !aws::is_s3(url) {
-            return Ok(connection.clone());
-        }
-        let settings = aws::configuration(&connection.settings)?.settings;
-        Ok(Connection { settings, ..connection.clone() })
-    }
-
     /// Opens any vault.
     pub fn vault_at(&self, url: &str, connection: &Connection) -> Result<Vault> {
         Ok(Vault::open(self.store(url, connection)?)?)
@@ -89,7 +80,7 @@ impl Session {
 
     /// Opens the store that a vault is in.
     fn store(&self, url: &str, connection: &Connection) -> Result<Store> {
-        let connection = &Self::reach(url, connection)?;
+        let connection = &reach(url, connection)?;
         let store = Store::open_url(url, &remembered(url, connection)).map_err(|error| match error {
             vault_core::Error::NotFound { what } => vault_core::Error::NotFound { what: format!("a vault at {what}") },
             other => other,
@@ -100,7 +91,7 @@ impl Session {
 
     /// Opens, or makes, the store for a new vault. What is remembered of another does not count.
     pub fn new_store(&self, url: &str) -> Result<Store> {
-        let connection = Self::reach(url, &self.connection())?;
+        let connection = reach(url, &self.connection())?;
         let store = Store::create_url(url, &connection)?;
         self.proofs.watch(url, &connection, &store);
         Ok(store)
@@ -121,6 +112,15 @@ impl Session {
         self.interrupt.arm()?;
         Ok(self.ui.bar(doing, total, !self.global.no_progress, self.interrupt.clone()))
     }
+}
+
+/// Adds what the files and programs of AWS say, if that is where a vault is.
+fn reach(url: &str, connection: &Connection) -> Result<Connection> {
+    if !aws::is_s3(url) {
+        return Ok(connection.clone());
+    }
+    let settings = aws::configuration(&connection.settings)?.settings;
+    Ok(Connection { settings, ..connection.clone() })
 }
 
 /// Whether the store needs no proof any more.
