@@ -12,7 +12,7 @@ use common::Desk;
 
 /// Makes everything in the vault look as if it had been there for weeks.
 fn age(desk: &Desk) {
-    let long_ago = SystemTime::now() - Duration::from_secs(1000 * 3600);
+    let long_ago = SystemTime::now() - Duration::from_hours(1000);
     for path in desk.files("vault") {
         fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
     }

@@ -212,10 +212,11 @@ impl Tally {
         let failed = self.failed as u64 + self.unlisted;
         let verified = (self.versions.len() - self.failed - self.retired) as u64;
         let total = verified + failed;
-        let mut text = format!("{verified} of {} verified", count(total, "version"));
-        if self.retired > 0 {
-            text += &format!(", {} retired and collected", self.retired);
-        }
+        let retired = match self.retired {
+            0 => String::new(),
+            retired => format!(", {retired} retired and collected"),
+        };
+        let text = format!("{verified} of {} verified{retired}", count(total, "version"));
         let object = json!({
             "verified": verified, "failed": failed, "retired": self.retired, "versions": self.versions, "ignored": self.ignored,
             "more": { "failed": self.unlisted, "ignored": self.more_ignored },

@@ -174,7 +174,7 @@ impl Vault {
         for other in others {
             match self.unsigned_manifest(other) {
                 Ok(manifest) if manifest.objects().any(|(name, _)| ours.contains(name.as_bytes())) => {
-                    shared.push(other)
+                    shared.push(other);
                 }
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 _ => {}

@@ -15,6 +15,7 @@ mod channels;
 mod crashes;
 mod forging;
 mod freshness;
+mod retiring;
 mod roots;
 mod withholding;
 

@@ -198,7 +198,8 @@ fn a_retirement_counts_for_its_version_its_artifact_and_its_signers_only() {
 
 #[test]
 fn whatever_cannot_be_read_ends_a_collection_before_it_deletes() {
-    let damage: [(&str, fn(&Place, &Receipt)); 4] = [
+    type Damage = fn(&Place, &Receipt);
+    let damage: [(&str, Damage); 4] = [
         ("a version record", |place, _| place.shelf.put("models/m/versions/1.dsse.json", b"{}")),
         ("a missing manifest", |place, sealed| place.shelf.remove(&manifest_path(sealed.digest))),
         ("a damaged manifest", |place, sealed| place.shelf.put(&manifest_path(sealed.digest), b"{}")),
@@ -231,10 +232,8 @@ fn a_collection_killed_at_any_write_has_lost_nothing_and_the_next_one_finishes()
         vault.seal(fixture.request("m:1", vec![input("a", b"1")]), &()).expect("sealed");
         assert_eq!(vault.store().create(&litter, b"litter").expect("stored"), Created::New);
         let long_ago = std::time::SystemTime::now() - Duration::from_hours(1000);
-        for path in [&litter] {
-            let file = fs::File::options().write(true).open(dir.path().join(path)).expect("there");
-            file.set_modified(long_ago).expect("aged");
-        }
+        let file = fs::File::options().write(true).open(dir.path().join(&litter)).expect("there");
+        file.set_modified(long_ago).expect("aged");
         fs::create_dir_all(dir.path().join("staging")).expect("folder");
         let left = dir.path().join("staging/0123");
         fs::write(&left, "left").expect("written");
