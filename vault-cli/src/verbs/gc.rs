@@ -146,12 +146,13 @@ fn text(seen: &Seen, collected: &Collected) -> String {
         let garbage = count(*condemned, "object");
         format!("dry run: {garbage}, {}, would go; {kept} kept, {alive} at work", bytes(*condemned_bytes))
     } else {
-        let gone = format!("deleted {}, {}", count(*deleted, "object"), bytes(*deleted_bytes));
         let spared = match spared {
             0 => String::new(),
             spared => format!("; spared {}, which came to be needed", count(*spared, "object")),
         };
-        format!("{gone}{spared}; cleared away {}; {kept} kept, {alive} at work", count(*cleared, "leftover"))
+        let (deleted, cleared) = (count(*deleted, "object"), count(*cleared, "leftover"));
+        let deleted_bytes = bytes(*deleted_bytes);
+        format!("deleted {deleted}, {deleted_bytes}{spared}; cleared away {cleared}; {kept} kept, {alive} at work")
     };
     seen.lines.iter().cloned().chain(more).chain([last]).collect::<Vec<_>>().join("\n")
 }

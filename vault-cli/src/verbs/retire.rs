@@ -45,22 +45,22 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN", conflicts_with = "version", requires = "keep_last")]
     model: Option<Pattern>,
     /// How many versions of each model to keep, the newest
-    #[arg(long, value_name = "N", requires = "model")]
+    #[arg(long, value_name = "N", requires = "model", conflicts_with = "version")]
     keep_last: Option<usize>,
     /// Keep versions that are younger, such as 30d
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "model")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "model", conflicts_with = "version")]
     min_age: Duration,
     /// Keep what a channel ever pointed to; that is the default
-    #[arg(long, requires = "model")]
+    #[arg(long, requires = "model", conflicts_with = "version")]
     keep_channel_history: bool,
     /// Retire also what a channel pointed to once, and no longer does
-    #[arg(long, requires = "model", conflicts_with = "keep_channel_history")]
+    #[arg(long, requires = "model", conflicts_with_all = ["version", "keep_channel_history"])]
     drop_channel_history: bool,
     /// Retire it although a channel points to it: nothing opens through that channel once `mvault gc` has run
     #[arg(long, requires = "version")]
     even_if_in_use: bool,
     /// Say what the rule chooses and do nothing
-    #[arg(long, requires = "model")]
+    #[arg(long, requires = "model", conflicts_with = "version")]
     dry_run: bool,
     /// Why
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]

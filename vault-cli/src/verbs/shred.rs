@@ -40,7 +40,7 @@ const BEYOND_REACH: [&str; 3] = [
 /// "shared_with": [digest], "beyond_reach": [text]}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault shred llama-ft:1.2.0 --reason 'customer left' --key release.key --trust root.json
+  mvault shred llama-ft:1.2.0 --reason contract-ended --key release.key --trust root.json
   mvault shred llama-ft:1.2.0 --reason GDPR-17 --key release.key --signer release.pub --yes")]
 pub struct Args {
     /// MODEL:VERSION or b3:DIGEST

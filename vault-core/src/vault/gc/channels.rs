@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::{
     error::{Error, Result},
     names::{ArtifactDigest, ChannelName, VersionName},
-    provenance::{Envelope, Predicate as _, Promotion, Statement, predicate_type},
-    vault::{Gate, Vault, stem},
+    provenance::{Chained as _, Envelope, Predicate as _, Promotion, Statement, predicate_type},
+    vault::{Gate, Vault, chain::record_path, channel::channel_folder, stem},
 };
 
 /// One promotion, as it lies in a channel, whoever signed it.
@@ -41,17 +41,15 @@ impl Vault {
     }
 
     fn pointer(&self, channel: &ChannelName, generation: u64) -> Result<Option<Pointer>> {
-        let folder = crate::vault::channel::channel_folder(channel);
-        let envelope = match self.record(&crate::vault::chain::record_path(&folder, generation)) {
+        let folder = channel_folder(channel);
+        let envelope = match self.record(&record_path(&folder, generation)) {
             Ok(envelope) => envelope,
             Err(Error::Corrupt { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(promotion(&envelope).filter(|(_, _, of)| of == channel).map(|(name, artifact, _)| Pointer {
-            generation,
-            name,
-            artifact,
-        }))
+        // Under a number or in a channel that is not its own it counts for no reader.
+        let said = promotion(&envelope).filter(|(of, pointer)| of == channel && pointer.generation == generation);
+        Ok(said.map(|(_, pointer)| pointer))
     }
 
     /// What open proposals would have channels point to: those that could come into force, or did, after `since`.
@@ -71,7 +69,15 @@ impl Vault {
             };
             let Ok(statement) = Statement::<Promotion>::parse(envelope.payload()) else { continue };
             let expires = statement.predicate.expires().parse().unwrap_or(Timestamp::MAX);
-            if expires >= since {
+            // One whose number is taken came into force, and is found in the channel, or never will.
+            let is_open = match statement.predicate.channel_name() {
+                Ok(channel) if expires >= since => {
+                    let folder = channel_folder(&channel);
+                    self.store().stat(&record_path(&folder, statement.predicate.generation()))?.is_none()
+                }
+                _ => false,
+            };
+            if is_open {
                 proposed.push(statement.subject.blake3);
             }
         }
@@ -79,14 +85,14 @@ impl Vault {
     }
 }
 
-fn promotion(envelope: &Envelope) -> Option<(VersionName, ArtifactDigest, ChannelName)> {
-    use crate::provenance::Chained as _;
+/// What a promotion says, whoever signed it.
+fn promotion(envelope: &Envelope) -> Option<(ChannelName, Pointer)> {
     if predicate_type(envelope.payload()).as_deref() != Some(Promotion::TYPE) {
         return None;
     }
-    let statement = Statement::<Promotion>::parse(envelope.payload()).ok()?;
-    let (name, channel) = (statement.predicate.version_name().ok()?, statement.predicate.channel_name().ok()?);
-    Some((name, statement.subject.blake3, channel))
+    let Statement { subject, predicate } = Statement::<Promotion>::parse(envelope.payload()).ok()?;
+    let (generation, name) = (predicate.generation(), predicate.version_name().ok()?);
+    Some((predicate.channel_name().ok()?, Pointer { generation, name, artifact: subject.blake3 }))
 }
 
 impl Gate<'_> {
@@ -109,7 +115,7 @@ fn parse_promotion_path(path: &str) -> Option<(ChannelName, u64)> {
     let (model, rest) = path.strip_prefix("models/")?.split_once("/channels/")?;
     let (channel, _) = rest.split_once('/')?;
     let name = ChannelName { model: model.parse().ok()?, channel: channel.parse().ok()? };
-    let number = stem(path, &crate::vault::channel::channel_folder(&name))?;
+    let number = stem(path, &channel_folder(&name))?;
     let generation = number.parse().ok().filter(|n: &u64| *n > 0 && n.to_string() == number)?;
     Some((name, generation))
 }

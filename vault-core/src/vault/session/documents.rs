@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_largest_lease_can_be_read_again() {
-        let mut pins: Vec<_> = (0..MAX_PINS as u64).map(|n| ArtifactDigest::of(&n.to_be_bytes())).collect();
+        let mut pins: Vec<_> = (0..MAX_PINS).map(|n| ArtifactDigest::of(&n.to_be_bytes())).collect();
         pins.sort_by_key(|pin| *pin.hash().as_bytes());
         let lease = Lease { kind: "copy".into(), pins };
         assert_eq!(Lease::parse(&lease.to_vec().expect("written")).expect("read"), lease);

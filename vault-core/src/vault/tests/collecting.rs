@@ -46,13 +46,13 @@ impl Place {
         Vault::open(self.shelf.store()).expect("vault")
     }
 
-    fn seal(&self, vault: &Vault, name: &str, data: &[u8]) -> Result<Receipt> {
+    fn seal(&self, into: &Vault, name: &str, data: &[u8]) -> Result<Receipt> {
         let options = crate::seal::Options { threads: threads(1), ..small_parts() };
-        vault.seal(SealRequest { options, ..self.fixture.request(name, vec![input("a", data)]) }, &())
+        into.seal(SealRequest { options, ..self.fixture.request(name, vec![input("a", data)]) }, &())
     }
 
-    fn collect(&self, vault: &Vault) -> Result<Collected> {
-        vault.collect_garbage(Some(&self.fixture.policy()), collection(), &(), &mut |_| Ok(()))
+    fn collect(&self, from: &Vault) -> Result<Collected> {
+        from.collect_garbage(Some(&self.fixture.policy()), collection(), &(), &mut |_| Ok(()))
     }
 
     /// Whether a version is there, and whole.

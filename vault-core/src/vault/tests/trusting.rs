@@ -16,6 +16,7 @@ mod copying;
 mod crashes;
 mod forging;
 mod freshness;
+mod retiring;
 mod roots;
 mod withholding;
 

@@ -6,7 +6,7 @@ use crate::{
     provenance::{Envelope, Statement, VersionRecord},
 };
 
-/// What one party does.
+/// What somebody does to a vault.
 type Deed<'a> = Box<dyn Fn(&Vault) -> Result<()> + Sync + 'a>;
 
 /// What two or three parties do to a vault, and what must hold afterwards.
@@ -18,21 +18,21 @@ struct Race<'a> {
 }
 
 impl Race<'_> {
-    fn party(&self, number: usize) -> Party<'_, Result<()>> {
+    fn deed(&self, number: usize) -> Party<'_, Result<()>> {
         let work = &self.parties[number];
         Box::new(move |store| work(&Vault::open(store)?))
     }
 
     fn length(&self, number: usize) -> usize {
-        operations(&self.before, self.party(number))
+        operations(&self.before, self.deed(number))
     }
 
     /// Runs one schedule; gives what became of each party, and the vault.
     fn run(&self, schedule: &[Turn]) -> (Vec<Result<()>>, Place) {
-        let copied = self.before.copy();
-        let everybody = (0..self.parties.len()).map(|number| self.party(number)).collect();
-        let results = together(&copied, everybody, schedule);
-        (results, self.place.at(copied))
+        let stage = self.before.copy();
+        let everybody = (0..self.parties.len()).map(|number| self.deed(number)).collect();
+        let results = together(&stage, everybody, schedule);
+        (results, self.place.at(stage))
     }
 }
 
@@ -82,11 +82,11 @@ fn shuffled(dice: &mut Dice, parties: usize) -> Vec<Turn> {
         .collect()
 }
 
-fn sealer<'a>(place: &'a Place) -> Deed<'a> {
+fn sealer(place: &Place) -> Deed<'_> {
     Box::new(|vault| place.seal(vault, "m:new", b"weights").map(drop))
 }
 
-fn collector<'a>(place: &'a Place) -> Deed<'a> {
+fn collector(place: &Place) -> Deed<'_> {
     Box::new(|vault| place.collect(vault).map(drop))
 }
 
@@ -109,7 +109,7 @@ fn a_sealer_frozen_before_any_operation_while_two_collections_pass_is_whole_or_f
         let passing = place.at(shelf.clone());
         // Time passes for the frozen one, too: the collections run between two of its operations.
         let parties: Vec<Party<'_, Result<()>>> = vec![
-            race.party(0),
+            race.deed(0),
             Box::new(|store| passing.collect(&Vault::open(store)?).map(drop)),
             Box::new(|store| passing.collect(&Vault::open(store)?).map(drop)),
         ];
@@ -157,7 +157,7 @@ fn a_sealer_and_a_collection_lose_nothing_wherever_one_overtakes_the_other() {
 }
 
 /// Somebody who copies the artifact of `source` into a vault that has some of it already.
-fn copier<'a>(source: &'a Place) -> Deed<'a> {
+fn copier(source: &Place) -> Deed<'_> {
     Box::new(|vault| {
         let from = source.vault();
         let artifact = from.resolve(&reference("m:new"), &source.fixture.policy())?;
@@ -296,7 +296,7 @@ fn whatever_the_order_nothing_is_lost() {
     }
 }
 
-fn sealer_as<'a>(place: &'a Place, name: &'static str) -> Deed<'a> {
+fn sealer_as(place: &Place, name: &'static str) -> Deed<'_> {
     Box::new(move |vault| place.seal(vault, name, b"weights").map(drop))
 }
 
@@ -310,7 +310,7 @@ fn a_record_that_was_decided_is_published_by_the_next_collection() {
     let watch = shelf.clone();
     let published = std::sync::Mutex::new(None);
     let parties: Vec<Party<'_, Result<()>>> = vec![
-        race.party(0),
+        race.deed(0),
         Box::new(|store| {
             race.place.collect(&Vault::open(store)?)?;
             *published.lock().expect("no panic") = watch.get("models/m/versions/new.dsse.json");
@@ -318,7 +318,9 @@ fn a_record_that_was_decided_is_published_by_the_next_collection() {
         }),
     ];
     let results = together(&shelf, parties, &schedule);
-    results.into_iter().for_each(|result| result.expect("both succeed"));
+    for result in results {
+        result.expect("both succeed");
+    }
     let record = published.into_inner().expect("no panic").expect("published while its writer was frozen");
     let envelope = Envelope::parse_record(&record).expect("an envelope");
     assert!(Statement::<VersionRecord>::parse(envelope.payload()).is_ok());

@@ -1,0 +1,132 @@
+//! Retiring and collecting where a trust root says who may and what channels point to.
+
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::vault::{Collected, Collection, Fate, History, InUse, Keep, Mode};
+
+const COLLECTION: Collection = Collection { grace: Duration::from_hours(48), mode: Mode::Collect };
+
+impl World {
+    fn retire(&self, version: &str, by: &str, in_use: InUse) -> Result<()> {
+        self.gate()?.retire(&version.parse()?, "old", in_use, &self.keys[by]).map(drop)
+    }
+
+    /// Makes everything in the vault look as if it had been there for weeks.
+    fn age(&self) {
+        let long_ago = SystemTime::now() - Duration::from_hours(1000);
+        for path in self.fixture.objects() {
+            let file = fs::File::options().write(true).open(path).expect("there");
+            file.set_modified(long_ago).expect("aged");
+        }
+    }
+
+    fn collect(&self) -> Result<Collected> {
+        self.age();
+        self.gate()?.collect_garbage(COLLECTION, &(), &mut |_| Ok(()))
+    }
+
+    fn is_collected(&self, version: &str) -> bool {
+        match self.open(version) {
+            Ok(_) => false,
+            Err(Error::Gone { .. }) => true,
+            Err(error) => panic!("{version}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_channel_points_to_is_not_retired_and_not_collected() {
+    let world = World::new();
+    world.release("m:1");
+    world.release("m:2");
+    let in_use = world.retire("m:2", "trainer", InUse::Refuse).expect_err("production");
+    assert!(matches!(&in_use, Error::InUse { .. }) && in_use.to_string().contains("m@production"), "{in_use}");
+    for nobody in ["mallory", "scanner", "clock"] {
+        assert_eq!(kind(world.retire("m:3", nobody, InUse::Refuse)), Kind::Authenticity, "{nobody}");
+    }
+    world.retire("m:3", "trainer", InUse::Refuse).expect("no channel points to it");
+    world.retire("m:1", "alice", InUse::Refuse).expect("production moved on");
+    assert!(!world.is_collected("m:3"));
+
+    // Without the trust root nobody can tell which promotion is in force: what a channel pointed to stays.
+    world.age();
+    let people = ["trainer", "alice"].map(|name| world.public(name)).to_vec();
+    let policy = Policy::any_of(people).expect("keys");
+    world.fixture.vault.collect_garbage(Some(&policy), COLLECTION, &(), &mut |_| Ok(())).expect("collected");
+    assert!(world.is_collected("m:3") && !world.is_collected("m:1"));
+    let refused = world.fixture.vault.retire(
+        &"m:1".parse().expect("a name"),
+        "old",
+        &policy,
+        InUse::Refuse,
+        &world.keys["alice"],
+    );
+    assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+
+    world.collect().expect("collected");
+    assert!(world.is_collected("m:1"));
+    assert_eq!(world.open("m@production").expect("production"), b"m:2");
+    assert!(
+        world.gate().expect("gate").channel_log(&"m@production".parse().expect("a channel")).expect("read").1.is_none()
+    );
+
+    world.retire("m:2", "bob", InUse::Allow).expect("somebody insists");
+    world.collect().expect("collected");
+    assert_eq!(world.open("m@production").expect("what is in force is kept all the same"), b"m:2");
+}
+
+#[test]
+fn a_retired_version_is_not_promoted_also_not_by_a_proposal_from_before() {
+    let world = World::new();
+    let proposal = world.promote("m:3", "production", "trainer").expect("proposed");
+    world.retire("m:3", "trainer", InUse::Refuse).expect("only proposed");
+    world.collect().expect("collected");
+    assert!(!world.is_collected("m:3"), "an open proposal keeps it");
+    world.approve(&proposal, "alice").expect_err("retired");
+    let late = world.promote("m:3", "staging", "alice").expect_err("retired");
+    assert!(matches!(late, Error::Gone { .. }), "{late}");
+}
+
+#[test]
+fn junk_above_the_promotion_in_force_does_not_take_its_protection() {
+    let world = World::new();
+    world.release("m:1");
+    world.release("m:2");
+    world.retire("m:1", "alice", InUse::Refuse).expect("retired");
+    // Somebody who may create objects claims that production moved back, and on.
+    let folder = world.path("models/m/channels/production");
+    fs::copy(folder.join("1.dsse.json"), folder.join("3.dsse.json")).expect("copied");
+    fs::write(folder.join("4.dsse.json"), b"{}").expect("written");
+    world.collect().expect("collected");
+    assert_eq!(world.open("m@production").expect("production"), b"m:2");
+    assert!(world.is_collected("m:1"), "a promotion under a number that is not its own points nowhere");
+}
+
+#[test]
+fn a_rule_keeps_what_is_in_force_and_history_unless_told_otherwise() {
+    let world = World::new();
+    world.release("m:1");
+    world.release("m:2");
+    let rule = |last, hours, history| Keep {
+        models: "m".parse().expect("a pattern"),
+        last,
+        younger_than: Duration::from_hours(hours),
+        history,
+    };
+    let fates = |keep: &Keep| {
+        let mut judged = world.gate().expect("gate").judge(keep).expect("judged");
+        judged.sort_by(|a, b| a.name.cmp(&b.name));
+        judged.into_iter().map(|judged| judged.fate).collect::<Vec<_>>()
+    };
+    let production: ChannelName = "m@production".parse().expect("a channel");
+    let pointed = || Fate::PointedTo(production.clone());
+    assert_eq!(fates(&rule(0, 0, History::Keep)), [Fate::WasPointedTo(production.clone()), pointed(), Fate::Retire]);
+    assert_eq!(fates(&rule(0, 0, History::Drop)), [Fate::Retire, pointed(), Fate::Retire]);
+    assert_eq!(fates(&rule(0, 1, History::Drop)), [Fate::Young, Fate::Young, Fate::Young]);
+    assert_eq!(fates(&rule(1, 0, History::Drop)), [Fate::Retire, pointed(), Fate::Last]);
+    world.promote("m:1", "production", "trainer").expect("proposed");
+    assert_eq!(fates(&rule(0, 0, History::Drop)), [Fate::Proposed, pointed(), Fate::Retire]);
+    world.retire("m:3", "trainer", InUse::Refuse).expect("retired");
+    assert_eq!(fates(&rule(0, 0, History::Drop)), [Fate::Proposed, pointed(), Fate::RetiredAlready]);
+}
