@@ -129,9 +129,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "follow_symlinks", requires = "oms_trust")]
     require_oms: Option<PathBuf>,
     #[command(flatten)]
-    reuse: ReuseArgs,
-    #[command(flatten)]
     vendor: VendorArgs,
+    #[command(flatten)]
+    reuse: ReuseArgs,
     #[command(flatten)]
     belief: BeliefArgs,
     #[command(flatten)]

@@ -362,6 +362,21 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_encrypted_must_be_those_that_were_compared() {
+        let mut plan = file(&[(7, None), (3, Some((0, 0)))]);
+        plan.regions[0].blake3 = Some(blake3::hash(b"weights"));
+        plan.regions[1].blake3 = Some(blake3::hash(b"abc"));
+        let taken = |bytes: &[u8]| {
+            let hasher = plan.hasher().expect("there are regions");
+            hasher.update(0, bytes);
+            plan.regions_with(Some(hasher), "model.bin")
+        };
+        assert_eq!(taken(b"weights").expect("the same").len(), 2);
+        let error = taken(b"WEIGHTS").expect_err("written to, and its times set back");
+        assert_eq!(error.to_string(), "model.bin changed while it was read: it was written to");
+    }
+
+    #[test]
     fn a_stream_of_which_little_is_used_is_sealed() {
         let basis = basis(1, 80 << 20);
         let plan = |length| Plan { files: vec![file(&[(length, Some((0, 0)))])] };
