@@ -1,6 +1,7 @@
 //! Vaults in buckets: real servers of the S3 protocol, and a proxy that fails on purpose.
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod doctor;
 mod faults;
 mod races;
@@ -92,6 +93,7 @@ fn variables(client: &Client, url: &str) -> Vec<(String, String)> {
         // Nothing of the machine's own.
         ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+        ("XDG_STATE_HOME", "state-home".to_owned()),
         ("AWS_SESSION_TOKEN", String::new()),
         ("AWS_PROFILE", String::new()),
     ];

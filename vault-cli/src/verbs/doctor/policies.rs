@@ -31,9 +31,9 @@ pub(super) fn all(vault: Option<&str>, bucket: Option<&str>, prefix: Option<&str
         "node": place.policy(&[], false),
         "release-manager": place.policy(&[
             "models/*/channels", "proposals", "revocations", "freshness", "trust", "artifacts/*/recipients",
-            "artifacts/*/attestations",
+            "artifacts/*/attestations", "retired",
         ], false),
-        "collector": place.policy(&["sessions"], true),
+        "collector": place.policy(&["gc", "sessions", "artifacts/*/shredded"], true),
         "bucket": place.bucket_policy(collector),
     }))
 }
