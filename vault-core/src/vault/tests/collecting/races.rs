@@ -296,7 +296,7 @@ fn whatever_the_order_nothing_is_lost() {
     }
 }
 
-fn sealer_as(place: &Place, name: &'static str) -> Deed<'_> {
+fn sealer_as<'a>(place: &'a Place, name: &'static str) -> Deed<'a> {
     Box::new(move |vault| place.seal(vault, name, b"weights").map(drop))
 }
 
