@@ -103,7 +103,10 @@ impl Fixture {
         self.vault
             .store()
             .list("", &mut |entry| {
-                paths.push(self.dir.path().join(entry.path));
+                // A seal that is refused may leave a lease, which is no content.
+                if !entry.path.starts_with("sessions/") {
+                    paths.push(self.dir.path().join(entry.path));
+                }
                 Ok(())
             })
             .expect("listed");

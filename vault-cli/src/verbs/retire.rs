@@ -56,7 +56,7 @@ pub struct Args {
     /// Retire also what a channel pointed to once, and no longer does
     #[arg(long, requires = "model", conflicts_with_all = ["version", "keep_channel_history"])]
     drop_channel_history: bool,
-    /// Retire it although a channel points to it: nothing opens through that channel once `mvault gc` has run
+    /// Retire it although a channel points to it
     #[arg(long, requires = "version")]
     even_if_in_use: bool,
     /// Say what the rule chooses and do nothing

@@ -1,7 +1,7 @@
 //! Some tensors of sealed safetensors files, as a safetensors file of their own.
 //!
 //! What comes out is derived: its header is written anew, so nobody signed it as it is; every byte of every tensor was
-//! authenticated. Only the segments that hold those tensors are fetched, each once.
+//! authenticated. Only the segments that hold those tensors are fetched.
 
 use std::{collections::BTreeMap, ops::Range};
 

@@ -64,7 +64,7 @@ impl Vault {
         let sealed = self.seal_in(request, Some(&session), progress);
         let skipped = session.skipped();
         let is_over = match &sealed {
-            Ok(_) | Err(Error::InputChanged { .. } | Error::Conflict { .. }) => true,
+            Ok(_) | Err(Error::InputChanged { .. } | Error::Conflict { .. } | Error::Lost { .. }) => true,
             Err(_) => session.is_empty(),
         };
         let ended = if is_over { session.end() } else { Ok(()) };

@@ -89,16 +89,23 @@ impl Vault {
         Ok(session)
     }
 
-    /// Goes on with a session, or opens it under an id that its caller keeps.
+    /// Goes on with a session, or opens it under an id that its caller keeps. One that was committed is finished.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if its version is published, now or before; otherwise as [`Vault::reopen_session`].
     pub(super) fn continue_session(&self, id: &str, kind: Work) -> Result<Session<'_>> {
+        let session = self.session(id.to_owned(), kind, 0, &[]);
+        // The leases of a session that was ended go before its outcome does.
+        if let Some(outcome) = self.session_outcome(id)? {
+            let (Outcome::Committed { record, .. }, Some((name, _))) = (&outcome, outcome.version()?) else {
+                return Err(session.lost());
+            };
+            self.commit_version(&name, record)?;
+            return Err(Error::Conflict { what: format!("version {name}") });
+        }
         match self.reopen_session(id, kind, &[]) {
             Err(Error::NotFound { .. }) => {}
             other => return other,
-        }
-        let session = self.session(id.to_owned(), kind, 0, &[]);
-        // The leases of a session that was ended go before its outcome does.
-        if self.session_outcome(id)?.is_some() {
-            return Err(session.lost());
         }
         session.renew(&mut session.lock())?;
         Ok(session)
@@ -167,7 +174,7 @@ impl Session<'_> {
     /// [`Error::Lost`] if a collection is deleting them at this moment, or ended the session; [`Error::Misuse`] if the manifest of a pinned
     /// artifact is not in the vault; [`Error::Corrupt`], [`Error::Storage`].
     pub fn rely_on(&self, paths: &[String]) -> Result<()> {
-        if paths.is_empty() {
+        if paths.is_empty() && self.lock().pins.is_empty() {
             return Ok(());
         }
         for pin in &self.lock().pins {
