@@ -77,7 +77,7 @@ fn every_mistake_on_the_command_line_is_a_usage_error() {
         (&["key", "show", "nonsense"], "nonsense: "),
         (&["share", "demo:1", "--sign-with", "release.key"], "nothing to change"),
         (&["init", "model"], "is not empty"),
-        (&["--vault", "s3://bucket/v", "ls"], "not supported yet"),
+        (&["--vault", "ftp://host/v", "ls"], "not supported yet"),
     ] {
         if args.is_empty() {
             desk.run(args).fails(2);
@@ -264,7 +264,10 @@ fn what_does_not_exist_is_not_found() {
     for (args, says) in [
         (&["verify", "demo:2", "--signer", "release.pub"][..], "version demo:2 does not exist"),
         (&["verify", &absent, "--signer", "release.pub"], "artifact b3:0000"),
-        (&["open", "demo:1", "-", "--file", "x", "--identity", "node.key", "--signer", "release.pub"], "file \"x\""),
+        (
+            &["open", "demo:1", "-", "--file", "x", "--identity", "node.key", "--signer", "release.pub"],
+            "a file like \"x\"",
+        ),
         (&["--vault", "nowhere", "ls"], "a vault at nowhere"),
         (&["--vault", "model", "ls"], "a vault at model"),
         (&["verify", "demo:1", "--signer", "absent.pub"], "absent.pub does not exist"),

@@ -119,7 +119,7 @@ fn what_is_missing_or_forbidden_is_said() {
         let (Some(seaweed), Some(moto)) = (Seaweed::shared(), Moto::shared()) else { return };
         for client in [seaweed.client(), moto.client()] {
             let nowhere = Desk::on(Workspace::empty(), client);
-            let message = nowhere.run(&["init"]).exits(1).error().expect("refused").message;
+            let message = nowhere.run(&["init"]).exits(8).error().expect("refused").message;
             assert!(message.contains("bucket"), "{message}");
             client.make_bucket(&nowhere.bucket);
             refused(nowhere.run(&["ls"]), 8, "not-found");

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
-    aws::{AmazonS3Builder, Checksum},
+    aws::{AmazonS3Builder, Checksum, S3ConditionalPut},
     azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
     path::Path,
@@ -43,11 +43,7 @@ pub(super) fn connect(url: &str, connection: &Connection) -> Result<Arc<dyn Obje
 }
 
 fn s3(bucket: &str, connection: &Connection) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = AmazonS3Builder::new()
-        .with_retry(retry(connection))
-        // Parts are named by their hash and records are signed; the checksum is there for Object Lock, which wants one.
-        .with_unsigned_payload(true)
-        .with_checksum_algorithm(Checksum::CRC64NVME);
+    let mut builder = AmazonS3Builder::new();
     let mut options = options();
     let (mut endpoint, mut allowed) = (None, false);
     for (name, value) in settings(connection, "AWS_") {
@@ -61,7 +57,16 @@ fn s3(bucket: &str, connection: &Connection) -> object_store::Result<Arc<dyn Obj
         }
     }
     options = options.with_allow_http(allowed || endpoint.is_some_and(is_loopback));
-    let store = builder.with_client_options(options).with_bucket_name(bucket).build()?;
+    // What a vault needs is no setting. Parts are named by their hash and records are signed, so payloads are not; the
+    // checksum is there for Object Lock, which wants one.
+    let store = builder
+        .with_retry(retry(connection))
+        .with_unsigned_payload(true)
+        .with_checksum_algorithm(Checksum::CRC64NVME)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_client_options(options)
+        .with_bucket_name(bucket)
+        .build()?;
     Ok(Arc::new(store))
 }
 
@@ -85,9 +90,10 @@ fn google(bucket: &str, connection: &Connection) -> object_store::Result<Arc<dyn
     Ok(Arc::new(builder.with_bucket_name(bucket).build()?))
 }
 
-/// The settings of one provider, their names in lower case as the client knows them.
+/// The settings of one provider, their names in lower case as the client knows them. What is empty is not set.
 fn settings<'a>(connection: &'a Connection, prefix: &'a str) -> impl Iterator<Item = (String, &'a String)> {
-    let of_provider = connection.settings.iter().filter(move |(name, _)| name.starts_with(prefix));
+    let of_provider =
+        connection.settings.iter().filter(move |(name, value)| name.starts_with(prefix) && !value.is_empty());
     of_provider.map(|(name, value)| (name.to_ascii_lowercase(), value))
 }
 
