@@ -48,7 +48,7 @@ impl Basis {
         Self::new(manifest, keys, files)
     }
 
-    /// An artifact whose streams, from 0 on, have these keys. Keys are checked when they are used, by [`Basis::check_key`].
+    /// An artifact whose streams, from 0 on, have these keys. Keys are checked when they are used: headers commit to them.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if there is not a key for each stream, or a file lies outside the streams.
