@@ -232,8 +232,10 @@ class Bench(compare.Bench):
         return "\n".join(lines) + "\n"
 
     def discard(self, command: list) -> float:
-        start = time.perf_counter()
-        done = subprocess.run([str(w) for w in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # Python's own null device is open for reading too, which looks as if standard output had been closed.
+        with open(os.devnull, "wb") as nowhere:
+            start = time.perf_counter()
+            done = subprocess.run([str(w) for w in command], stdout=nowhere, stderr=subprocess.PIPE)
         if done.returncode:
             raise Failed(done.stderr.decode())
         return time.perf_counter() - start
