@@ -1,6 +1,6 @@
 //! From a reference to a verified manifest.
 
-use super::{Vault, manifest_path, recipients_folder, recipients_path, version_path};
+use super::{Vault, artifact_folder, manifest_path, recipients_path, version_path};
 use crate::{
     error::{Error, Result},
     manifest::{MAX_MANIFEST, Manifest},
@@ -66,7 +66,7 @@ impl Vault {
     fn expect_artifact(&self, digest: ArtifactDigest) {
         self.store.soon(&[
             Soon::Read { path: &manifest_path(digest), cap: MAX_MANIFEST },
-            Soon::List { folder: &recipients_folder(digest) },
+            Soon::List { folder: &artifact_folder(digest) },
             Soon::Read { path: &recipients_path(digest, 1), cap: MAX_ENVELOPE },
         ]);
     }
