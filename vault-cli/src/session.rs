@@ -104,7 +104,7 @@ impl Session {
 
     /// How artifacts are opened.
     pub fn open_options(&self) -> vault_core::open::Options {
-        vault_core::open::Options { threads: self.threads(), engine: self.global.engine.into() }
+        vault_core::open::Options { threads: self.threads(), engine: self.global.engine.into(), ..Default::default() }
     }
 
     /// Starts a long operation over `total` bytes, if that is known: a progress bar, and signals that stop it cleanly.

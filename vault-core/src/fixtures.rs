@@ -1,11 +1,16 @@
 //! What the tests of the pipelines and of the vault share: a small vault with one of everything.
 
-use std::{num::NonZeroUsize, path::Path};
+use std::{
+    num::NonZeroUsize,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     keys::{Identity, RecipientKind, SigningKey},
     names::{FilePath, Reference},
     open::Options,
+    parts::{Ahead, Fetch, ReadAt, Wanted},
     seal,
     source::{Data, Input},
     store::{Directory, Durability, Store},
@@ -126,3 +131,59 @@ pub(crate) fn reference(name: &str) -> Reference {
 /// Lengths at which something changes: segments, and parts of 8 MiB.
 pub(crate) const BOUNDARIES: [usize; 9] =
     [0, 1, PAYLOAD - 1, PAYLOAD, PAYLOAD + 1, 2 * PAYLOAD, 8 * PAYLOAD, 8 * PAYLOAD + 1, 17 * PAYLOAD + 5];
+
+/// Reads that were done: object, offset, length.
+type Reads = Arc<Mutex<Vec<(String, u64, usize)>>>;
+
+/// Counts what is fetched, and what is announced.
+pub(crate) struct Counting<'a> {
+    inner: &'a dyn Fetch,
+    reads: Reads,
+    announced: Mutex<Vec<Wanted>>,
+}
+
+impl<'a> Counting<'a> {
+    pub(crate) fn new(inner: &'a dyn Fetch) -> Self {
+        Self { inner, reads: Arc::default(), announced: Mutex::default() }
+    }
+
+    /// The reads since this was asked last.
+    pub(crate) fn take_reads(&self) -> Vec<(String, u64, usize)> {
+        std::mem::take(&mut *self.reads.lock().expect("lock"))
+    }
+
+    /// What was announced since this was asked last.
+    pub(crate) fn take_announced(&self) -> Vec<Wanted> {
+        std::mem::take(&mut *self.announced.lock().expect("lock"))
+    }
+}
+
+impl Fetch for Counting<'_> {
+    fn open(&self, name: &blake3::Hash, length: u64) -> crate::Result<Box<dyn ReadAt>> {
+        let (name, inner) = (name.to_string(), self.inner.open(name, length)?);
+        Ok(Box::new(Counted { name, inner, reads: Arc::clone(&self.reads) }))
+    }
+
+    fn ahead(&self, wanted: Vec<Wanted>) -> Ahead {
+        self.announced.lock().expect("lock").extend(wanted);
+        Ahead::default()
+    }
+}
+
+#[derive(Debug)]
+struct Counted {
+    name: String,
+    inner: Box<dyn ReadAt>,
+    reads: Reads,
+}
+
+impl ReadAt for Counted {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> crate::Result<()> {
+        self.reads.lock().expect("lock").push((self.name.clone(), offset, buffer.len()));
+        self.inner.read_exact_at(offset, buffer)
+    }
+}

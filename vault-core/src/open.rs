@@ -4,8 +4,12 @@
 //! is used before both agreed.
 
 use std::{
+    collections::BTreeSet,
     ops::Range,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use zeroize::Zeroizing;
@@ -16,8 +20,8 @@ use crate::{
     error::{Error, Place, Result},
     floe::{Decryptor, OVERHEAD},
     index::{File, Index},
-    manifest::Manifest,
-    parts::{Ahead, Fetch},
+    manifest::{Manifest, Stream},
+    parts::{Ahead, Fetch, Wanted},
     source::Buffer,
     stream::{Dek, StreamKey},
     tree::{INDEX_STREAM, PAYLOAD, SEGMENT},
@@ -26,9 +30,11 @@ use crate::{
 };
 
 mod plan;
+mod ready;
 mod target;
 
 use plan::{Piece, Plan};
+use ready::Ready;
 pub use target::WriteAt;
 
 /// How to open.
@@ -38,7 +44,13 @@ pub struct Options {
     pub threads: Threads,
     /// Which AES-256-GCM.
     pub engine: Engine,
+    /// Whether the beginnings of large files will be read first, as for the headers of safetensors files. A remote store
+    /// then fetches them along with the index.
+    pub beginnings: bool,
 }
+
+/// The most beginnings that are fetched along with the index.
+const MAX_BEGINNINGS: usize = 16;
 
 /// An artifact that can be read: its manifest is verified, its key fits, its index is decrypted.
 pub struct Opened<'a> {
@@ -49,6 +61,9 @@ pub struct Opened<'a> {
     options: Options,
     /// Whether the caller announced everything that will be read.
     ahead: AtomicBool,
+    /// The streams whose first segments are on their way, until something else is read.
+    beginnings: Mutex<Option<(BTreeSet<u32>, Ahead)>>,
+    ready: Ready<'a>,
 }
 
 impl std::fmt::Debug for Opened<'_> {
@@ -94,8 +109,17 @@ impl<'a> Opened<'a> {
     /// # Errors
     /// [`Error::Corrupt`] if anything read differs from the manifest, or the key is not this artifact's.
     pub fn new(manifest: &'a Verified<Manifest>, dek: Dek, fetch: &'a dyn Fetch, options: Options) -> Result<Self> {
+        let (mut wanted, mut beginnings) = (whole(&manifest.index), BTreeSet::new());
+        let large = (0..).zip(&manifest.streams).filter(|(_, stream)| stream.layout.segments() > 1);
+        for (number, stream) in large.take(if options.beginnings { MAX_BEGINNINGS } else { 0 }) {
+            wanted.extend(stream.wanted_tree().into_iter().chain(stream.wanted_segments(0..1)));
+            beginnings.insert(number);
+        }
+        let coming = fetch.ahead(wanted);
         let index = read_index(manifest, &dek, fetch, options)?;
-        Ok(Self { manifest, dek, index, fetch, options, ahead: AtomicBool::new(false) })
+        let beginnings = Mutex::new((!beginnings.is_empty()).then_some((beginnings, coming)));
+        let (ahead, ready) = (AtomicBool::new(false), Ready::default());
+        Ok(Self { manifest, dek, index, fetch, options, ahead, beginnings, ready })
     }
 
     /// The files of the artifact.
@@ -107,13 +131,31 @@ impl<'a> Opened<'a> {
     /// what is returned is dropped, reading announces nothing else.
     pub fn announce<'f>(&self, files: impl IntoIterator<Item = &'f File>) -> Announced<'_> {
         let extents: Vec<_> = files.into_iter().flat_map(|file| plan::extents(file, &(0..file.size))).collect();
+        self.forget_beginnings();
         let ahead = self.fetch.ahead(plan::wanted(self, &extents));
         self.ahead.store(true, Ordering::Relaxed);
         Announced { flag: &self.ahead, _ahead: ahead }
     }
 
-    fn is_ahead(&self) -> bool {
-        self.ahead.load(Ordering::Relaxed)
+    /// Whether what is in these extents is on its way already. If not, the beginnings make room for it.
+    fn is_announced(&self, extents: &[(u32, Range<u64>)]) -> bool {
+        let begins = |streams: &BTreeSet<u32>| {
+            extents.iter().all(|(stream, range)| streams.contains(stream) && range.end <= PAYLOAD as u64)
+        };
+        if self.ahead.load(Ordering::Relaxed) {
+            return true;
+        }
+        let beginnings = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let announced = beginnings.as_ref().is_some_and(|(streams, _)| begins(streams));
+        drop(beginnings);
+        if !announced {
+            self.forget_beginnings();
+        }
+        announced
+    }
+
+    fn forget_beginnings(&self) {
+        drop(self.beginnings.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Reads a whole file into memory.
@@ -215,10 +257,13 @@ fn reader<'a>(
     Ok(Reader { body: Body::open(number, stream, fetch)?, decryptor })
 }
 
+/// All that a stream is stored as.
+fn whole(stream: &Stream) -> Vec<Wanted> {
+    stream.wanted_tree().into_iter().chain(stream.wanted_segments(0..stream.layout.segments())).collect()
+}
+
 fn read_index(manifest: &Manifest, dek: &Dek, fetch: &dyn Fetch, options: Options) -> Result<Index> {
     let layout = manifest.index.layout;
-    let parts = manifest.index.wanted_segments(0..layout.segments());
-    let _ahead = fetch.ahead(manifest.index.wanted_tree().into_iter().chain(parts).collect());
     let reader = reader(manifest, (dek, None), INDEX_STREAM, fetch, options.engine)?;
     let mut plaintext = Zeroizing::new(Vec::new());
     let (mut part, mut buffer) = (OpenPart::default(), Zeroizing::new(vec![0; SEGMENT]));

@@ -16,6 +16,7 @@ use crate::{
     index::File,
     open::Opened,
     source::Buffer,
+    tree::PAYLOAD,
 };
 
 mod excerpt;
@@ -171,12 +172,18 @@ pub fn table(opened: &Opened<'_>, file: &File) -> Result<Table> {
     if file.size < PREFIX as u64 {
         return Err(Error::format(DOCUMENT, "the file is shorter than 8 bytes"));
     }
-    let prefix = opened.read_range(file, 0..PREFIX as u64)?;
-    let length = header_len(&prefix, file.size)?;
-    let data = PREFIX as u64 + length;
-    let header = opened.read_range(file, PREFIX as u64..data)?;
-    let tensors = parse(&header, file.size - data)?;
-    Ok(Table { tensors, metadata: metadata(&header)?, data })
+    // A segment is read whole anyway, and most headers end in it.
+    let beginning = opened.read_range(file, 0..file.size.min(PAYLOAD as u64))?;
+    let data = PREFIX as u64 + header_len(&beginning, file.size)?;
+    let longer;
+    let header = if let Some(header) = usize::try_from(data).ok().and_then(|end| beginning.get(PREFIX..end)) {
+        header
+    } else {
+        longer = opened.read_range(file, PREFIX as u64..data)?;
+        &longer[..]
+    };
+    let tensors = parse(header, file.size - data)?;
+    Ok(Table { tensors, metadata: metadata(header)?, data })
 }
 
 /// Reads one tensor of a file into memory; only its segments are fetched.

@@ -9,7 +9,7 @@ use vault_core::{
     keys::file,
     manifest::Manifest,
     names::{Glob, Reference},
-    open::Opened,
+    open::{self, Opened},
     provenance::PredicateType,
     safetensors::{self, Excerpt},
     secret::SecretVec,
@@ -137,7 +137,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     args.require_attestation.iter().try_for_each(|wanted| vault.require_attestation(&artifact, &policy, wanted))?;
     let mut passphrases = Passphrases::new(&args.passphrase);
     let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
-    let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
+    let options = open::Options { beginnings: !args.tensor.is_empty(), ..session.open_options() };
+    let opened = vault.open_artifact(&artifact, &policy, &ring, options)?;
     let bundle = bundle(args, &opened)?;
     if args.insecure_skip_signature {
         session.ui.warn("no signature was checked: these bytes may be from anybody");
@@ -176,6 +177,11 @@ fn bundle<'a>(args: &'a Args, opened: &'a Opened<'_>) -> Result<Option<(&'a Path
     let Some(path) = &args.oms_out else { return Ok(None) };
     if std::fs::symlink_metadata(path).is_ok() {
         return Err(Error::Conflict { what: path.display().to_string() }.into());
+    }
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Noticed before anything is opened: after a failure nothing is left.
+    if !folder.is_dir() {
+        return Err(Error::NotFound { what: format!("the folder {}", folder.display()) }.into());
     }
     let Some(bundle) = opened.index().oms() else {
         let what = format!("an OMS bundle in {}", args.reference);

@@ -1,10 +1,6 @@
 //! Which pieces of which segments make up a range of a file.
 
-use std::{
-    collections::HashSet,
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use super::{Opened, Reader};
 use crate::{
@@ -14,16 +10,9 @@ use crate::{
     tree::PAYLOAD,
 };
 
-/// The most streams that are kept ready.
-pub(super) const MAX_READY: usize = 64;
-/// The most segments that the trees of streams kept ready have, unless it is one stream: 64 MiB of values.
-const MAX_READY_SEGMENTS: u64 = 1 << 21;
-
 /// The streams behind a range of a file, and the pieces to read from them, in order of the file.
-pub(super) struct Plan<'a> {
-    opened: &'a Opened<'a>,
-    /// The streams that were read from last, ready to be read from. A file may be spread over a hundred thousand.
-    ready: Mutex<Vec<(u32, Arc<Reader<'a>>)>>,
+pub(super) struct Plan<'p, 'a> {
+    opened: &'p Opened<'a>,
     /// Ranges of streams' plaintext that, joined, are the range.
     extents: Vec<(u32, Range<u64>)>,
     /// Keeps the store fetching.
@@ -41,8 +30,8 @@ pub(super) struct Piece {
     pub(super) target: u64,
 }
 
-impl<'a> Plan<'a> {
-    pub(super) fn new(opened: &'a Opened<'a>, file: &File, range: Range<u64>) -> Result<Self> {
+impl<'p, 'a> Plan<'p, 'a> {
+    pub(super) fn new(opened: &'p Opened<'a>, file: &File, range: Range<u64>) -> Result<Self> {
         if range.start > range.end || range.end > file.size {
             let (path, size) = (&file.path, file.size);
             return Err(Error::Misuse(format!(
@@ -51,8 +40,9 @@ impl<'a> Plan<'a> {
             )));
         }
         let extents = extents(file, &range);
-        let ahead = if opened.is_ahead() { Ahead::default() } else { opened.fetch.ahead(wanted(opened, &extents)) };
-        Ok(Self { opened, ready: Mutex::default(), extents, _ahead: ahead })
+        let ahead =
+            if opened.is_announced(&extents) { Ahead::default() } else { opened.fetch.ahead(wanted(opened, &extents)) };
+        Ok(Self { opened, extents, _ahead: ahead })
     }
 
     /// The pieces in order.
@@ -73,25 +63,9 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The stream of a piece. The first to come reads its tree and checks its header, while the others wait.
+    /// The stream of a piece, ready to be read from.
     pub(super) fn reader(&self, piece: &Piece) -> Result<Arc<Reader<'a>>> {
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match ready.iter().position(|(stream, _)| *stream == piece.stream) {
-            Some(at) => ready.remove(at),
-            None => (piece.stream, Arc::new(self.opened.reader(piece.stream)?)),
-        };
-        let reader = Arc::clone(&entry.1);
-        ready.push(entry);
-        while ready.len() > MAX_READY || (ready.len() > 1 && segments(&ready) > MAX_READY_SEGMENTS) {
-            ready.remove(0);
-        }
-        Ok(reader)
-    }
-
-    /// How many streams are ready.
-    #[cfg(test)]
-    pub(super) fn ready(&self) -> usize {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.opened.ready.get(piece.stream, || self.opened.reader(piece.stream))
     }
 
     /// How many bytes the range has.
@@ -113,13 +87,13 @@ pub(super) fn extents(file: &File, range: &Range<u64>) -> Vec<(u32, Range<u64>)>
     extents
 }
 
-/// What has to be fetched for them: the tree of each stream before its first segment.
+/// What has to be fetched for them: the tree of each stream that is not ready before its first segment.
 pub(super) fn wanted(opened: &Opened<'_>, extents: &[(u32, Range<u64>)]) -> Vec<Wanted> {
     let payload = PAYLOAD as u64;
     let (mut wanted, mut trees): (Vec<Wanted>, _) = (Vec::new(), HashSet::new());
     for (number, range) in extents {
         let Some(stream) = opened.manifest.stream(*number) else { continue };
-        if trees.insert(*number) {
+        if trees.insert(*number) && !opened.ready.has(*number) {
             wanted.extend(stream.wanted_tree());
         }
         for next in stream.wanted_segments(range.start / payload..range.end.div_ceil(payload)) {
@@ -135,8 +109,4 @@ pub(super) fn wanted(opened: &Opened<'_>, extents: &[(u32, Range<u64>)]) -> Vec<
         }
     }
     wanted
-}
-
-fn segments(ready: &[(u32, Arc<Reader<'_>>)]) -> u64 {
-    ready.iter().map(|(_, reader)| reader.body.stream().layout.segments()).sum()
 }

@@ -57,7 +57,12 @@ impl Desk {
 }
 
 /// Fills `out`, which has the length of the plan.
-pub(super) fn into_memory(plan: &Plan<'_>, out: &mut [u8], threads: Threads, progress: &dyn Progress) -> Result<()> {
+pub(super) fn into_memory(
+    plan: &Plan<'_, '_>,
+    out: &mut [u8],
+    threads: Threads,
+    progress: &dyn Progress,
+) -> Result<()> {
     if out.len() as u64 != plan.len() {
         return Err(Error::Misuse("a buffer of another length than the range".into()));
     }
@@ -89,7 +94,7 @@ pub(super) fn into_memory(plan: &Plan<'_>, out: &mut [u8], threads: Threads, pro
 
 /// Writes every piece at its position.
 pub(super) fn at_positions(
-    plan: &Plan<'_>,
+    plan: &Plan<'_, '_>,
     out: &dyn WriteAt,
     threads: Threads,
     progress: &dyn Progress,
@@ -109,7 +114,7 @@ pub(super) fn at_positions(
 
 /// Gives all pieces to `out` in order, decrypting a few at a time on all threads.
 pub(super) fn in_order(
-    plan: &Plan<'_>,
+    plan: &Plan<'_, '_>,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
     threads: Threads,
     progress: &dyn Progress,

@@ -1,45 +1,11 @@
-use std::sync::Mutex;
-
 use super::*;
 use crate::{
     error::Kind,
-    fixtures::{Fixture, bytes, reading, reference, threads},
+    fixtures::{Counting, Fixture, bytes, reading, reference, threads},
     index::Extent,
-    parts::ReadAt,
     secret::Secret,
     vault::Artifact,
 };
-
-/// Counts what is fetched.
-struct Counting<'a> {
-    inner: &'a dyn Fetch,
-    reads: std::sync::Arc<Mutex<Vec<(String, u64, usize)>>>,
-}
-
-#[derive(Debug)]
-struct CountingObject {
-    name: String,
-    inner: Box<dyn ReadAt>,
-    reads: std::sync::Arc<Mutex<Vec<(String, u64, usize)>>>,
-}
-
-impl Fetch for Counting<'_> {
-    fn open(&self, name: &blake3::Hash, length: u64) -> Result<Box<dyn ReadAt>> {
-        let (name, inner) = (name.to_string(), self.inner.open(name, length)?);
-        Ok(Box::new(CountingObject { name, inner, reads: std::sync::Arc::clone(&self.reads) }))
-    }
-}
-
-impl ReadAt for CountingObject {
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.reads.lock().expect("lock").push((self.name.clone(), offset, buffer.len()));
-        self.inner.read_exact_at(offset, buffer)
-    }
-}
 
 fn resolve(fixture: &Fixture, name: &str) -> (Artifact, Dek) {
     let artifact = fixture.vault.resolve(&reference(name), &fixture.policy()).expect("resolved");
@@ -53,10 +19,9 @@ fn a_range_of_one_mebibyte_reads_two_segments_and_one_tree() {
     let data = bytes(40 * PAYLOAD, 1);
     fixture.seal("m:1", &[("a", &data), ("b", &data[..1000])]);
     let (artifact, dek) = resolve(&fixture, "m:1");
-    let reads = std::sync::Arc::default();
-    let fetch = Counting { inner: fixture.vault.store(), reads: std::sync::Arc::clone(&reads) };
+    let fetch = Counting::new(fixture.vault.store());
     let opened = Opened::new(&artifact.manifest, dek, &fetch, reading()).expect("opened");
-    reads.lock().expect("lock").clear();
+    fetch.take_reads();
 
     let start = 17 * PAYLOAD as u64 + 5;
     let range = start..start + (1 << 20);
@@ -64,7 +29,7 @@ fn a_range_of_one_mebibyte_reads_two_segments_and_one_tree() {
     let out = opened.read_range(file, range.clone()).expect("read");
     assert!(out[..] == data[usize::try_from(range.start).expect("small")..usize::try_from(range.end).expect("small")]);
 
-    let reads = reads.lock().expect("lock");
+    let reads = fetch.take_reads();
     let tree = artifact.manifest.streams[0].tree.expect("a tree").to_string();
     let (trees, segments): (Vec<_>, Vec<_>) = reads.iter().partition(|(name, _, _)| *name == tree);
     assert_eq!(trees.len(), 1, "one tree object");
@@ -145,14 +110,10 @@ fn the_trees_of_a_file_spread_over_many_streams_are_read_when_they_are_needed_an
     let files = ["a", "b", "c", "d", "e"].map(|path| (path, &data[..]));
     fixture.seal("m:1", &files);
     let (artifact, dek) = resolve(&fixture, "m:1");
-    let reads = std::sync::Arc::<Mutex<Vec<(String, u64, usize)>>>::default();
-    let fetch = Counting { inner: fixture.vault.store(), reads: std::sync::Arc::clone(&reads) };
+    let fetch = Counting::new(fixture.vault.store());
     let opened = Opened::new(&artifact.manifest, dek, &fetch, reading()).expect("opened");
     let trees: Vec<_> = artifact.manifest.streams.iter().map(|s| s.tree.expect("a tree").to_string()).collect();
-    let count = || {
-        let mut reads = reads.lock().expect("lock");
-        reads.drain(..).filter(|(name, _, _)| trees.contains(name)).count()
-    };
+    let count = || fetch.take_reads().iter().filter(|(name, _, _)| trees.contains(name)).count();
     let file = spread(&opened, 4 * PAYLOAD as u64);
     count();
     let mut refuse = |_: &[u8]| Err(Error::storage("pipe")(std::io::ErrorKind::BrokenPipe.into()));
@@ -160,7 +121,9 @@ fn the_trees_of_a_file_spread_over_many_streams_are_read_when_they_are_needed_an
     assert_eq!(count(), 1, "three threads were at the first stream");
     let out = opened.read(&file, &()).expect("read");
     assert!(out.chunks(data.len()).all(|chunk| *chunk == data[..]) && out.len() == 5 * data.len());
-    assert_eq!(count(), 5);
+    assert_eq!(count(), 4, "the first is ready");
+    opened.read_range(&file, 5..6).expect("read");
+    assert_eq!(count(), 0);
 }
 
 #[test]
@@ -185,19 +148,19 @@ fn a_stream_that_is_damaged_is_noticed_when_it_is_reached_and_what_came_before_i
 #[test]
 fn few_streams_are_kept_ready_however_many_a_file_is_spread_over() {
     let fixture = Fixture::new();
-    let names: Vec<_> = (0..plan::MAX_READY + 6).map(|number| number.to_string()).collect();
+    let names: Vec<_> = (0..ready::MAX_READY + 6).map(|number| number.to_string()).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
     fixture.seal("m:1", &files);
     let (artifact, dek) = resolve(&fixture, "m:1");
     let opened = Opened::new(&artifact.manifest, dek, fixture.vault.store(), reading()).expect("opened");
     let file = spread(&opened, 1);
     let plan = Plan::new(&opened, &file, 0..file.size).expect("planned");
-    assert_eq!(plan.ready(), 0);
+    assert_eq!(opened.ready.len(), 0);
     for piece in plan.pieces() {
         plan.reader(&piece).expect("ready");
-        assert!(plan.ready() <= plan::MAX_READY);
+        assert!(opened.ready.len() <= ready::MAX_READY);
     }
-    assert_eq!(plan.ready(), plan::MAX_READY);
+    assert_eq!(opened.ready.len(), ready::MAX_READY);
 }
 
 #[test]
@@ -206,16 +169,40 @@ fn small_pieces_of_one_segment_are_decrypted_once() {
     let data = bytes(PAYLOAD, 1);
     fixture.seal("m:1", &[("a", &data)]);
     let (artifact, dek) = resolve(&fixture, "m:1");
-    let reads = std::sync::Arc::<Mutex<Vec<(String, u64, usize)>>>::default();
-    let fetch = Counting { inner: fixture.vault.store(), reads: std::sync::Arc::clone(&reads) };
+    let fetch = Counting::new(fixture.vault.store());
     let options = Options { threads: threads(1), ..reading() };
     let opened = Opened::new(&artifact.manifest, dek, &fetch, options).expect("opened");
-    reads.lock().expect("lock").clear();
+    fetch.take_reads();
     let extents = (0..100).map(|piece| Extent { length: 10, offset: 10 * (99 - piece), stream: 0 }).collect();
     let file = File { extents, size: 1000, ..spread(&opened, 1) };
     let out = opened.read(&file, &()).expect("read");
     let expected: Vec<u8> = (0..100).rev().flat_map(|piece| data[10 * piece..10 * piece + 10].to_vec()).collect();
     assert!(out[..] == expected[..]);
-    let read: usize = reads.lock().expect("lock").iter().map(|(_, _, len)| len).sum();
+    let read: usize = fetch.take_reads().iter().map(|(_, _, len)| len).sum();
     assert_eq!(read, SEGMENT, "one segment, once");
+}
+
+#[test]
+fn beginnings_are_announced_with_the_index_and_not_again() {
+    let fixture = Fixture::new();
+    let large = bytes(3 * PAYLOAD, 1);
+    fixture.seal("m:1", &[("large", &large), ("small", b"x")]);
+    let (artifact, dek) = resolve(&fixture, "m:1");
+    let fetch = Counting::new(fixture.vault.store());
+    let options = Options { beginnings: true, ..reading() };
+    let opened = Opened::new(&artifact.manifest, dek, &fetch, options).expect("opened");
+    let stream = artifact.manifest.streams.iter().find(|stream| stream.layout.segments() > 1).expect("the large one");
+    let announced = fetch.take_announced();
+    let index = whole(&artifact.manifest.index);
+    assert!(announced.starts_with(&index));
+    let beginning: Vec<_> = stream.wanted_tree().into_iter().chain(stream.wanted_segments(0..1)).collect();
+    assert_eq!(announced[index.len()..], beginning, "and nothing of the small one");
+
+    let file = opened.index().file("large").expect("there");
+    opened.read_range(file, 0..PAYLOAD as u64).expect("read");
+    assert_eq!(fetch.take_announced(), [], "it is on its way");
+    opened.read_range(file, PAYLOAD as u64..file.size).expect("read");
+    assert_eq!(fetch.take_announced(), stream.wanted_segments(1..3).collect::<Vec<_>>(), "the tree is known");
+    opened.read_range(file, 0..1).expect("read");
+    assert_eq!(fetch.take_announced().len(), 1, "it was let go");
 }

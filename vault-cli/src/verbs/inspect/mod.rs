@@ -89,7 +89,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let mut passphrases = Passphrases::new(&args.passphrase);
     if !args.identity.is_empty() || passphrases.is_given() {
         let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
-        let opened = vault.open_artifact(&artifact, &policy, &ring, session.open_options())?;
+        let options = vault_core::open::Options { beginnings: true, ..session.open_options() };
+        let opened = vault.open_artifact(&artifact, &policy, &ring, options)?;
         let (mut text, mut object) = (text, object);
         if let Some(bundle) = opened.index().oms() {
             text = format!("{text}\n{}", super::oms::kept_lines(bundle).join("\n"));

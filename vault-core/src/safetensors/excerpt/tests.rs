@@ -1,43 +1,9 @@
-use std::sync::Mutex;
-
 use super::*;
 use crate::{
     error::Kind,
-    fixtures::{Fixture, bytes, reading, reference},
-    parts::{Fetch, ReadAt},
+    fixtures::{Counting, Fixture, bytes, reading, reference},
     tree::SEGMENT,
 };
-
-/// Counts the bytes that are read of each object.
-struct Counting<'a> {
-    inner: &'a dyn Fetch,
-    reads: std::sync::Arc<Mutex<Vec<(String, u64, usize)>>>,
-}
-
-#[derive(Debug)]
-struct Counted {
-    name: String,
-    inner: Box<dyn ReadAt>,
-    reads: std::sync::Arc<Mutex<Vec<(String, u64, usize)>>>,
-}
-
-impl Fetch for Counting<'_> {
-    fn open(&self, name: &blake3::Hash, length: u64) -> Result<Box<dyn ReadAt>> {
-        let (name, inner) = (name.to_string(), self.inner.open(name, length)?);
-        Ok(Box::new(Counted { name, inner, reads: std::sync::Arc::clone(&self.reads) }))
-    }
-}
-
-impl ReadAt for Counted {
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.reads.lock().expect("lock").push((self.name.clone(), offset, buffer.len()));
-        self.inner.read_exact_at(offset, buffer)
-    }
-}
 
 /// A safetensors file of these tensors of bytes, and what it says besides.
 fn safetensors(tensors: &[(&str, &[u8])], metadata: &str) -> Vec<u8> {
@@ -95,14 +61,12 @@ fn an_excerpt_is_a_valid_file_and_only_its_segments_are_read_each_once() {
     fixture.seal("m:1", &[("model.safetensors", &safetensors(&tensors, r#"{"format":"pt"}"#)), ("other", b"x")]);
     let artifact = fixture.vault.resolve(&reference("m:1"), &fixture.policy()).expect("resolved");
     let dek = fixture.vault.unlock(&artifact, &fixture.policy(), &fixture.ring).expect("unlocked");
-    let reads = std::sync::Arc::<Mutex<Vec<(String, u64, usize)>>>::default();
-    let fetch = Counting { inner: fixture.vault.store(), reads: std::sync::Arc::clone(&reads) };
+    let fetch = Counting::new(fixture.vault.store());
     let opened = Opened::new(&artifact.manifest, dek, &fetch, reading()).expect("opened");
     let files: Vec<_> = opened.index().files().iter().collect();
     let tree = artifact.manifest.streams[0].tree.expect("a tree").to_string();
     let read = || {
-        let mut reads = reads.lock().expect("lock");
-        let bytes: usize = reads.drain(..).filter(|(name, ..)| *name != tree).map(|(.., len)| len).sum();
+        let bytes: usize = fetch.take_reads().into_iter().filter(|(name, ..)| *name != tree).map(|(.., len)| len).sum();
         bytes.div_ceil(SEGMENT)
     };
 
