@@ -24,6 +24,7 @@ use crate::{
 mod ahead;
 mod attempt;
 mod connect;
+mod http;
 mod object;
 mod soon;
 mod throttle;
@@ -31,6 +32,7 @@ mod upload;
 
 use ahead::Ranges;
 use attempt::{Attempts, Failed};
+pub(super) use http::{Connector, between, shown};
 use object::Object;
 use soon::Answers;
 use throttle::Throttle;
@@ -40,6 +42,12 @@ use upload::{StagedBytes, Uploads};
 const COMPARED: u64 = 64 << 10;
 /// How long to wait for the first answer ever: a wrong address is no outage.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
+/// How long a server may stay silent in the middle of an answer.
+const SILENCE: Duration = Duration::from_mins(1);
+/// How long a page of a listing may take.
+const PAGE: Duration = Duration::from_mins(2);
+/// Bytes of a download after which it counts as moving, and patience begins anew.
+const MOVING: u64 = 1 << 20;
 
 /// A vault in an object store that can create an object only if it is absent.
 ///
@@ -139,8 +147,11 @@ impl Shared {
 
     /// Less patience for a store that never answered.
     fn attempts<'a>(&self, path: &'a str) -> Attempts<'a> {
-        let patience = if self.reached.initialized() { self.patience } else { self.patience.min(FIRST_ANSWER) };
-        Attempts::new(path, patience)
+        if self.reached.initialized() {
+            Attempts::new(path, self.patience)
+        } else {
+            Attempts::from_now(path, self.patience.min(FIRST_ANSWER))
+        }
     }
 
     /// Stores an object unless its name is taken. The first of all creates is made twice, to see the second refused.
@@ -152,15 +163,23 @@ impl Shared {
         let prove = async || {
             let (first, second) =
                 tokio::join!(self.create_once(path, payload.clone()), self.create_once(path, payload.clone()));
-            let both = [first?, second?];
-            // After a lost answer both may take the object for their own: a third create decides.
-            if both == [Created::New; 2] && self.put(path, &payload, &mut self.attempts(path)).await?.is_none() {
-                return Err(overwrites(path));
-            }
+            let both = [first.map_err(Some)?, second.map_err(Some)?];
             created = Some(if both.contains(&Created::New) { Created::New } else { Created::Exists });
-            Ok(())
+            match both {
+                // Somebody else's object is no proof: a refusal may have been about two at once.
+                [Created::Exists, Created::Exists] => Err(None),
+                // After a lost answer both may take the object for their own: a third create decides.
+                [Created::New, Created::New]
+                    if self.put(path, &payload, &mut self.attempts(path)).await.map_err(Some)?.is_none() =>
+                {
+                    Err(Some(overwrites(path)))
+                }
+                _ => Ok(()),
+            }
         };
-        self.proven.get_or_try_init(prove).await?;
+        if let Err(Some(error)) = self.proven.get_or_try_init(prove).await {
+            return Err(error);
+        }
         match created {
             Some(created) => Ok(created),
             // Somebody else proved it meanwhile.
@@ -198,11 +217,8 @@ impl Shared {
         let location = location(path)?;
         let length = payload.content_length() as u64;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = || async {
-            self.outward.pass(length).await;
-            self.store.put_opts(&location, payload.clone(), options.clone()).await
-        };
-        let refusal = match attempts.run(length, put).await {
+        let put = || self.store.put_opts(&location, payload.clone(), options.clone());
+        let refusal = match attempts.run_paced(length, || self.outward.pass(length), put).await {
             Ok(_) => None,
             Err(Failed::Answer(error @ object_store::Error::AlreadyExists { .. })) => Some(error),
             Err(failed) => return Err(failed.about(path)),
@@ -247,7 +263,7 @@ impl Shared {
                 Ok(found) if found == size => return Ok(Some(bytes)),
                 Ok(found) if found > size => return Err(corrupt(path, Fault::Length { expected: size, found })),
                 Ok(found) => attempts.wait(ended_early(size, found)).await?,
-                Err(error) => attempts.wait(io::Error::from(error)).await?,
+                Err(error) => attempts.wait(error).await?,
             }
         }
     }
@@ -261,8 +277,10 @@ impl Shared {
             let wanted = at..range.end;
             let options = GetOptions { range: Some(GetRange::Bounded(wanted.clone())), ..GetOptions::default() };
             let request = || self.store.get_opts(&location, options.clone());
-            let answer = attempts.run(range.end - at, request).await;
-            let answer = self.present(path, answer)?.ok_or_else(|| corrupt(path, Fault::Missing))?;
+            let answer = match attempts.run(range.end - at, request).await {
+                Err(Failed::Answer(error)) if is_outside(&error) => return Err(self.cut(path, length, error).await?),
+                answer => self.present(path, answer)?.ok_or_else(|| corrupt(path, Fault::Missing))?,
+            };
             if answer.meta.size != length {
                 return Err(corrupt(path, Fault::Length { expected: length, found: answer.meta.size }));
             }
@@ -282,9 +300,9 @@ impl Shared {
                     return Err(corrupt(path, Fault::Length { expected: left, found }));
                 }
                 Ok(found) => ended_early(left, found),
-                Err(error) => io::Error::from(error),
+                Err(error) => error,
             };
-            if at > before {
+            if at - before >= MOVING {
                 // It moves: only standing still uses up patience.
                 attempts = self.attempts(path);
             }
@@ -293,33 +311,40 @@ impl Shared {
         Ok(())
     }
 
+    /// What to say of an object that has not the bytes that were asked for.
+    async fn cut(&self, path: &str, expected: u64, refusal: object_store::Error) -> Result<Error> {
+        Ok(match self.head(path).await?.map(|meta| meta.size) {
+            None => corrupt(path, Fault::Missing),
+            Some(found) if found != expected => corrupt(path, Fault::Length { expected, found }),
+            Some(_) => Failed::Answer(refusal).about(path),
+        })
+    }
+
     /// What is in a folder, unless it is more than `most` entries.
     async fn list_some(&self, folder: &str, most: usize) -> Result<Option<Vec<Entry>>> {
         let location = location(folder)?;
         let mut stream = self.store.list(Some(&location));
         let mut entries = Vec::new();
-        while let Some(meta) = next(&mut stream).await {
-            // Whoever needs it asks again, with patience.
-            let Ok(meta) = meta else { return Ok(None) };
+        loop {
+            let meta = match within(PAGE, next(&mut stream)).await {
+                Ok(Some(Ok(meta))) => meta,
+                Ok(None) => return Ok(Some(entries)),
+                // Whoever needs it asks again, with patience.
+                Ok(Some(Err(_))) | Err(_) => return Ok(None),
+            };
             if entries.len() == most {
                 return Ok(None);
             }
             entries.push(entry(&meta));
         }
-        Ok(Some(entries))
     }
 
     /// Gives the body of an answer to `take`, but never more than `most` bytes. Returns how many there were, or more
     /// than `most`.
-    async fn body(
-        &self,
-        answer: GetResult,
-        most: u64,
-        take: &mut (dyn FnMut(Bytes) + Send),
-    ) -> object_store::Result<u64> {
+    async fn body(&self, answer: GetResult, most: u64, take: &mut (dyn FnMut(Bytes) + Send)) -> io::Result<u64> {
         let mut stream = answer.into_stream();
         let mut found = 0;
-        while let Some(chunk) = next(&mut stream).await {
+        while let Some(chunk) = within(SILENCE, next(&mut stream)).await? {
             let chunk = chunk?;
             found += chunk.len() as u64;
             if found > most {
@@ -394,22 +419,26 @@ impl Backend for Bucket {
             };
             // One wait for each entry: `each` may use this store itself.
             let failure = loop {
-                match self.0.wait(next(&mut stream))? {
-                    Some(Ok(meta)) => {
+                match self.0.wait(within(PAGE, next(&mut stream)))? {
+                    Ok(Some(Ok(meta))) => {
                         let _ = self.0.reached.set(());
                         last = Some(meta.location.clone());
+                        // Only standing still uses up patience.
+                        attempts = self.0.attempts(what);
                         each(entry(&meta))?;
                     }
-                    None => return Ok(()),
-                    Some(Err(error)) => break error,
+                    Ok(None) => return Ok(()),
+                    Ok(Some(Err(error))) => break Ok(error),
+                    Err(silence) => break Err(silence),
                 }
             };
             // A listing that breaks goes on after the last entry it gave; listings of buckets are in order.
             match failure {
-                object_store::Error::NotFound { source, .. } if is_no_bucket(&source.to_string()) => {
+                Ok(object_store::Error::NotFound { source, .. }) if is_no_bucket(&source.to_string()) => {
                     return Err(Error::NotFound { what: format!("the bucket of {}", self.0.name) });
                 }
-                failure => self.0.wait(attempts.again(failure))??,
+                Ok(failure) => self.0.wait(attempts.again(failure))??,
+                Err(silence) => self.0.wait(attempts.wait(silence))??,
             }
         }
     }
@@ -435,9 +464,21 @@ impl Backend for Bucket {
     }
 }
 
-/// Whether it is the bucket that is missing, and not only an object of it.
+/// Whether it is the bucket that is missing, and not only an object of it. No path has such characters.
 fn is_no_bucket(answer: &str) -> bool {
-    ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"].iter().any(|it| answer.contains(it))
+    let codes = ["<Code>NoSuchBucket<", "<Code>ContainerNotFound<", "The specified bucket does not exist"];
+    codes.iter().any(|it| answer.contains(it))
+}
+
+/// Whether a range was refused because the object ends before it.
+fn is_outside(refusal: &object_store::Error) -> bool {
+    refusal.to_string().contains("status code: 416")
+}
+
+/// What comes within a time.
+async fn within<T>(time: Duration, future: impl Future<Output = T>) -> io::Result<T> {
+    let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "the server fell silent");
+    tokio::time::timeout(time, future).await.map_err(silent)
 }
 
 fn entry(meta: &ObjectMeta) -> Entry {

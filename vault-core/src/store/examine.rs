@@ -7,11 +7,14 @@ use jiff::Timestamp;
 use object_store::{
     ClientOptions,
     aws::{AmazonS3Builder, AwsAuthorizer, AwsCredential},
-    client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector},
+    client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody},
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::Connection;
+use super::{
+    Connection,
+    bucket::{Connector, between, shown},
+};
 use crate::error::{Error, Result};
 
 /// How long an answer may take.
@@ -83,10 +86,7 @@ impl Answer {
 
     /// What stands between `<name>` and `</name>` in the body.
     pub fn tag(&self, name: &str) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.body);
-        let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        let (found, _) = rest.split_once(&format!("</{name}>"))?;
-        Some(found.chars().filter(|character| !character.is_control()).take(MAX_WORDS).collect())
+        between(&String::from_utf8_lossy(&self.body), name).map(shown)
     }
 }
 
@@ -114,10 +114,11 @@ impl Examiner {
             .with_allow_http(setting("AWS_ALLOW_HTTP").is_some_and(|value| value.eq_ignore_ascii_case("true")))
             .with_connect_timeout(PATIENCE)
             .with_timeout(PATIENCE);
+        let connector = Connector::new(connection, Some(&endpoint))?;
         let failed = |error: object_store::Error| Error::storage(url)(io::Error::from(error));
         Ok(Self {
             runtime: Builder::new_current_thread().enable_all().build().map_err(Error::storage("async runtime"))?,
-            client: ReqwestConnector::default().connect(&options).map_err(failed)?,
+            client: connector.connect(&options).map_err(failed)?,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             bucket: bucket.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
@@ -146,6 +147,9 @@ impl Examiner {
     /// # Errors
     /// [`Error::Storage`] with what the service that was asked for them says.
     pub fn authenticate(&mut self, connection: &Connection) -> Result<()> {
+        if connection.settings.iter().any(|(name, value)| name == "AWS_SKIP_SIGNATURE" && value == "true") {
+            return Ok(());
+        }
         let mut builder = AmazonS3Builder::new().with_bucket_name(&self.bucket);
         for (name, value) in &connection.settings {
             if let Ok(key) = name.to_ascii_lowercase().parse() {

@@ -352,7 +352,10 @@ impl<'a, 'g> Round<'a, 'g> {
             self.go_on()?;
             match store.discard(&entry.path) {
                 Ok(()) => collected.cleared += 1,
-                Err(error) => report(Event::Undeletable { path: entry.path, error })?,
+                Err(error) => {
+                    collected.undeletable += 1;
+                    report(Event::Undeletable { path: entry.path, error })?;
+                }
             }
         }
         for path in old.drain(..) {
@@ -360,6 +363,7 @@ impl<'a, 'g> Round<'a, 'g> {
             match store.delete(&path) {
                 Ok(()) => collected.cleared += 1,
                 Err(error) => {
+                    collected.undeletable += 1;
                     // What stands behind it in this order must not go before it.
                     report(Event::Undeletable { path, error })?;
                     break;

@@ -17,6 +17,7 @@ use std::fmt;
 
 pub use ini::MAX_FILE;
 pub use process::{MAX_ANSWER, Process};
+pub(super) use resolve::CA_BUNDLE;
 pub use resolve::plan;
 
 use crate::error::Result;

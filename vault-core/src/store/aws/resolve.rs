@@ -9,8 +9,11 @@ use crate::error::{Error, Result};
 pub(super) const CONFIG: &str = "the config file of AWS";
 pub(super) const CREDENTIALS: &str = "the credentials file of AWS";
 
+/// The setting that names a file of authorities.
+pub(in crate::store) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
 /// Variables that are decided upon here and never handed on as they are.
-const DECIDED: [&str; 18] = [
+const DECIDED: [&str; 20] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -29,6 +32,8 @@ const DECIDED: [&str; 18] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_ALLOW_HTTP",
+    "AWS_SKIP_SIGNATURE",
+    CA_BUNDLE,
 ];
 
 /// What only AWS's own tools can do, and how to have them do it.
@@ -51,6 +56,7 @@ pub fn plan(environment: &[(String, String)], profiles: &Profiles) -> Result<Pla
     plan.settings.extend(kept.cloned());
     decision.region(&mut plan)?;
     decision.endpoint(&mut plan)?;
+    decision.authorities(&mut plan)?;
     decision.credentials(&mut plan)?;
     Ok(plan)
 }
@@ -118,6 +124,16 @@ impl<'a> Decision<'a> {
         Ok(())
     }
 
+    /// Which authorities may say who the server is, instead of those of the system.
+    fn authorities(&self, plan: &mut Plan) -> Result<()> {
+        let found = self.variable("AWS_CA_BUNDLE");
+        let found = if found.is_some() { found } else { self.property("ca_bundle")? };
+        let Some((path, from)) = found else { return Ok(()) };
+        plan.settings.push((CA_BUNDLE.into(), path.to_owned()));
+        plan.origins.push(Origin { what: "authorities", value: path.to_owned(), from });
+        Ok(())
+    }
+
     fn endpoint(&self, plan: &mut Plan) -> Result<()> {
         let allowed = self.is_true("AWS_ALLOW_HTTP");
         if allowed {
@@ -180,6 +196,7 @@ impl<'a> Decision<'a> {
 
     fn credentials(&self, plan: &mut Plan) -> Result<()> {
         if self.is_true("AWS_SKIP_SIGNATURE") {
+            plan.settings.push(("AWS_SKIP_SIGNATURE".into(), "true".into()));
             return note(plan, Credentials::Anonymous, "none".into(), "AWS_SKIP_SIGNATURE".into());
         }
         if let Some((keys, from)) = self.keys_of_environment()? {
@@ -194,6 +211,9 @@ impl<'a> Decision<'a> {
         }
         if self.web_identity(plan)? {
             return Ok(());
+        }
+        if let Some((_, from)) = self.in_section(self.in_config, CONFIG, "role_arn")? {
+            return Err(Error::Misuse(format!("{from}: names a role and nothing to take it over with")));
         }
         for name in ["sso_session", "sso_start_url", "login_session"] {
             if let Some((_, from)) = self.property(name)? {
@@ -254,6 +274,15 @@ impl<'a> Decision<'a> {
             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
         ];
         let found: Vec<_> = names.into_iter().filter_map(|name| self.variable(name)).collect();
+        let names: Vec<_> = found.iter().map(|(_, name)| name.as_str()).collect();
+        if names.ends_with(&["AWS_CONTAINER_CREDENTIALS_FULL_URI"]) {
+            return Err(Error::Misuse(
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI is there without AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and \
+                 can be used only with it"
+                    .into(),
+            ));
+        }
+        let found = if names == ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] { Vec::new() } else { found };
         plan.settings.extend(found.iter().map(|(value, name)| (name.clone(), (*value).to_owned())));
         if let Some((_, from)) = found.into_iter().next() {
             return note(plan, Credentials::Container, "of the container".into(), from);

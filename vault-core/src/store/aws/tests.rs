@@ -13,7 +13,8 @@ const FILES: (&str, &str) = (
      [profile local]\nservices = here\nendpoint_url = https://general\n[services here]\ns3 =\n  endpoint_url = \
      http://127.0.0.1:9000\n[profile virtual]\ns3 =\n  addressing_style = virtual\n[profile half]\n\
      aws_access_key_id = K\n[profile comment]\nregion = eu-west-1 # mine\n[profile ignoring]\n\
-     endpoint_url = https://general\nignore_configured_endpoint_urls = true\n",
+     endpoint_url = https://general\nignore_configured_endpoint_urls = true\nca_bundle = /etc/ours.pem\n\
+     [profile alone]\nrole_arn = arn:aws:iam::1:role/r\naws_access_key_id = K\naws_secret_access_key = s\n",
     "[default]\naws_access_key_id = FILEKEY1\naws_secret_access_key = hush\n[both]\naws_access_key_id = FILEKEY2\n\
      aws_secret_access_key = hush\n[local]\naws_access_key_id = FILEKEY3\naws_secret_access_key = hush\n",
 );
@@ -58,6 +59,28 @@ fn the_environment_beats_files_and_sources_are_never_mixed() {
     let other = [("AWS_SERVER_SIDE_ENCRYPTION", "AES256"), ("HOME", "/root"), ("AWS_PROFILE", "keys")];
     assert_eq!(settings(&other)[0], "AWS_SERVER_SIDE_ENCRYPTION=AES256");
     assert_eq!(settings(&other).len(), 4);
+}
+
+#[test]
+fn half_of_a_configuration_is_refused_and_not_passed_over() {
+    let nobody = [("AWS_PROFILE", "comment"), ("AWS_REGION", "eu-west-1")];
+    let with = |more: &[(&'static str, &'static str)]| [&nobody[..], more].concat();
+    let uri = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials");
+    let token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/run/token");
+    assert!(refusal(&with(&[uri])).contains("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"));
+    assert_eq!(decide(&with(&[uri, token])).expect("whole").credentials, Credentials::Container);
+    assert_eq!(decide(&with(&[token])).expect("of the machine").credentials, Credentials::Instance);
+    assert!(refusal(&[("AWS_PROFILE", "alone")]).contains("nothing to take it over with"));
+    let skip = decide(&[("AWS_SKIP_SIGNATURE", "true")]).expect("good");
+    assert!(skip.settings().contains(&("AWS_SKIP_SIGNATURE".into(), "true".into())));
+    assert!(!settings(&[("AWS_SKIP_SIGNATURE", "1")]).iter().any(|one| one.contains("SKIP")));
+}
+
+#[test]
+fn authorities_are_a_file_of_the_environment_or_the_profile() {
+    assert_eq!(settings(&[("AWS_PROFILE", "ignoring")])[0], "AWS_CA_BUNDLE=/etc/ours.pem");
+    let here = [("AWS_PROFILE", "ignoring"), ("AWS_CA_BUNDLE", "/here.pem")];
+    assert_eq!(settings(&here)[0], "AWS_CA_BUNDLE=/here.pem");
 }
 
 #[test]

@@ -147,6 +147,15 @@ fn index(offset: u64) -> usize {
     offset as usize
 }
 
+/// Whoever waits for a range is told, also if the task that fetches it is gone.
+struct Ending(Arc<Fetched>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end(Err(Error::storage("transfer")(std::io::Error::other("it was given up"))));
+    }
+}
+
 /// Starts fetching what is wanted, in order, as far as memory goes.
 pub(super) fn start(bucket: &Arc<Shared>, wanted: Vec<Wanted>) -> Ahead {
     let plan =
@@ -184,6 +193,7 @@ impl Plan {
         let task = {
             let (bucket, path, fetched) = (Arc::clone(&bucket), path.clone(), Arc::clone(&fetched));
             async move {
+                let _ending = Ending(Arc::clone(&fetched));
                 let result = bucket.download(&path, length, range, &|chunk| fetched.push(chunk)).await;
                 fetched.end(result);
             }

@@ -21,19 +21,24 @@ const ALLOWANCE: Duration = Duration::from_mins(1);
 
 /// One operation on one object, tried until it succeeds, fails for good, or its time is up.
 ///
-/// The client repeats requests that the server refused for now (5xx, 429) by itself. What is left for here are broken
-/// connections, answers that never came, and answers that contradict one another.
+/// The client repeats nothing by itself: so it is known here whether an earlier attempt may have been carried out.
 #[derive(Debug)]
 pub(super) struct Attempts<'a> {
     path: &'a str,
     patience: Duration,
-    start: Instant,
+    /// Since when nothing moved: the first failure.
+    start: Option<Instant>,
     failures: u32,
 }
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(path: &'a str, patience: Duration) -> Self {
-        Self { path, patience, start: Instant::now(), failures: 0 }
+        Self { path, patience, start: None, failures: 0 }
+    }
+
+    /// One whose patience begins now and not with the first failure.
+    pub(super) fn from_now(path: &'a str, patience: Duration) -> Self {
+        Self { start: Some(Instant::now()), ..Self::new(path, patience) }
     }
 
     /// Whether there was an attempt whose outcome is unknown.
@@ -45,9 +50,24 @@ impl<'a> Attempts<'a> {
     pub(super) async fn run<T, F: Future<Output = object_store::Result<T>>>(
         &mut self,
         bytes: u64,
+        request: impl FnMut() -> F,
+    ) -> object_store::Result<T, Failed> {
+        self.run_paced(bytes, || std::future::ready(()), request).await
+    }
+
+    /// As [`Self::run`], but waits for its turn before each attempt. That wait is nobody's fault and takes no patience.
+    pub(super) async fn run_paced<T, F: Future<Output = object_store::Result<T>>, P: Future<Output = ()>>(
+        &mut self,
+        bytes: u64,
+        mut turn: impl FnMut() -> P,
         mut request: impl FnMut() -> F,
     ) -> object_store::Result<T, Failed> {
         loop {
+            let asked = Instant::now();
+            turn().await;
+            if let Some(start) = &mut self.start {
+                *start += asked.elapsed();
+            }
             let limit = ALLOWANCE + Duration::from_secs(bytes / SLOWEST);
             let failure = match tokio::time::timeout(limit, request()).await {
                 Ok(Ok(value)) => return Ok(value),
@@ -76,7 +96,7 @@ impl<'a> Attempts<'a> {
     /// [`Error::Storage`] with what went wrong last, if the time is up.
     pub(super) async fn wait(&mut self, failure: io::Error) -> Result<()> {
         let wait = self.next_wait();
-        let spent = self.start.elapsed();
+        let spent = self.start.get_or_insert_with(Instant::now).elapsed();
         if spent + wait > self.patience {
             let message = format!("gave up after {} s and {} attempts: {failure}", spent.as_secs(), self.failures);
             return Err(Error::storage(self.path)(io::Error::new(failure.kind(), message)));
@@ -170,5 +190,33 @@ mod tests {
         let message = failed.about("objects/ab/abcd").to_string();
         assert!(message.starts_with("objects/ab/abcd: gave up after 0 s and "), "{message}");
         assert!(message.contains("500 oh no"), "{message}");
+    }
+
+    #[test]
+    fn waiting_for_a_turn_takes_no_patience() {
+        let mut attempts = Attempts::from_now("x", Duration::from_millis(200));
+        let (turn, mut asked) = (|| tokio::time::sleep(Duration::from_millis(300)), 0);
+        let request = || {
+            asked += 1;
+            std::future::ready(if asked < 3 { Err(generic("status code: 503")) } else { Ok(asked) })
+        };
+        assert_eq!(runtime().block_on(attempts.run_paced(1, turn, request)).expect("third time"), 3);
+        assert!(attempts.is_repeated());
+    }
+
+    #[test]
+    fn patience_begins_with_the_first_failure_or_at_once() {
+        let patience = Duration::from_millis(300);
+        for (mut attempts, is_patient) in
+            [(Attempts::new("x", patience), true), (Attempts::from_now("x", patience), false)]
+        {
+            std::thread::sleep(2 * patience);
+            let mut asked = 0;
+            let request = || {
+                asked += 1;
+                std::future::ready(if asked == 1 { Err(generic("status code: 500")) } else { Ok(()) })
+            };
+            assert_eq!(runtime().block_on(attempts.run(1, request)).is_ok(), is_patient);
+        }
     }
 }

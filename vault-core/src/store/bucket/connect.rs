@@ -3,14 +3,15 @@
 use std::{io, sync::Arc, time::Duration};
 
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
-    aws::{AmazonS3Builder, Checksum, S3ConditionalPut},
+    ClientOptions, ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut},
     azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
     path::Path,
     prefix::PrefixStore,
 };
 
+use super::http::{Connector, is_loopback};
 use crate::{
     error::{Error, Result},
     store::Connection,
@@ -18,10 +19,6 @@ use crate::{
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a connection may stay silent.
-const SILENCE: Duration = Duration::from_mins(1);
-/// The client signs a request once, and a signature is good for a few minutes.
-const LONGEST_RETRY: Duration = Duration::from_mins(4);
 
 /// The object store that a URL names, its root moved to the vault's.
 pub(super) fn connect(url: &str, connection: &Connection) -> Result<Arc<dyn ObjectStore>> {
@@ -38,40 +35,45 @@ pub(super) fn connect(url: &str, connection: &Connection) -> Result<Arc<dyn Obje
         "gs" => google,
         other => return Err(unfit(&format!("{other}:// vaults are not supported"))),
     };
-    let store = build(bucket, connection).map_err(|error| Error::storage(url)(io::Error::from(error)))?;
+    let connector = Connector::new(connection, endpoint(connection))?;
+    let store = build(bucket, connection, connector).map_err(|error| Error::storage(url)(io::Error::from(error)))?;
     Ok(if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) })
 }
 
-fn s3(bucket: &str, connection: &Connection) -> object_store::Result<Arc<dyn ObjectStore>> {
+/// Where the settings say that S3 is, if they do.
+fn endpoint(connection: &Connection) -> Option<&str> {
+    let is_endpoint = |name: &str| matches!(name, "aws_endpoint_url_s3" | "aws_endpoint_url" | "aws_endpoint");
+    settings(connection, "AWS_").filter(|(name, _)| is_endpoint(name)).last().map(|(_, value)| value.as_str())
+}
+
+fn s3(bucket: &str, connection: &Connection, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = AmazonS3Builder::new();
-    let mut options = options();
-    let (mut endpoint, mut allowed) = (None, false);
+    let mut allowed = endpoint(connection).is_some_and(is_loopback);
     for (name, value) in settings(connection, "AWS_") {
-        match name.as_str() {
-            "aws_endpoint_url_s3" | "aws_endpoint_url" | "aws_endpoint" => endpoint = Some(value.as_str()),
-            "aws_allow_http" => allowed = value.eq_ignore_ascii_case("true") || value == "1",
-            _ => {}
-        }
+        allowed |= name == "aws_allow_http" && (value.eq_ignore_ascii_case("true") || value == "1");
         if let Ok(key) = name.parse() {
             builder = builder.with_config(key, value);
         }
     }
-    options = options.with_allow_http(allowed || endpoint.is_some_and(is_loopback));
     // What a vault needs is no setting. Parts are named by their hash and records are signed, so payloads are not; the
     // checksum is there for Object Lock, which wants one.
     let store = builder
-        .with_retry(retry(connection))
+        .with_retry(once())
         .with_unsigned_payload(true)
         .with_checksum_algorithm(Checksum::CRC64NVME)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_client_options(options)
+        .with_http_connector(connector)
+        .with_client_options(options().with_allow_http(allowed))
+        // They are deleted one by one anyway, and the client trusts answers about many too much.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_bucket_name(bucket)
         .build()?;
     Ok(Arc::new(store))
 }
 
-fn azure(container: &str, connection: &Connection) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = MicrosoftAzureBuilder::new().with_retry(retry(connection)).with_client_options(options());
+fn azure(container: &str, connection: &Connection, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder =
+        MicrosoftAzureBuilder::new().with_retry(once()).with_http_connector(connector).with_client_options(options());
     for (name, value) in settings(connection, "AZURE_") {
         if let Ok(key) = name.parse() {
             builder = builder.with_config(key, value);
@@ -80,8 +82,11 @@ fn azure(container: &str, connection: &Connection) -> object_store::Result<Arc<d
     Ok(Arc::new(builder.with_container_name(container).build()?))
 }
 
-fn google(bucket: &str, connection: &Connection) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = GoogleCloudStorageBuilder::new().with_retry(retry(connection)).with_client_options(options());
+fn google(bucket: &str, connection: &Connection, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_retry(once())
+        .with_http_connector(connector)
+        .with_client_options(options());
     for (name, value) in settings(connection, "GOOGLE_") {
         if let Ok(key) = name.parse() {
             builder = builder.with_config(key, value);
@@ -98,36 +103,22 @@ fn settings<'a>(connection: &'a Connection, prefix: &'a str) -> impl Iterator<It
 }
 
 fn options() -> ClientOptions {
-    // Without a limit for whole requests: large parts on slow lines take what they take, and `Attempts` ends the stalled.
-    ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT).with_read_timeout(SILENCE)
+    // No limit for whole requests, nor for silence, in which an upload counts as silent: large parts on slow lines take
+    // what they take, and `Attempts` ends what has stalled.
+    ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT)
 }
 
-fn retry(connection: &Connection) -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(50),
-            max_backoff: Duration::from_secs(15),
-            base: 2.0,
-        },
-        max_retries: 1000,
-        retry_timeout: connection.patience.min(LONGEST_RETRY),
-    }
-}
-
-/// Whether plain HTTP goes nowhere but to this machine.
-fn is_loopback(endpoint: &str) -> bool {
-    let Some(rest) = endpoint.strip_prefix("http://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(address) => address.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+/// `Attempts` tries again, and then knows that an earlier attempt may have been carried out.
+fn once() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
 
 #[cfg(test)]
 mod tests {
+    use object_store::ClientConfigKey;
+
     use super::*;
+    use crate::store::aws::CA_BUNDLE;
 
     fn with(settings: &[(&str, &str)]) -> Connection {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -147,14 +138,23 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_is_for_this_machine_only() {
-        for here in ["http://127.0.0.1:8333", "http://localhost/x", "http://[::1]:9000"] {
-            assert!(is_loopback(here), "{here}");
-        }
-        for there in
-            ["https://127.0.0.1", "http://10.0.0.1", "http://localhost.example.com", "http://127.0.0.1.example.com", ""]
+    fn authorities_that_cannot_be_read_are_named() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (path, why) in
+            [("/does/not/exist.pem", "No such file"), (file.path().to_str().expect("UTF-8"), "has no certificate")]
         {
-            assert!(!is_loopback(there), "{there}");
+            let keys = with(&[("AWS_ACCESS_KEY_ID", "ak"), ("AWS_SECRET_ACCESS_KEY", "s"), (CA_BUNDLE, path)]);
+            let error = connect("s3://bucket", &keys).expect_err(why).to_string();
+            assert!(error.contains(path) && error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn nothing_but_a_connection_has_a_limit_of_time() {
+        let limit = |key| options().get_config_value(&key);
+        assert_eq!(limit(ClientConfigKey::ConnectTimeout).as_deref(), Some("10s"));
+        // An upload is silent until it is over.
+        assert_eq!(limit(ClientConfigKey::ReadTimeout), None);
+        assert_eq!(limit(ClientConfigKey::Timeout), None);
     }
 }
