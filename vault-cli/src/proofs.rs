@@ -5,10 +5,13 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::PathBuf,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use vault_core::store::{Connection, Store};
 
+/// How long. What stands behind an address may change.
+const FRESH: Duration = Duration::from_hours(24);
 /// Where this is remembered, below the user's folder for such things.
 const STATE_FOLDER: &str = "mvault/stores";
 
@@ -19,7 +22,16 @@ pub struct Proofs(Mutex<Vec<(PathBuf, Store)>>);
 impl Proofs {
     /// Whether this store is known. Where nothing can be remembered, nothing is.
     pub fn has(url: &str, connection: &Connection) -> bool {
-        marker(url, connection).is_some_and(|marker| marker.is_file())
+        let Some(marker) = marker(url, connection) else { return false };
+        let seen = fs::symlink_metadata(&marker).and_then(|marker| marker.modified()).ok();
+        seen.and_then(|seen| seen.elapsed().ok()).is_some_and(|age| age < FRESH)
+    }
+
+    /// Forgets a store that turned out otherwise.
+    pub fn forget(url: &str, connection: &Connection) {
+        if let Some(marker) = marker(url, connection) {
+            let _ = fs::remove_file(marker);
+        }
     }
 
     /// Watches a store, to remember it if it proves itself.
@@ -38,6 +50,7 @@ impl Proofs {
                 && let Some(folder) = marker.parent()
             {
                 let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+                let _ = fs::remove_file(&marker);
                 let _ = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&marker);
             }
         }

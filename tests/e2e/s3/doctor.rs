@@ -195,9 +195,22 @@ fn the_policies_are_enough_for_each_and_no_more() {
         assert_eq!((state(&report, "read"), state(&report, "write")), ("ok".into(), "warn".into()), "{report}");
 
         let record = format!("/{}/{}/models/m/versions/1.dsse.json", desk.bucket, crate::PREFIX);
-        for client in [&sealer, &node, &manager] {
+        for client in [&sealer, &node, &manager, &collector] {
             assert_eq!(client.request("DELETE", &record, &[], &[], b"").status(), 403);
         }
-        assert_eq!(collector.request("DELETE", &record, &[], &[], b"").status(), 204);
+        // What a sealer decided to publish and could not, the collector publishes. It deletes what only it may.
+        assert_eq!(server.client().request("DELETE", &record, &[], &[], b"").status(), 204);
+        desk.by(&node);
+        run(&desk, &open).exits(8);
+        desk.by(&collector);
+        run(&desk, &["gc"]).ok();
+        desk.by(&node);
+        run(&desk, &["open", "m:1", "again", "--identity", "node.key"]).ok();
+        desk.by(&manager);
+        run(&desk, &["shred", "m:1", "--reason", "left", "--key", "trainer.key"]).exits(1);
+        desk.by(&collector);
+        run(&desk, &["shred", "m:1", "--reason", "left", "--key", "trainer.key"]).ok();
+        desk.by(&node);
+        run(&desk, &["open", "m:1", "never", "--identity", "node.key"]).exits(6);
     });
 }

@@ -133,7 +133,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     session.ui.result(&text(&seen, &collected), &object(&seen, &collected))?;
     if collected.undeletable > 0 {
         let what = format!("{} could not be deleted", count(collected.undeletable, "object"));
-        return Err(Failure::operational(what).hint("the reasons are above; under Object Lock try again when it ends"));
+        return Err(Failure::operational(what).hint("the reasons are above; try again when they are gone"));
     }
     Ok(())
 }

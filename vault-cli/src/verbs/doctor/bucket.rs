@@ -10,7 +10,7 @@ use super::{
     Check,
     meaning::{self, Meaning},
 };
-use crate::{aws, failure::Failure, session::Session};
+use crate::{aws, failure::Failure, proofs::Proofs, session::Session};
 
 const DOCUMENT: &str = "vault.json";
 /// Servers refuse signatures that are further off, in seconds.
@@ -42,7 +42,11 @@ fn steps(url: &str, session: &Session, checks: &mut Vec<Check>) -> Result<(), Ch
     listing(&examiner, checks)?;
     let document = document(&examiner, checks);
     if let Some(document) = document {
-        checks.push(create_once(&examiner, &document));
+        let check = create_once(&examiner, &document);
+        if check.is_failure() {
+            Proofs::forget(url, &connection);
+        }
+        checks.push(check);
     }
     checks.extend(protection(&examiner));
     Ok(())
@@ -59,10 +63,6 @@ fn configuration(session: &Session, checks: &mut Vec<Check>) -> Result<Connectio
     if !has("region") {
         let message = "none is set; us-east-1 is taken";
         checks.push(Check::warn("region", message, "set AWS_REGION to the region of the bucket"));
-    }
-    if connection.settings.iter().any(|(name, value)| name == "AWS_CA_BUNDLE" && !value.is_empty()) {
-        let remedy = "install that authority in the certificate store of the system";
-        checks.push(Check::warn("certificates", "AWS_CA_BUNDLE is not read", remedy));
     }
     Ok(Connection { settings: found.settings, ..connection })
 }
@@ -108,8 +108,14 @@ fn document(examiner: &Examiner, checks: &mut Vec<Check>) -> Option<Vec<u8>> {
         }
     };
     if answer.is_success() {
-        checks.push(Check::ok("read", "vault.json is there and may be read"));
-        return Some(answer.body);
+        // What came in part would be stored in part by a store that overwrites.
+        let whole = serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok();
+        checks.push(if whole {
+            Check::ok("read", "vault.json is there and may be read")
+        } else {
+            Check::fail("vault", "vault.json is damaged, or came in part", "restore it from another copy")
+        });
+        return whole.then_some(answer.body);
     }
     checks.push(if answer.status == 404 {
         Check::warn("vault", "there is no vault.json: this is no vault yet", "make one with `mvault init`")
@@ -172,9 +178,10 @@ fn protection(examiner: &Examiner) -> Vec<Check> {
     }
     if let Some(answer) = lock {
         checks.push(match answer.tag("ObjectLockEnabled").as_deref() {
-            Some("Enabled") => {
-                Check::ok("object lock", "is on; `mvault gc` deletes what is locked only when it runs out")
-            }
+            Some("Enabled") => Check::ok(
+                "object lock",
+                "is on; what `mvault gc` deletes stays as an older version until its lock ends",
+            ),
             _ => Check::ok("object lock", "is off"),
         });
     }

@@ -41,6 +41,10 @@ fn steps(url: &str, session: &Session, checks: &mut Vec<Check>) -> Result<(), Ch
             "an object that is there was created a second time",
             "do not keep vaults in this store: writers would replace one another's records",
         )),
+        Err(vault_core::Error::Storage { source, .. }) if source.kind() == std::io::ErrorKind::Unsupported => {
+            let remedy = "do not keep vaults in this store: writers would replace one another's records";
+            checks.push(Check::fail("create once", source.to_string(), remedy));
+        }
         Err(error) => checks.push(Check::warn("write", error.to_string(), writable)),
     }
     match store.leftovers() {

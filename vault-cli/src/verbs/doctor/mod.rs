@@ -75,6 +75,10 @@ impl Check {
         Self { name: check, state: State::Fail, message: message.into(), remedy: Some(remedy.into()) }
     }
 
+    fn is_failure(&self) -> bool {
+        self.state == State::Fail
+    }
+
     /// What a failed command says, as a check.
     fn failed(check: &'static str, failure: &Failure, remedy: &str) -> Self {
         Self::fail(check, failure.message(), failure.advice().unwrap_or(remedy))

@@ -10,6 +10,8 @@ use crate::failure::{Failure, Result};
 /// Who alone may delete, to be replaced.
 pub(super) const COLLECTOR: &str = "arn:aws:iam::ACCOUNT:role/mvault-gc";
 const VERSION: &str = "2012-10-17";
+/// What a writer creates that relies on what a collection is about to delete.
+const CALL_OFF: &str = "gc/*/outcome.json";
 
 /// Each policy under the name of who it is for.
 pub(super) fn all(vault: Option<&str>, bucket: Option<&str>, prefix: Option<&str>, collector: &str) -> Result<Value> {
@@ -27,13 +29,17 @@ pub(super) fn all(vault: Option<&str>, bucket: Option<&str>, prefix: Option<&str
     }
     let place = Place { bucket, prefix };
     Ok(json!({
-        "sealer": place.policy(&["objects", "artifacts", "models/*/versions", "sessions"], false),
-        "node": place.policy(&[], false),
+        "sealer": place.policy(&["objects/*", "artifacts/*", "models/*/versions/*", "sessions/*", CALL_OFF], &[]),
+        "node": place.policy(&[], &[]),
         "release-manager": place.policy(&[
-            "models/*/channels", "proposals", "revocations", "freshness", "trust", "artifacts/*/recipients",
-            "artifacts/*/attestations", "retired",
-        ], false),
-        "collector": place.policy(&["gc", "sessions", "artifacts/*/shredded"], true),
+            "models/*/channels/*", "proposals/*", "revocations/*", "freshness/*", "trust/*", "artifacts/*/recipients/*",
+            "artifacts/*/attestations/*", "retired/*", CALL_OFF,
+        ], &[]),
+        // It publishes what a writer decided to publish and could not.
+        "collector": place.policy(
+            &["gc/*", "sessions/*", "artifacts/*/shredded/*", "models/*/versions/*"],
+            &["objects/*", "artifacts/*", "sessions/*", "gc/*"],
+        ),
         "bucket": place.bucket_policy(collector),
     }))
 }
@@ -49,8 +55,8 @@ impl Place<'_> {
         format!("arn:aws:s3:::{}/{folder}{path}", self.bucket)
     }
 
-    /// Reads everything, creates below these folders, and deletes or not.
-    fn policy(&self, creates: &[&str], deletes: bool) -> Value {
+    /// Reads everything, creates and deletes what is like these paths.
+    fn policy(&self, creates: &[&str], deletes: &[&str]) -> Value {
         let mut list = json!({
             "Sid": "List", "Effect": "Allow", "Action": "s3:ListBucket",
             "Resource": format!("arn:aws:s3:::{}", self.bucket),
@@ -60,26 +66,17 @@ impl Place<'_> {
         }
         let read = json!({ "Sid": "Read", "Effect": "Allow", "Action": "s3:GetObject", "Resource": self.arn("*") });
         let mut statements = vec![list, read];
-        if !creates.is_empty() {
-            let below: Vec<_> = creates.iter().map(|folder| self.arn(&format!("{folder}/*"))).collect();
-            statements.push(json!({
-                "Sid": "Create", "Effect": "Allow", "Action": "s3:PutObject", "Resource": below,
-            }));
-        }
-        if deletes {
-            statements.push(json!({
-                "Sid": "Delete", "Effect": "Allow", "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
-                "Resource": self.arn("*"),
-            }));
-            statements.push(json!({
-                "Sid": "ListVersions", "Effect": "Allow", "Action": "s3:ListBucketVersions",
-                "Resource": format!("arn:aws:s3:::{}", self.bucket),
-            }));
+        for (name, action, paths) in [("Create", "s3:PutObject", creates), ("Delete", "s3:DeleteObject", deletes)] {
+            if !paths.is_empty() {
+                let like: Vec<_> = paths.iter().map(|path| self.arn(path)).collect();
+                statements.push(json!({ "Sid": name, "Effect": "Allow", "Action": action, "Resource": like }));
+            }
         }
         json!({ "Version": VERSION, "Statement": statements })
     }
 
-    /// Whatever other policies allow: nothing is overwritten, and nothing deleted except by the collector.
+    /// Whatever other policies allow: nothing is overwritten, nothing deleted except by the collector, and older versions
+    /// of objects by nobody.
     fn bucket_policy(&self, collector: &str) -> Value {
         json!({ "Version": VERSION, "Statement": [
             {
@@ -93,9 +90,13 @@ impl Place<'_> {
             },
             {
                 "Sid": "DeleteOnlyByCollector", "Effect": "Deny", "Principal": "*",
-                "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+                "Action": "s3:DeleteObject",
                 "Resource": self.arn("*"),
                 "Condition": { "ArnNotEquals": { "aws:PrincipalArn": collector } },
+            },
+            {
+                "Sid": "KeepOlderVersions", "Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObjectVersion",
+                "Resource": self.arn("*"),
             },
             {
                 "Sid": "OnlyTLS", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
@@ -150,6 +151,13 @@ mod tests {
             assert_eq!(text.contains("s3:DeleteObject"), name == "collector", "{name}");
             assert_eq!(text.contains("s3:PutObject"), name != "node", "{name}");
         }
+        // A stolen collector's key takes no record away, and no older version of anything.
+        assert!(!policies["collector"].to_string().contains("DeleteObjectVersion"));
+        let deleted = policies["collector"]["Statement"][3]["Resource"].as_array().expect("a list").clone();
+        assert_eq!(
+            deleted,
+            ["objects/*", "artifacts/*", "sessions/*", "gc/*"].map(|p| format!("arn:aws:s3:::b/p/{p}"))
+        );
         check(&policies["bucket"], true);
         let put = &policies["bucket"]["Statement"][0];
         assert_eq!(put["Condition"]["Null"]["s3:if-none-match"], "true");
