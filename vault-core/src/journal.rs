@@ -175,6 +175,12 @@ impl Journal {
         Ok(true)
     }
 
+    /// Whether a record of this length, and as many bytes behind it, still find room.
+    pub(crate) fn has_room(&self, record: usize, behind: u64) -> bool {
+        let frame = (LENGTH + record + CHECKSUM) as u64;
+        self.length.saturating_add(frame).saturating_add(behind) <= self.cap
+    }
+
     /// Brings what was appended to disk.
     ///
     /// # Errors

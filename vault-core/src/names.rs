@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 mod path;
 mod pattern;
 
-pub use path::FilePath;
 pub(crate) use path::find_collision;
+pub use path::{FilePath, is_reserved};
 pub(crate) use pattern::nearest;
 pub use pattern::{Glob, Pattern};
 

@@ -22,6 +22,7 @@ use crate::{
     index::{File, Index},
     manifest::{Manifest, Stream},
     parts::{Ahead, Fetch, Wanted},
+    secret::Secret,
     source::Buffer,
     stream::{Dek, StreamKey},
     tree::{INDEX_STREAM, PAYLOAD, SEGMENT},
@@ -125,6 +126,11 @@ impl<'a> Opened<'a> {
     /// The files of the artifact.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// See [`Dek::reopen_key`].
+    pub(crate) fn reopen_key(&self, salt: &[u8; 32], what: &[u8; 64]) -> Secret<32> {
+        self.dek.reopen_key(salt, what)
     }
 
     /// Tells the store which files will be read, so that a remote one fetches the next while this one is decrypted. Until

@@ -16,7 +16,7 @@ use crate::{
     floe::{OVERHEAD, PREFIX_LEN},
     index::{File, Index, Notes},
     manifest::{MAX_STREAMS, Manifest, Stream},
-    names::FilePath,
+    names::{FilePath, is_reserved},
     oms::{Algorithm, Signed},
     parts::Sink,
     secret::fill_random,
@@ -106,8 +106,8 @@ pub struct Sealed {
 /// byte is read, digests taken in the same pass, and the bundle goes into the index.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if a file is not what `vendor` signed; [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or a
-/// file is none; [`Error::Storage`] if an input cannot be read or the sink cannot be written.
+/// [`Error::Corrupt`] if a file is not what `vendor` signed; [`Error::InputChanged`] if a file is not the same at its end as at its start; [`Error::Misuse`] if paths collide or are
+/// reserved ([`is_reserved`]), or a file is none; [`Error::Storage`] if an input cannot be read or the sink cannot be written.
 pub fn seal(
     inputs: Vec<Input<'_>>,
     notes: Notes,
@@ -185,6 +185,13 @@ fn random_id() -> Result<ArtifactId> {
 fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
     if inputs.len() > MAX_STREAMS {
         return Err(Error::Misuse(format!("an artifact has at most {MAX_STREAMS} files, not {}", inputs.len())));
+    }
+    if let Some(input) = inputs.iter().find(|input| is_reserved(input.path.as_str())) {
+        let path = &input.path;
+        return Err(Error::Misuse(format!(
+            "path {:?} has a segment that begins with `.mvault-`: an interrupted open leaves such files, and none is sealed",
+            path.as_str()
+        )));
     }
     let file = |input: &Input<'_>| File {
         path: input.path.clone(),

@@ -91,12 +91,23 @@ impl Dek {
 
     /// `HKDF-SHA-384(ikm = DEK, salt = artifact id, info = "mvault/v1 stream" || u32be(number))`.
     pub(crate) fn stream_key(&self, origin: &Origin) -> StreamKey {
+        StreamKey(self.expand(&origin.artifact_id, &[b"mvault/v1 stream", &origin.stream.to_be_bytes()]))
+    }
+
+    /// A key for the digests of files that an interrupted open left: whoever has not the DEK cannot have written them.
+    ///
+    /// `HKDF-SHA-384(ikm = DEK, salt, info = "mvault/v1 reopen" || what)`; `what` has a fixed length.
+    pub(crate) fn reopen_key(&self, salt: &[u8; 32], what: &[u8; 64]) -> Secret<32> {
+        self.expand(salt, &[b"mvault/v1 reopen", what])
+    }
+
+    fn expand(&self, salt: &[u8; 32], info: &[&[u8]]) -> Secret<32> {
         let mut key = Secret::new([0; 32]);
         #[expect(clippy::expect_used, reason = "32 bytes are fewer than 255 blocks")]
-        Hkdf::<Sha384>::new(Some(&origin.artifact_id), self.0.expose())
-            .expand_multi_info(&[b"mvault/v1 stream", &origin.stream.to_be_bytes()], key.expose_mut())
+        Hkdf::<Sha384>::new(Some(salt), self.0.expose())
+            .expand_multi_info(info, key.expose_mut())
             .expect("HKDF gives 32 bytes");
-        StreamKey(key)
+        key
     }
 
     /// Starts encrypting stream `number`.

@@ -42,28 +42,50 @@ pub enum Policy {
 #[derive(Debug, Clone, Copy)]
 pub struct Right<'a> {
     roles: &'static [Role],
-    model: Option<&'a ModelName>,
+    models: Models<'a>,
+}
+
+/// For which models somebody must hold a role.
+#[derive(Debug, Clone, Copy)]
+enum Models<'a> {
+    /// For some model, whichever.
+    Some,
+    /// For this one.
+    One(&'a ModelName),
+    /// For all there are and will be: by a grant for `*`.
+    All,
+}
+
+impl<'a> Models<'a> {
+    fn of(model: Option<&'a ModelName>) -> Self {
+        model.map_or(Self::Some, Self::One)
+    }
 }
 
 impl<'a> Right<'a> {
     /// To seal versions of this model; of any, where an artifact is asked for by its digest.
     pub fn seal(model: Option<&'a ModelName>) -> Self {
-        Self { roles: &[Role::Sealer], model }
+        Self { roles: &[Role::Sealer], models: Models::of(model) }
     }
 
     /// To say who may open versions of this model.
     pub fn share(model: Option<&'a ModelName>) -> Self {
-        Self { roles: &[Role::Sealer, Role::Share], model }
+        Self { roles: &[Role::Sealer, Role::Share], models: Models::of(model) }
     }
 
     /// To retire versions of this model, and to shred its artifacts.
     pub fn retire(model: Option<&'a ModelName>) -> Self {
-        Self { roles: &[Role::Sealer, Role::Release], model }
+        Self { roles: &[Role::Sealer, Role::Release], models: Models::of(model) }
+    }
+
+    /// To shred any artifact, whatever it is a version of.
+    pub fn retire_all() -> Self {
+        Self { roles: &[Role::Sealer, Role::Release], models: Models::All }
     }
 
     /// To attest something about versions of this model.
     pub fn attest(model: Option<&'a ModelName>) -> Self {
-        Self { roles: &[Role::Sealer, Role::Scanner, Role::Release], model }
+        Self { roles: &[Role::Sealer, Role::Scanner, Role::Release], models: Models::of(model) }
     }
 
     /// To attest it in this role.
@@ -74,7 +96,16 @@ impl<'a> Right<'a> {
             Role::Release => &[Role::Release],
             _ => &[],
         };
-        Self { roles, model }
+        Self { roles, models: Models::of(model) }
+    }
+
+    /// Whether a trust root gives it to a key.
+    fn is_held(&self, root: &TrustRoot, id: &KeyId) -> bool {
+        self.roles.iter().any(|role| match self.models {
+            Models::Some => root.holds(*role, id, None),
+            Models::One(model) => root.holds(*role, id, Some(model)),
+            Models::All => root.holds_for_all(*role, id),
+        })
     }
 }
 

@@ -52,7 +52,7 @@ pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
 pub use proposals::Proposal;
 pub use resolve::Artifact;
-pub use resume::{Resume, Resumed};
+pub use resume::{Afresh, Resume, Resumed};
 pub use retire::{Fate, History, InUse, Judged, Keep, Retired, Retirements};
 pub use reuse::{Comparison, Deduplication, Disclosure, Knowledge, Previous, ReuseCache};
 pub use revocations::{Revocations, Revoked};

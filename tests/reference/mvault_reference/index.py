@@ -130,6 +130,11 @@ def check_paths(paths: list[str]):
             require("/".join(segments[:count]) not in folded, "a path is a folder of another")
 
 
+def is_reserved(path: str) -> bool:
+    """Whether no file of this path is sealed, or written to where it says."""
+    return any(segment.startswith(".mvault-") for segment in _folded(path).split("/"))
+
+
 def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 

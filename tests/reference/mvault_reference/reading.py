@@ -11,7 +11,7 @@ from .canonical import hexadecimal, members
 from .envelope import PROVENANCE, VERSION, authenticate, check_common, check_subject, parse_statement
 from .errors import AuthenticityError, IntegrityError, NotFoundError, UsageError, VaultError
 from .floe import Floe
-from .index import File, parse_index
+from .index import File, is_reserved, parse_index
 from .keys import PrivateKey, PublicKey
 from .limits import INDEX_STREAM, PAYLOAD, SEGMENT
 from .manifest import Manifest, Stream, parse_manifest
@@ -102,6 +102,8 @@ def open_artifact(artifact: Artifact, dest: str, identities: list[PrivateKey], p
     reader = Reader(artifact, dek, index_values)
     plaintext = b"".join(reader.range(INDEX_STREAM, 0, artifact.manifest.index.plaintext_length))
     index = parse_index(plaintext, artifact.manifest)
+    if any(is_reserved(file.path) for file in index.files):
+        raise IntegrityError("a path has a reserved segment")
     reader.keys = index.keys
     staging = Path(tempfile.mkdtemp(prefix=".mvault-", dir=target.absolute().parent))
     try:

@@ -13,7 +13,7 @@ from .blake3_tree import blake3_hash, segment_value
 from .envelope import PROVENANCE, RECIPIENTS, VERSION, dump_statement, seal
 from .errors import IntegrityError, UsageError
 from .floe import Floe, stream_aad, stream_key
-from .index import Extent, File, check_paths, dump_index
+from .index import Extent, File, check_paths, dump_index, is_reserved
 from .keys import PrivateKey, PublicKey
 from .limits import INDEX_STREAM, MAX_PASSPHRASES, MAX_RECIPIENTS, PAYLOAD, SEGMENT
 from .manifest import Manifest, Stream
@@ -144,6 +144,8 @@ def _find_files(source: Path) -> list[tuple[str, Path]]:
         check_paths([path for path, _ in found])
     except (IntegrityError, UnicodeEncodeError) as error:
         raise UsageError(f"{source}: {error}") from None
+    if any(is_reserved(path) for path, _ in found):
+        raise UsageError(f"{source}: a path has a reserved segment")
     return found
 
 

@@ -23,8 +23,8 @@ use crate::{
 /// that were retired longer ago than that go, if somebody retired them whom --signer or --trust lets; their names,
 /// signatures and documents stay. Without either, no retirement counts.
 ///
-/// A writer that gives no sign of life for as long as --grace is ended and fails cleanly. Writers give one every hour: do
-/// not go below a few hours while somebody writes.
+/// A writer that gives no sign of life for as long as --grace is ended and fails cleanly. Writers give one every hour: below
+/// a few hours, --grace is for vaults that nobody writes to.
 ///
 /// JSON: {"dry_run", "run", "kept", "alive", "condemned", "condemned_bytes", "deleted", "deleted_bytes", "spared",
 /// "undeletable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "message"}], "more"}; of the events the

@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::{
         ffi::OsStrExt,
-        fs::{DirBuilderExt, PermissionsExt},
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -15,7 +15,7 @@ use vault_core::{
     Error,
     names::VersionName,
     seal::resume::{DEFAULT_AGE, Session},
-    vault::{Receipt, Resume, SealRequest, Vault},
+    vault::{Afresh, Receipt, Resume, Resumed, SealRequest, Vault},
     workers::Progress,
 };
 
@@ -97,12 +97,12 @@ pub fn seal(
     request: SealRequest<'_>,
     place: Option<&Place>,
     progress: &dyn Progress,
-) -> Result<(Receipt, Option<u64>), Error> {
+) -> Result<(Receipt, Option<(u64, Afresh)>), Error> {
     let Some(place) = place else { return Ok((vault.seal(request, progress)?, None)) };
     if place.is_wanted {
         let resume = Resume { file: &place.file, source: &place.source, max_age: place.max_age };
-        let resumed = vault.seal_resumable(request, resume, progress)?;
-        return Ok((resumed.receipt, Some(resumed.skipped)));
+        let Resumed { receipt, skipped, afresh } = vault.seal_resumable(request, resume, progress)?;
+        return Ok((receipt, Some((skipped, afresh))));
     }
     let sealed = vault.seal(request, progress);
     if matches!(sealed, Ok(_) | Err(Error::Conflict { .. })) {
@@ -112,10 +112,16 @@ pub fn seal(
     Ok((sealed?, None))
 }
 
-/// What the user is told about what was not sealed again.
-pub fn note(skipped: Option<u64>, session: &session::Session) {
-    if let Some(skipped @ 1..) = skipped {
-        session.ui.note(&format!("resumed: {} were stored already", bytes(skipped)));
+/// What the user is told about what was not sealed again, or was although it might not have been.
+pub fn note(resumed: Option<(u64, Afresh)>, session: &session::Session) {
+    match resumed {
+        Some((_, Afresh::OtherAudience)) => session.ui.note(
+            "not resumed: the interrupted seal had wrapped its key to other recipients, so all was sealed under a new one",
+        ),
+        Some((skipped @ 1.., Afresh::No)) => {
+            session.ui.note(&format!("resumed: {} were stored already", bytes(skipped)));
+        }
+        _ => {}
     }
 }
 
@@ -148,10 +154,13 @@ fn file_name(url: &OsStr, name: &VersionName, path: &Path) -> String {
 fn make_folder(folder: &Path) -> Result {
     let failed = |error: std::io::Error| Failure::io(folder.display(), &error);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let mode = fs::metadata(folder).map_err(failed)?.permissions().mode();
-    if mode & 0o022 == 0 {
+    let metadata = fs::metadata(folder).map_err(failed)?;
+    if metadata.permissions().mode() & 0o022 == 0 && metadata.uid() == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    Err(Failure::usage(format!("{} can be written by others, so it keeps no keys", folder.display()))
-        .hint("run `chmod 700` on it, or give --resume-file FILE"))
+    Err(Failure::usage(format!(
+        "{} belongs to somebody else or can be written by others, so it keeps no keys",
+        folder.display()
+    ))
+    .hint("make it your own and run `chmod 700` on it, or give --resume-file FILE"))
 }

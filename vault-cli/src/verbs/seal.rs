@@ -210,13 +210,14 @@ pub fn run(args: Args, session: &Session) -> Result {
         options,
     };
     let bar = session.start("sealing", total)?;
-    let (receipt, skipped) = resume::seal(&vault, request, place.as_ref(), &bar).map_err(|error| {
+    let (receipt, resumed) = resume::seal(&vault, request, place.as_ref(), &bar).map_err(|error| {
         let was_changed = matches!(error, vault_core::Error::InputChanged { .. });
         let failure = if vendor.is_some() { differs(error, UNSIGNED) } else { reused.advise(error.into()) };
         resume::explain(failure, place.as_ref(), was_changed)
     })?;
     drop(bar);
-    resume::note(skipped, session);
+    resume::note(resumed, session);
+    let skipped = resumed.map(|(skipped, _)| skipped);
     let private = args.private_provenance;
     report((&receipt, skipped, &reused), &audience, signer.as_ref(), &history, private, session)
 }

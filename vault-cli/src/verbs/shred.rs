@@ -31,8 +31,8 @@ const BEYOND_REACH: [&str; 3] = [
 ///
 /// Writes a signed record that says so, then deletes every generation of recipients. Nobody opens the artifact any more,
 /// also not with keys that could before; its ciphertext and signatures stay (retire the version and `mvault gc` deletes
-/// the ciphertext). It takes a sealer or release key of the model under the trust root, or one of the --signer keys. This is
-/// not taken back.
+/// the ciphertext). It takes a sealer or release key of the model under the trust root, or one of the --signer keys; by a
+/// digest, a key with that right for the models of all its versions, or for `*`. This is not taken back.
 ///
 /// What it cannot destroy is listed: read it. Run it again if something could not be deleted.
 ///

@@ -90,6 +90,16 @@ impl Context {
         }
     }
 
+    /// The passphrases that a seal which can be gone on with is for. Nothing is encrypted under them.
+    pub(crate) fn resume() -> Self {
+        Self {
+            document: "resume file",
+            key_info: b"mvault/v1 resume unused key".to_vec(),
+            commitment_info: b"mvault/v1 resume passphrase".to_vec(),
+            aad: |_, _| Vec::new(),
+        }
+    }
+
     /// A passphrase recipient of this artifact (format, section 9).
     pub fn recipient(artifact: &ArtifactDigest) -> Self {
         let info = |label: &[u8]| [label, artifact.hash().as_bytes()].concat();
@@ -170,6 +180,14 @@ pub fn open(passphrase: &SecretVec, context: &Context, sealed: &Sealed) -> Resul
 
 fn cipher(key: &Secret<32>) -> Aes256Gcm {
     Aes256Gcm::new(key.expose().into())
+}
+
+/// A digest of a passphrase that is as dear to guess from as what it protects: what [`seal`] commits to.
+///
+/// # Errors
+/// [`Error::Storage`] if there is no memory.
+pub(crate) fn slow_digest(passphrase: &SecretVec, salt: &[u8; SALT], context: &Context) -> Result<Secret<COMMITMENT>> {
+    derive(passphrase, Cost::DEFAULT, salt, context).map(|(_, commitment)| commitment)
 }
 
 /// The encryption key and the commitment, in this order.

@@ -11,6 +11,9 @@ const MAX_DEPTH: usize = 64;
 /// Longest segment of a path, in bytes of UTF-8.
 const MAX_SEGMENT: usize = 255;
 
+/// How names begin that an open keeps beside what it opens, until it is done.
+const RESERVED: &str = ".mvault-";
+
 /// The path of one file in an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FilePath(String);
@@ -60,8 +63,18 @@ impl FilePath {
 
     /// The path as a file system that ignores case or normalization could see it.
     fn folded(&self) -> String {
-        caseless::default_case_fold_str(&self.0.nfd().collect::<String>()).nfc().collect()
+        fold(&self.0)
     }
+}
+
+fn fold(path: &str) -> String {
+    caseless::default_case_fold_str(&path.nfd().collect::<String>()).nfc().collect()
+}
+
+/// Whether a path has a reserved segment: one that begins with `.mvault-`, in any case. Such a file could pass for what an
+/// interrupted open left, so none is sealed, and none gets its name on disk.
+pub fn is_reserved(path: &str) -> bool {
+    fold(path).split('/').any(|segment| segment.starts_with(RESERVED))
 }
 
 impl fmt::Display for FilePath {
@@ -120,6 +133,16 @@ mod tests {
             &deep,
         ] {
             assert!(FilePath::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_what_an_open_keeps_are_reserved() {
+        for reserved in [".mvault-resume/0", "a/.mvault-partial-00/b", "a/.MVault-x", ".mvault-"] {
+            assert!(is_reserved(reserved), "{reserved}");
+        }
+        for free in [".mvault", "mvault-x", "a.mvault-x", ".mvaultx/-", ".git/x"] {
+            assert!(!is_reserved(free), "{free}");
         }
     }
 

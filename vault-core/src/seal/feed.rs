@@ -167,6 +167,7 @@ impl<'a> Feed<'a> {
                 } else if gathered.len().div_ceil(PAYLOAD as u64) > MAX_SEGMENTS {
                     return Err(too_long());
                 } else {
+                    self.length = Some(gathered.len());
                     self.state = State::Gathered(gathered);
                 }
                 return Ok(());

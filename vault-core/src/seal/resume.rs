@@ -34,6 +34,7 @@ use crate::{
     workers::Progress,
 };
 
+mod audience;
 mod file;
 mod keeper;
 mod notes;
@@ -49,6 +50,9 @@ use record::{History, Start};
 pub const MAX_RUNS: u32 = 64;
 /// How long an interrupted seal can be gone on with, unless its caller says otherwise.
 pub const DEFAULT_AGE: Duration = Duration::from_hours(7 * 24);
+
+/// So many seconds may a session be younger than nothing: clocks are set right now and then.
+const MAX_AHEAD: u64 = 300;
 
 /// What a session is about. Another one's is refused.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +102,8 @@ pub struct Session {
     path: PathBuf,
     start: Start,
     kept: BTreeMap<u32, KeptStream>,
+    /// To whom earlier runs wrapped the key.
+    audiences: BTreeSet<Plain>,
     keeper: Mutex<Keeper>,
     changed: Condvar,
     skipped: AtomicU64,
@@ -114,7 +120,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Misuse`] if it is about something else, has parts of another size, or is not private; [`Error::Stale`] if it is older
-    /// than `max_age` or was gone on with too often: it is deleted then; [`Error::Corrupt`] if it breaks a rule;
+    /// than `max_age`, from the future, or was gone on with too often: it is deleted then; [`Error::Corrupt`] if it breaks a rule;
     /// [`Error::Storage`] if somebody else is using it, or it cannot be read or written.
     pub fn open(path: &Path, subject: Subject<'_>, options: Options, (now, max_age): (u64, Duration)) -> Result<Self> {
         let (mut journal, records) = file::open(path)?;
@@ -124,6 +130,7 @@ impl Session {
                 path: path.to_owned(),
                 start,
                 kept: history.streams,
+                audiences: history.audiences,
                 keeper: Mutex::new(Keeper::new(journal, known)),
                 changed: Condvar::new(),
                 skipped: AtomicU64::new(0),
@@ -137,7 +144,9 @@ impl Session {
             return Ok(session(start, History::default(), journal));
         };
         start.check(subject, options.part_size, journal.what())?;
-        let over = if now.saturating_sub(start.created) > max_age.as_secs() {
+        let over = if start.created > now.saturating_add(MAX_AHEAD) {
+            Some("it was begun in the future, so its age is not known, and is deleted; the seal starts anew next time")
+        } else if now.saturating_sub(start.created) > max_age.as_secs() {
             Some("it was begun too long ago, and is deleted; the seal starts anew next time")
         } else if history.runs >= MAX_RUNS {
             Some("it was gone on with too often, and is deleted; the seal starts anew next time")

@@ -237,7 +237,15 @@ impl TrustRoot {
     /// Whether this key holds a role for a model; for any model if none is given. Keys of a release role hold it here
     /// for any channel.
     pub fn holds(&self, role: Role, id: &KeyId, model: Option<&ModelName>) -> bool {
-        let fits = |models: &BTreeSet<Pattern>| model.is_none_or(|m| models.iter().any(|p| p.matches(m.as_str())));
+        self.holds_where(role, id, |models| model.is_none_or(|m| models.iter().any(|p| p.matches(m.as_str()))))
+    }
+
+    /// Whether this key holds a role for all models: by a grant that says `*`.
+    pub fn holds_for_all(&self, role: Role, id: &KeyId) -> bool {
+        self.holds_where(role, id, |models| models.iter().any(|pattern| pattern.as_str() == "*"))
+    }
+
+    fn holds_where(&self, role: Role, id: &KeyId, fits: impl Fn(&BTreeSet<Pattern>) -> bool) -> bool {
         let granted = |grants: &[Grant]| grants.iter().any(|grant| grant.keys.contains(id) && fits(&grant.models));
         match role {
             Role::Root => self.roles.root.keys.contains(id),

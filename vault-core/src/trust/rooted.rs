@@ -90,12 +90,12 @@ impl Rooted {
 
     /// Whether a new signature by this key would count for this now.
     pub(super) fn accepts(&self, id: &KeyId, right: Right<'_>) -> bool {
-        self.is_usable(id) && right.roles.iter().any(|role| self.root().holds(*role, id, right.model))
+        self.is_usable(id) && right.is_held(self.root(), id)
     }
 
     /// The keys that signed and have this right now.
     pub(super) fn signers(&self, envelope: &Envelope, right: Right<'_>, what: &str) -> Result<Vec<KeyId>> {
-        let holds = |id: &KeyId| right.roles.iter().any(|role| self.root().holds(*role, id, right.model));
+        let holds = |id: &KeyId| right.is_held(self.root(), id);
         let signers = self.signed(envelope, holds);
         if signers.is_empty() {
             let why = if self.signed(envelope, |_| true).is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{
     Artifact, Vault, artifact_folder, recipients_folder, recipients_path,
-    shred::{MAX_RECORDS, Shredded, shredded_folder},
+    shred::{Candidates, Shredded},
     stem,
 };
 use crate::{
@@ -56,14 +56,16 @@ impl Vault {
     /// Finds the recipients that count.
     ///
     /// # Errors
-    /// [`Error::WrongKey`] if it was shredded; [`Error::Untrusted`] if no generation is valid; [`Error::Storage`].
+    /// [`Error::WrongKey`] if it was shredded; [`Error::Untrusted`] if no generation is valid, or none of the 100 highest;
+    /// [`Error::Corrupt`] if more than 10 000 records claim to be a shredding; [`Error::Storage`].
     pub fn access(&self, artifact: &Artifact, policy: &Policy) -> Result<Access> {
         let (numbers, shreddings) = self.generations(artifact)?;
-        if let Some(Shredded { created, reason, .. }) = self.shredded_by(artifact, policy, shreddings)? {
+        if let Some(Shredded { created, reason, .. }) = self.shredded_by(artifact, policy, shreddings.paths)? {
             let what = format!("{}, shredded on {created} ({reason})", artifact.digest);
             return Err(Error::WrongKey { what, why: "nobody has a key to it any more" });
         }
         let mut skipped = Vec::new();
+        let is_cut = numbers.len() > MAX_LOOKS;
         for &generation in numbers.iter().rev().take(MAX_LOOKS) {
             match self.generation(artifact, policy, generation) {
                 Ok((record, digest)) => {
@@ -76,6 +78,11 @@ impl Vault {
             }
         }
         let what = format!("recipients of {}", artifact.digest);
+        if is_cut {
+            let why =
+                "have more than 100 generations that do not count above any that does: remove that junk from the store";
+            return Err(Error::Untrusted { what, why });
+        }
         match skipped.into_iter().next() {
             Some(Skipped { reason: error @ Error::Untrusted { .. }, .. }) => Err(error),
             Some(_) => Err(Error::Untrusted { what, why: "have no valid generation" }),
@@ -84,23 +91,21 @@ impl Vault {
     }
 
     /// The numbers of all generations, ascending, and the records of shreddings: one listing, because each takes its time.
-    fn generations(&self, artifact: &Artifact) -> Result<(Vec<u64>, Vec<String>)> {
+    fn generations(&self, artifact: &Artifact) -> Result<(Vec<u64>, Candidates)> {
         let folder = recipients_folder(artifact.digest);
-        let shredded = shredded_folder(artifact.digest);
-        let (mut numbers, mut shreddings) = (Vec::new(), Vec::new());
+        let (mut numbers, mut shreddings) = (Vec::new(), Candidates::new(artifact.digest));
         self.store.list(&artifact_folder(artifact.digest), &mut |entry| {
-            if shreddings.len() < MAX_RECORDS && stem(&entry.path, &shredded).is_some() {
-                shreddings.push(entry.path);
+            if shreddings.take(&entry)? {
                 return Ok(());
             }
             let number =
                 stem(&entry.path, &folder).and_then(|stem| stem.parse::<u64>().ok().filter(|n| n.to_string() == stem));
             if let Some(number) = number.filter(|n| (1..=MAX_GENERATION).contains(n)) {
                 numbers.push(number);
-                // Only the highest matter; what a hostile store offers beyond that is let go.
+                // Only the highest matter, and that there are more; what a hostile store offers beyond that is let go.
                 if numbers.len() > 2 * MAX_LOOKS {
                     numbers.sort_unstable();
-                    numbers.drain(..numbers.len() - MAX_LOOKS);
+                    numbers.drain(..numbers.len() - MAX_LOOKS - 1);
                 }
             }
             Ok(())

@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, Mode};
 use crate::{
     error::{Error, Result},
     index,
+    names::is_reserved,
     open::{Announced, Opened},
     safetensors::Excerpt,
     workers::Progress,
@@ -79,7 +80,7 @@ impl Item<'_> {
 /// left.
 ///
 /// # Errors
-/// [`Error::Conflict`] if something is in the way, noticed before anything is decrypted; [`Error::Storage`] if it cannot
+/// [`Error::Corrupt`] if a path below a folder is reserved ([`is_reserved`]); [`Error::Conflict`] if something is in the way, noticed before anything is decrypted; [`Error::Storage`] if it cannot
 /// be written; otherwise as [`Opened::read`].
 pub fn extract(opened: &Opened<'_>, destination: Destination<'_>, progress: &dyn Progress) -> Result<()> {
     let (items, folder): (Vec<Item<'_>>, _) = match destination {
@@ -94,11 +95,22 @@ pub fn extract(opened: &Opened<'_>, destination: Destination<'_>, progress: &dyn
         Destination::Files { files, folder } => (files.iter().map(|file| Item::Whole(file)).collect(), folder),
         Destination::Excerpts { excerpts, folder } => (excerpts.iter().map(Item::Excerpt).collect(), folder),
     };
+    items.iter().try_for_each(|item| refuse_reserved(item.path()))?;
     if folder.symlink_metadata().is_ok() {
         into_folder(opened, &items, folder, progress)
     } else {
         new_folder(opened, &items, folder, progress)
     }
+}
+
+/// Refuses a path under which this program keeps files of its own in the destination: somebody else's would be taken for
+/// those, or be cleared away with them.
+fn refuse_reserved(path: &str) -> Result<()> {
+    if is_reserved(path) {
+        let rule = format!("path {path:?} has a segment that begins with `.mvault-`, which is reserved");
+        return Err(Error::format("index", rule));
+    }
+    Ok(())
 }
 
 /// Tells a remote store about all files at once. An excerpt says itself what it will read.

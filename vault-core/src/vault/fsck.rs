@@ -6,7 +6,7 @@ use super::{
     Retirements, VAULT_JSON, Vault, gc,
     listing::{is_record_path, parse_version_path},
     manifest_path,
-    repair::Mender,
+    repair::{Mender, Tried},
     retire, session, version_path,
 };
 use crate::{
@@ -207,7 +207,7 @@ impl<'a> Look<'a> {
                 published.entry(*digest.hash().as_bytes()).or_default().push(name);
             }
         }
-        let retirements = match self.vault.claimed_retirements() {
+        let retirements = match self.retirements() {
             Err(error @ Error::Storage { .. }) => {
                 self.unreadable("retired".into(), error, report)?;
                 Retirements::default()
@@ -228,10 +228,10 @@ impl<'a> Look<'a> {
             match self.vault.unsigned_manifest(artifact) {
                 Ok(manifest) => {
                     used.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
-                    if let Some(mender) = self.mender {
-                        mender.beside(artifact, report)?;
-                    }
                     let names = published.get(artifact.hash().as_bytes()).map_or(&[][..], Vec::as_slice);
+                    if let Some(mender) = self.mender {
+                        mender.beside(artifact, names, report)?;
+                    }
                     let is_retired = !names.is_empty() && names.iter().all(|name| retirements.contains(name, artifact));
                     // Contents of what was never published may be gone, too: its writer stood still, was ended by garbage
                     // collection, and stored the manifest before it noticed.
@@ -264,6 +264,14 @@ impl<'a> Look<'a> {
         Ok(Report { objects, ..self.totals })
     }
 
+    /// What is retired. Whoever mends says whose word counts; a claim by anybody would keep contents from being mended.
+    fn retirements(&self) -> Result<Retirements> {
+        match self.mender {
+            Some(mender) => mender.retirements(),
+            None => self.vault.claimed_retirements(),
+        }
+    }
+
     /// Whether contents of an artifact are missing. What is left of one that was collected is not looked at.
     fn is_collected(&self, manifest: &Manifest) -> Result<bool> {
         for (name, _) in manifest.objects() {
@@ -285,11 +293,12 @@ impl<'a> Look<'a> {
     ) -> Result<()> {
         let mut survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;
         self.totals.bytes += survey.bytes;
+        let mut tried = Tried::new();
         // A tree that is mended shows which of its parts are damaged: as long as something is mended, it is looked at again.
         while let Some(mender) = self.mender {
             let is_damage = |flaw: &&Flaw| matches!(flaw.error, Error::Corrupt { .. });
             let damaged: BTreeSet<_> = survey.flaws.iter().filter(is_damage).map(|flaw| flaw.object.clone()).collect();
-            if damaged.is_empty() || !mender.contents(manifest, &damaged, report)? {
+            if damaged.is_empty() || !mender.contents(manifest, &damaged, &mut tried, report)? {
                 break;
             }
             survey = verify::damage(manifest, &self.vault.store, self.threads, self.progress, sound)?;

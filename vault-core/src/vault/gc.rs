@@ -24,7 +24,7 @@ mod sessions;
 
 pub use documents::{Condemned, Decision, Done, Started};
 use documents::{Document as _, MAX_PATHS};
-use roots::{Paths, Reach};
+use roots::{Garbage, Paths, Reach};
 use runs::Run;
 
 /// How old something must be before it is collected, unless somebody says otherwise.
@@ -230,11 +230,11 @@ impl<'a, 'g> Round<'a, 'g> {
             run: (!self.is_dry()).then(|| run.to_owned()),
             alive: claims.alive,
             condemned: condemned.len() as u64,
-            condemned_bytes: condemned.values().sum(),
+            condemned_bytes: condemned.values().map(|garbage| garbage.size).sum(),
             ..Collected::default()
         };
-        for (path, size) in &condemned {
-            report(Event::Condemned { path: path.clone(), size: *size })?;
+        for (path, garbage) in &condemned {
+            report(Event::Condemned { path: path.clone(), size: garbage.size })?;
         }
         let mut old: Vec<String> = claims.finished.into_iter().chain(others).collect();
         if !self.is_dry() {
@@ -242,6 +242,9 @@ impl<'a, 'g> Round<'a, 'g> {
                 self.write_lists(run, &condemned)?;
                 // Whoever came to need something before the lists were complete is seen now; whoever does later sees them.
                 let claims = self.settle(false, report)?;
+                // Of a session that was opened after the first look, with a grace that is shorter than the clocks behind the
+                // store are apart, objects can be older than the cutoff was.
+                self.cutoff = claims.oldest.map_or(self.cutoff, |oldest| oldest.min(self.cutoff));
                 self.mark(&claims, &mut reach, &mut |_| Ok(()))?;
                 self.decide(run)?;
                 self.delete(&condemned, &reach, &mut collected, report)?;
@@ -324,9 +327,9 @@ impl<'a, 'g> Round<'a, 'g> {
 
     fn delete(&self, condemned: &Paths, reach: &Reach, collected: &mut Collected, report: Reporter<'_>) -> Result<()> {
         // In the order of paths: documents of artifacts before their contents, so that what is left of one is no damage.
-        for (path, size) in condemned {
+        for (path, Garbage { size, modified }) in condemned {
             self.go_on()?;
-            if reach.keeps(path) {
+            if reach.keeps(path) || *modified >= self.cutoff {
                 collected.spared += 1;
                 continue;
             }

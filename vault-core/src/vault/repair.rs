@@ -2,13 +2,16 @@
 //!
 //! Objects are written once. Besides garbage collection and shredding this is the only place that deletes: an object that
 //! was just read and is not what its name says, when what it should be is at hand, checked and staged. A crash between
-//! leaves it missing, which the next repair mends. Repair one vault from one place at a time: of two, one could delete what
+//! leaves it missing, which the next repair mends. A version record is decided like a commit before it is deleted, so that
+//! garbage collection mends it, too, instead of taking its artifact for one that nobody names. Repair one vault from one place at a time: of two, one could delete what
 //! the other has just mended, and mends it again.
 
 use std::collections::{BTreeSet, HashSet};
 
+use blake3::Hash;
+
 use super::{
-    Artifact, Finding, Report, Vault, attestations_folder,
+    Artifact, Finding, Outcome, Report, Retirements, Vault, Work, attestations_folder,
     copy::{
         content::{self, Object},
         records,
@@ -18,7 +21,7 @@ use super::{
     manifest_path, recipients_folder, recipients_path, stem, version_path,
 };
 use crate::{
-    error::{Error, Fault, Place, Result},
+    error::{Error, Result},
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, VersionName},
     parts::{Fetch, object_path},
@@ -39,6 +42,30 @@ pub(super) struct Mender<'a> {
     other: &'a Vault,
     policy: &'a Policy,
 }
+
+/// Objects of an artifact that were mended, or could not be: names and lengths.
+pub(super) type Tried = HashSet<(Hash, u64)>;
+
+/// What came of mending an object.
+enum Mended {
+    Yes,
+    WasGood,
+}
+
+/// A record of the other vault that is to stand where there is none here, or none that is good.
+struct Better {
+    bytes: Vec<u8>,
+    in_place_of: Here,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Here {
+    Nothing,
+    NoGood,
+}
+
+/// Judges the bytes of a record.
+type Judge<'a> = &'a dyn Fn(&[u8]) -> Result<()>;
 
 impl Vault {
     /// Looks over the vault as [`Vault::fsck`] does and replaces what is damaged or missing by what `other` has, if that is
@@ -63,24 +90,28 @@ impl Vault {
 }
 
 impl Mender<'_> {
-    /// Mends objects of an artifact; says whether any was.
+    /// Mends objects of an artifact, each once; says whether any was, and so whether it is worth looking again. A store that
+    /// shows something else each time is not asked for ever.
     pub(super) fn contents(
         self,
         manifest: &Manifest,
         damaged: &BTreeSet<String>,
+        tried: &mut Tried,
         report: Reporter<'_>,
     ) -> Result<bool> {
         let mut mended = false;
         for object in content::objects(manifest) {
             let path = object_path(&object.name);
-            if !damaged.contains(&path) {
+            if !damaged.contains(&path) || !tried.insert((object.name, object.length)) {
                 continue;
             }
             match self.object(&object, &path) {
-                Ok(()) => {
+                Ok(Mended::Yes) => {
                     mended = true;
                     report(Finding::Repaired { path, size: object.length })?;
                 }
+                // A manifest may name one object with two lengths: of the other one it is not what it should be.
+                Ok(Mended::WasGood) => {}
                 Err(error) => report(Finding::Unrepaired { path, error })?,
             }
         }
@@ -88,22 +119,24 @@ impl Mender<'_> {
     }
 
     /// Replaces one object by the other vault's.
-    fn object(self, object: &Object<'_>, path: &str) -> Result<()> {
+    fn object(self, object: &Object<'_>, path: &str) -> Result<Mended> {
         let mut buffer = vec![0; PIECE];
         let staged = content::fetch_into(self.other, self.vault, object, &mut buffer, &|_| ())?;
         if self.vault.store.stat(path).is_ok_and(|there| there.is_none()) {
             staged.commit(&object.name)?;
-            return self.vault.store.sync();
+            self.vault.store.sync()?;
+            return Ok(Mended::Yes);
         }
         // What is here is looked at again, now that there is something better: a good object is never deleted.
         let here = Fetch::open(&self.vault.store, &object.name, object.length)
             .and_then(|here| content::check_hash(self.vault, object, &*here, &mut buffer, &mut |_, _| Ok(())));
         match here {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Mended::WasGood),
             Err(Error::Corrupt { .. }) => {
                 self.vault.store.delete(path)?;
                 staged.commit(&object.name)?;
-                self.vault.store.sync()
+                self.vault.store.sync()?;
+                Ok(Mended::Yes)
             }
             Err(error) => Err(error),
         }
@@ -115,7 +148,30 @@ impl Mender<'_> {
             records::envelope(bytes)?;
             self.policy.version_record(bytes, name).map(drop)
         };
-        self.record(&version_path(name), MAX_ENVELOPE, &good, report)
+        let path = version_path(name);
+        let Some(better) = self.better(&path, MAX_ENVELOPE, &good, report)? else { return Ok(()) };
+        match self.publish(name, &better, &good, report) {
+            // A collection is at work, and may be deleting what the version consists of.
+            Err(error @ Error::Lost { .. }) => report(Finding::Unrepaired { path, error }),
+            Err(error) => Err(error),
+            Ok(()) => report(Finding::Repaired { path, size: better.bytes.len() as u64 }),
+        }
+    }
+
+    /// Gives a version its record in a session: until it stands there, nothing else in the vault names the artifact.
+    fn publish(self, name: &VersionName, better: &Better, good: Judge<'_>, report: Reporter<'_>) -> Result<()> {
+        let artifact = self.policy.version_record(&better.bytes, name)?.subject.blake3;
+        self.manifest(artifact, report)?;
+        let paths = match self.vault.paths_of(artifact) {
+            Err(error @ Error::Storage { .. }) => return Err(error),
+            // Without its manifest there is nothing of it that could be kept.
+            other => other.unwrap_or_default(),
+        };
+        let pins = if paths.is_empty() { &[][..] } else { &[artifact] };
+        let session = self.vault.open_session(Work::Repair, pins)?;
+        session.rely_on(&paths)?;
+        session.decide(&Outcome::committed(name, better.bytes.clone())?)?;
+        self.replace(&version_path(name), MAX_ENVELOPE, good, better)
     }
 
     /// Brings the versions of artifacts that are here and that no version here names: an interrupted repair left them
@@ -148,6 +204,11 @@ impl Mender<'_> {
         Ok(brought)
     }
 
+    /// The retirements that count.
+    pub(super) fn retirements(self) -> Result<Retirements> {
+        Ok(self.vault.retirements(self.policy, None)?.0)
+    }
+
     fn believes_nobody(self) -> bool {
         matches!(self.policy, Policy::InsecureSkipSignature)
     }
@@ -161,26 +222,16 @@ impl Mender<'_> {
     /// Mends what stands beside an artifact: recipients and attestations that are no good, and those that are not there at
     /// all, so that what a crash between deleting and creating took comes back. Where nobody is believed, only
     /// what is there and no good is mended, and recipients if no generation here counts.
-    pub(super) fn beside(self, digest: ArtifactDigest, report: Reporter<'_>) -> Result<()> {
+    ///
+    /// Recipients of what was shredded stay away, under whatever of its `names` it was.
+    pub(super) fn beside(self, digest: ArtifactDigest, names: &[VersionName], report: Reporter<'_>) -> Result<()> {
         let bytes = self.vault.demand(&manifest_path(digest), MAX_MANIFEST)?;
         let manifest = Policy::InsecureSkipSignature.unsigned_manifest(digest, &bytes)?;
         let subject = Subject::of(&bytes);
         let artifact = Artifact { name: None, channel: None, digest, manifest, subject };
 
-        let folder = recipients_folder(digest);
-        let mut numbers: BTreeSet<u64> = self.vault.numbers(&folder)?.into_iter().collect();
-        match self.vault.access(&artifact, self.policy) {
-            Ok(_) if self.believes_nobody() => {}
-            Err(error @ Error::Storage { .. }) => return Err(error),
-            _ => numbers.extend(self.other.numbers(&folder)?),
-        }
-        for generation in numbers {
-            let good = |bytes: &[u8]| {
-                records::recipients(bytes, &subject, generation)?;
-                let what = format!("recipients generation {generation} of {digest}");
-                self.policy.statement::<RecipientsRecord>(bytes, Right::share(None), &what).map(drop)
-            };
-            self.record(&recipients_path(digest, generation), MAX_ENVELOPE, &good, report)?;
+        if !self.vault.is_shredded(&artifact, names, self.policy)? {
+            self.recipients(&artifact, names, report)?;
         }
         let folder = attestations_folder(digest);
         let mut paths: BTreeSet<_> = self.vault.attestation_paths(digest)?.into_iter().collect();
@@ -194,33 +245,70 @@ impl Mender<'_> {
         Ok(())
     }
 
-    /// Replaces a record that is not good here by one that is there. Junk that the other has no better for stays.
-    fn record(self, path: &str, cap: u64, good: &dyn Fn(&[u8]) -> Result<()>, report: Reporter<'_>) -> Result<()> {
-        let judge = |vault: &Vault| match vault.store.read(path, cap) {
-            Ok(Some(bytes)) => good(&bytes).map(|()| Some(bytes)),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        let here = match judge(self.vault) {
-            Ok(Some(_)) => return Ok(()),
+    fn recipients(self, artifact: &Artifact, names: &[VersionName], report: Reporter<'_>) -> Result<()> {
+        let (digest, subject) = (artifact.digest, &artifact.subject);
+        let folder = recipients_folder(digest);
+        let mut numbers: BTreeSet<u64> = self.vault.numbers(&folder)?.into_iter().collect();
+        match self.vault.access(artifact, self.policy) {
+            Ok(_) if self.believes_nobody() => {}
             Err(error @ Error::Storage { .. }) => return Err(error),
-            Ok(None) => Error::Corrupt { place: Place::Object(path.to_owned()), fault: Fault::Missing },
-            Err(error) => error,
+            _ => numbers.extend(self.other.numbers(&folder)?),
+        }
+        for generation in numbers {
+            let good = |bytes: &[u8]| {
+                records::recipients(bytes, subject, generation)?;
+                let what = format!("recipients generation {generation} of {digest}");
+                self.policy.statement::<RecipientsRecord>(bytes, Right::share(None), &what).map(drop)
+            };
+            let path = recipients_path(digest, generation);
+            let Some(better) = self.better(&path, MAX_ENVELOPE, &good, report)? else { continue };
+            self.replace(&path, MAX_ENVELOPE, &good, &better)?;
+            // It was shredded meanwhile, maybe after its last look: what was just added must not outlive that.
+            if self.vault.is_shredded(artifact, names, self.policy)? {
+                return self.vault.store.delete(&path);
+            }
+            report(Finding::Repaired { path, size: better.bytes.len() as u64 })?;
+        }
+        Ok(())
+    }
+
+    /// Replaces a record that is not good here by one that is there.
+    fn record(self, path: &str, cap: u64, good: Judge<'_>, report: Reporter<'_>) -> Result<()> {
+        let Some(better) = self.better(path, cap, good, report)? else { return Ok(()) };
+        self.replace(path, cap, good, &better)?;
+        report(Finding::Repaired { path: path.to_owned(), size: better.bytes.len() as u64 })
+    }
+
+    /// What the other vault has in the place of a record that is not good here. Junk that the other has no better for stays.
+    fn better(self, path: &str, cap: u64, good: Judge<'_>, report: Reporter<'_>) -> Result<Option<Better>> {
+        let in_place_of = match judge(self.vault, path, cap, good) {
+            Ok(Some(_)) => return Ok(None),
+            Err(error @ Error::Storage { .. }) => return Err(error),
+            Ok(None) => Here::Nothing,
+            Err(_) => Here::NoGood,
         };
-        let bytes = match judge(self.other) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(()),
-            Err(error) => return report(Finding::Unrepaired { path: path.to_owned(), error }),
-        };
-        if !matches!(here, Error::Corrupt { fault: Fault::Missing, .. }) {
+        match judge(self.other, path, cap, good) {
+            Ok(bytes) => Ok(bytes.map(|bytes| Better { bytes, in_place_of })),
+            Err(error) => report(Finding::Unrepaired { path: path.to_owned(), error }).map(|()| None),
+        }
+    }
+
+    fn replace(self, path: &str, cap: u64, good: Judge<'_>, better: &Better) -> Result<()> {
+        if better.in_place_of == Here::NoGood {
             self.vault.store.delete(path)?;
         }
-        if self.vault.store.create(path, &bytes)? == Created::Exists && judge(self.vault).ok().flatten().is_none() {
+        let created = self.vault.store.create(path, &better.bytes)?;
+        if created == Created::Exists && judge(self.vault, path, cap, good).ok().flatten().is_none() {
             return Err(Error::Conflict { what: path.to_owned() });
         }
-        self.vault.store.sync()?;
-        report(Finding::Repaired { path: path.to_owned(), size: bytes.len() as u64 })
+        self.vault.store.sync()
     }
+}
+
+/// A record that is good, none if there is none.
+fn judge(vault: &Vault, path: &str, cap: u64, good: Judge<'_>) -> Result<Option<Vec<u8>>> {
+    let bytes = vault.store.read(path, cap)?;
+    bytes.map(|bytes| good(&bytes).map(|()| bytes)).transpose()
 }
 
 #[cfg(test)]

@@ -116,6 +116,8 @@ impl Vault {
         self.store.sync()?;
         self.create_new(&manifest_path(digest), &manifest)?;
 
+        // Whoever goes on with this seal must not wrap the same key to fewer people.
+        session.map_or(Ok(()), |session| session.note_audience(&audience))?;
         let stanzas = wrap::wrap(&sealed.dek, digest, &audience)?;
         let recipients = RecipientsRecord::new(1, None, trust_root, &stanzas)?;
         self.create_new(&recipients_path(digest, 1), &sign(subject, recipients, signer)?)?;
@@ -179,7 +181,7 @@ impl Vault {
 }
 
 /// The lease of a seal that is gone on with is that of its first run: what that stored is as old as it.
-fn session_id(session: &resume::Session) -> String {
+pub(super) fn session_id(session: &resume::Session) -> String {
     let digest = blake3::hash(&[b"mvault/v1 session", &session.artifact_id()[..]].concat());
     hex::encode(&digest.as_bytes()[..16])
 }

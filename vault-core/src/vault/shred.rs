@@ -1,21 +1,28 @@
 //! Shredding: destroying every wrapped key of an artifact, with a signed record that says so.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest as _, Sha256};
 
-use super::{Artifact, Vault, recipients_folder, seal::sign};
+use super::{Artifact, Vault, listing::parse_version_path, recipients_folder, seal::sign, stem, version_path};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Fault, Place, Result},
     keys::{KeyId, Signer},
-    names::ArtifactDigest,
+    names::{ArtifactDigest, ModelName, VersionName},
     provenance::{MAX_ENVELOPE, Shredding},
-    store::Created,
+    store::{Created, Entry},
     trust::{Policy, Right},
 };
 
+/// The models that an artifact is a version of.
+type Models = BTreeSet<ModelName>;
+
 /// How often the recipients are listed again: others may add some while they are destroyed.
 const MAX_PASSES: usize = 100;
-/// The most records that are looked at: whoever may create objects could offer any number.
-pub(super) const MAX_RECORDS: usize = 100;
+/// The most records that are looked at; more are an error, because none may be passed over unseen.
+const MAX_RECORDS: usize = 10_000;
+/// The longest record that can count: a reason of 4 KiB, and as many signatures as an envelope may have.
+const MAX_RECORD: u64 = 128 << 10;
 
 /// A shredding that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +48,36 @@ pub struct Shreds {
     pub shared_with: Vec<ArtifactDigest>,
 }
 
-pub(super) fn shredded_folder(artifact: ArtifactDigest) -> String {
+fn shredded_folder(artifact: ArtifactDigest) -> String {
     format!("artifacts/{}/shredded", artifact.to_hex())
+}
+
+/// Paths of records that may be shreddings of one artifact.
+pub(super) struct Candidates {
+    folder: String,
+    pub(super) paths: Vec<String>,
+}
+
+impl Candidates {
+    pub(super) fn new(artifact: ArtifactDigest) -> Self {
+        Self { folder: shredded_folder(artifact), paths: Vec::new() }
+    }
+
+    /// Takes an object of the artifact's folder if it may be one; whether it lies among them.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if there are more than 10 000: whoever may create objects could hide one behind junk.
+    pub(super) fn take(&mut self, entry: &Entry) -> Result<bool> {
+        let Some(name) = stem(&entry.path, &self.folder) else { return Ok(false) };
+        if ArtifactDigest::from_hex(name).is_ok() && entry.size <= MAX_RECORD {
+            if self.paths.len() == MAX_RECORDS {
+                let fault = Fault::Limit { what: "number of shreddings", limit: MAX_RECORDS as u64 };
+                return Err(Error::Corrupt { place: Place::Object(self.folder.clone()), fault });
+            }
+            self.paths.push(entry.path.clone());
+        }
+        Ok(true)
+    }
 }
 
 impl Vault {
@@ -57,10 +92,11 @@ impl Vault {
     /// record may exist then: whoever reads it opens the artifact no more.
     pub fn shred(&self, artifact: &Artifact, policy: &Policy, reason: &str, signer: &dyn Signer) -> Result<Shreds> {
         let id = signer.verifying_key().key_id();
-        if !policy.accepts(&id, Right::retire(artifact.model())) {
-            let what = format!("key {id}");
-            return Err(Error::Untrusted { what, why: "is not given the right to shred versions of this model" });
-        }
+        self.with_right(artifact, policy, &mut None, &|right| {
+            let why = "is not given the right to shred this; by its digest, it takes the right for all versions of it";
+            let refused = || Error::Untrusted { what: format!("key {id}"), why };
+            policy.accepts(&id, right).then_some(()).ok_or_else(refused)
+        })?;
         let shared_with = self.sharing(artifact)?;
         let record = match self.shredded(artifact, policy)? {
             Some(record) => record,
@@ -115,14 +151,31 @@ impl Vault {
     /// The shredding of an artifact, if `policy` accepts one.
     ///
     /// # Errors
-    /// [`Error::Storage`].
+    /// [`Error::Storage`]; [`Error::Corrupt`] if more than 10 000 records claim to be one.
     pub fn shredded(&self, artifact: &Artifact, policy: &Policy) -> Result<Option<Shredded>> {
-        let mut paths = Vec::new();
-        self.store.list(&shredded_folder(artifact.digest), &mut |entry| {
-            paths.push(entry.path);
-            Ok(())
-        })?;
-        self.shredded_by(artifact, policy, paths)
+        self.shredded_by(artifact, policy, self.shreddings(artifact.digest)?)
+    }
+
+    /// Whether an artifact is shredded by its digest or as one of these versions. That is more than readers by its digest accept:
+    /// what was shredded is not to come back, whoever was asked then.
+    pub(super) fn is_shredded(&self, artifact: &Artifact, names: &[VersionName], policy: &Policy) -> Result<bool> {
+        let paths = self.shreddings(artifact.digest)?;
+        if paths.is_empty() {
+            return Ok(false);
+        }
+        for name in names.iter().map(Some).chain([None]) {
+            let artifact = Artifact { name: name.cloned(), ..artifact.clone() };
+            if self.shredded_by(&artifact, policy, paths.clone())?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn shreddings(&self, artifact: ArtifactDigest) -> Result<Vec<String>> {
+        let mut candidates = Candidates::new(artifact);
+        self.store.list(&shredded_folder(artifact), &mut |entry| candidates.take(&entry).map(drop))?;
+        Ok(candidates.paths)
     }
 
     /// The same, among these records.
@@ -132,11 +185,10 @@ impl Vault {
         policy: &Policy,
         mut paths: Vec<String>,
     ) -> Result<Option<Shredded>> {
-        let folder = shredded_folder(artifact.digest);
-        paths.retain(|path| super::stem(path, &folder).is_some_and(|stem| ArtifactDigest::from_hex(stem).is_ok()));
         paths.sort();
-        for path in paths.into_iter().take(MAX_RECORDS) {
-            match self.shredding_at(&path, artifact, policy) {
+        let mut models = None;
+        for path in paths {
+            match self.shredding_at(&path, artifact, policy, &mut models) {
                 Ok(shredded) => return Ok(Some(shredded)),
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 // Junk destroys nothing.
@@ -146,10 +198,17 @@ impl Vault {
         Ok(None)
     }
 
-    fn shredding_at(&self, path: &str, artifact: &Artifact, policy: &Policy) -> Result<Shredded> {
+    fn shredding_at(
+        &self,
+        path: &str,
+        artifact: &Artifact,
+        policy: &Policy,
+        models: &mut Option<Models>,
+    ) -> Result<Shredded> {
         let what = format!("shredding of {}", artifact.digest);
-        let envelope = self.demand(path, MAX_ENVELOPE)?;
-        let record = policy.statement::<Shredding>(&envelope, Right::retire(artifact.model()), &what)?;
+        let envelope = self.demand(path, MAX_RECORD)?;
+        let record =
+            self.with_right(artifact, policy, models, &|right| policy.statement::<Shredding>(&envelope, right, &what))?;
         if record.subject != artifact.subject {
             return Err(Error::Untrusted { what, why: "is signed for another artifact" });
         }
@@ -159,6 +218,51 @@ impl Vault {
             created: record.predicate.created().to_owned(),
             signers: record.signers().to_vec(),
         })
+    }
+
+    /// Asks whether somebody may shred an artifact. Under a name that is who may retire versions of its model. A digest says
+    /// nothing about whose it is: then it takes the right for all models, or for those of all versions that name it, of which
+    /// there must be one.
+    fn with_right<T>(
+        &self,
+        artifact: &Artifact,
+        policy: &Policy,
+        models: &mut Option<Models>,
+        has: &dyn Fn(Right<'_>) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(model) = artifact.model() {
+            return has(Right::retire(Some(model)));
+        }
+        // What has no right at all is not worth a look through the versions.
+        has(Right::retire(None))?;
+        let refused = match has(Right::retire_all()) {
+            Err(refused) => refused,
+            held => return held,
+        };
+        if models.is_none() {
+            *models = Some(self.models_of(artifact.digest, policy)?);
+        }
+        let each = models.iter().flatten().map(|model| has(Right::retire(Some(model))));
+        each.reduce(Result::and).unwrap_or(Err(refused))
+    }
+
+    /// The models that an artifact is published as a version of, by records that count.
+    fn models_of(&self, artifact: ArtifactDigest, policy: &Policy) -> Result<Models> {
+        let mut names = Vec::new();
+        self.store.list("models", &mut |entry| {
+            names.extend(parse_version_path(&entry.path));
+            Ok(())
+        })?;
+        let mut models = Models::new();
+        for name in names {
+            let record = self.demand(&version_path(&name), MAX_ENVELOPE);
+            match record.and_then(|bytes| policy.version_record(&bytes, &name)) {
+                Ok(record) if record.subject.blake3 == artifact => drop(models.insert(name.model)),
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(models)
     }
 
     /// The other artifacts of the vault that name contents of this one.

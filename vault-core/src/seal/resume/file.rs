@@ -17,6 +17,8 @@ use crate::{
 pub(super) const MAGIC: &[u8] = b"mvault-resume/v1\n";
 /// Enough for the parts of 4 TiB; what is sealed behind that is not noted, and is sealed again.
 const MAX_FILE: u64 = 256 << 20;
+/// Kept free by notes of parts for records that must not be missing: runs and audiences, some thousand bytes at most.
+pub(super) const RESERVE: u64 = 64 << 10;
 /// How often a file may be deleted by its last user while this process opens it.
 const TRIES: usize = 100;
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{KeptStream, Lasting, Segments, Session, record};
+use super::{KeptStream, Lasting, Segments, Session, file, record};
 use crate::{
     error::{Error, Result},
     journal::Journal,
@@ -22,12 +22,12 @@ const REST: u32 = 9;
 const LONGEST_REST: Duration = Duration::from_secs(20);
 
 /// A part that is stored, and not noted yet.
-struct Pending {
-    number: u32,
-    part: u64,
-    segments: Segments,
+pub(super) struct Pending {
+    pub(super) number: u32,
+    pub(super) part: u64,
+    pub(super) segments: Segments,
     /// Its stream, without parts.
-    stream: KeptStream,
+    pub(super) stream: KeptStream,
 }
 
 /// What is still to be noted, and where.
@@ -57,16 +57,29 @@ impl Keeper {
     }
 
     /// Appends what was stored; it is durable in the store.
-    fn append(&mut self, stored: &[Pending]) -> Result<()> {
+    pub(super) fn append(&mut self, stored: &[Pending]) -> Result<()> {
         for Pending { number, part, segments, stream } in stored {
-            let is_new = self.known.insert(*number);
-            if is_new && !self.journal.append(&record::stream(*number, stream))? {
-                return Ok(());
+            // A journal that is full notes no more; what follows is sealed again. A shorter record may find room later: a
+            // part never does without its stream.
+            let is_noted = self.known.contains(number) || self.note(&record::stream(*number, stream))?;
+            if !is_noted {
+                continue;
             }
-            // A journal that is full notes no more; what follows is sealed again.
-            if !self.journal.append(&record::part(*number, *part, segments))? {
-                return Ok(());
-            }
+            self.known.insert(*number);
+            self.note(&record::part(*number, *part, segments))?;
+        }
+        self.journal.sync()
+    }
+
+    /// Appends a record, unless only the room is left that is kept for what must be written.
+    fn note(&mut self, record: &[u8]) -> Result<bool> {
+        Ok(self.journal.has_room(record.len(), file::RESERVE) && self.journal.append(record)?)
+    }
+
+    /// Appends a record that must not be missing, and brings it to disk.
+    pub(super) fn demand(&mut self, record: &[u8]) -> Result<()> {
+        if !self.journal.append(record)? {
+            return Err(Error::Misuse(format!("{} is full; remove it", self.journal.what())));
         }
         self.journal.sync()
     }

@@ -1,9 +1,9 @@
 //! What stands in a session, as bytes.
 //!
-//! All integers are little-endian. The first record is a start; then follow, in any order that makes sense, runs, streams and
-//! parts. A part may be noted again: the later record counts, because the store has lost what the earlier one names.
+//! All integers are little-endian. The first record is a start; then follow, in any order that makes sense, runs, streams,
+//! parts and audiences. A part may be noted again: the later record counts, because the store has lost what the earlier one names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroizing;
 
@@ -23,6 +23,7 @@ const START: u8 = 1;
 const STREAM: u8 = 2;
 const PART: u8 = 3;
 const RUN: u8 = 4;
+const AUDIENCE: u8 = 5;
 
 /// The first record: keys, and what they are for.
 pub(super) struct Start {
@@ -42,6 +43,8 @@ pub(super) struct History {
     /// How often the session was gone on with.
     pub(super) runs: u32,
     pub(super) streams: BTreeMap<u32, KeptStream>,
+    /// To whom the key was wrapped, or was about to be: digests, each once.
+    pub(super) audiences: BTreeSet<Plain>,
 }
 
 /// What a session holds, without its secrets.
@@ -144,6 +147,10 @@ pub(super) fn run(now: u64) -> Vec<u8> {
     [&[RUN][..], &now.to_le_bytes()].concat()
 }
 
+pub(super) fn audience(digest: &Plain) -> Vec<u8> {
+    [&[AUDIENCE][..], digest].concat()
+}
+
 /// Reads all records; `None` if there are none.
 pub(super) fn read<'a>(mut records: impl Iterator<Item = &'a [u8]>) -> Result<Option<(Start, History)>> {
     let Some(first) = records.next() else { return Ok(None) };
@@ -157,6 +164,7 @@ pub(super) fn read<'a>(mut records: impl Iterator<Item = &'a [u8]>) -> Result<Op
             Some((&STREAM, rest)) => history.add_stream(Fields(rest), start.part_size)?,
             Some((&PART, rest)) => history.add_part(Fields(rest), start.part_size)?,
             Some((&RUN, rest)) => history.add_run(Fields(rest))?,
+            Some((&AUDIENCE, rest)) => history.add_audience(Fields(rest))?,
             _ => return Err(rule("has a record of an unknown kind")),
         }
     }
@@ -171,6 +179,11 @@ impl History {
         rest.end()?;
         self.runs += 1;
         if self.runs > MAX_RUNS { Err(rule("was gone on with too often")) } else { Ok(()) }
+    }
+
+    fn add_audience(&mut self, mut rest: Fields<'_>) -> Result<()> {
+        self.audiences.insert(rest.take()?);
+        rest.end()
     }
 
     fn add_stream(&mut self, mut rest: Fields<'_>, part_size: PartSize) -> Result<()> {

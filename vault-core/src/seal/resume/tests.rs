@@ -48,7 +48,9 @@ fn what_is_noted_is_read_back() {
         record::stream(5, &stream(1)),
         record::stream(5, &stream(2)),
     ];
+    let records = [&records[..], &[record::audience(&[7; 32]), record::audience(&[7; 32])]].concat();
     let history = read(&records).expect("legal").expect("there");
+    assert_eq!(history.audiences, BTreeSet::from([[7; 32]]));
     assert_eq!((history.runs, history.streams.len()), (1, 1), "a stream without a part is as good as none");
     assert_eq!(history.streams[&0].parts.len(), 2);
 }
@@ -78,6 +80,8 @@ fn every_rule_of_a_session_is_checked() {
         (with(&[record::stream(1, &stream(0))]), "a stream that cannot be"),
         (with(&[record::stream(1, &stream(u64::MAX))]), "a stream that cannot be"),
         (with(&[record::stream(100_000, &stream(1))]), "a stream that cannot be"),
+        (with(&[vec![5; 32]]), "too short"),
+        (with(&[vec![5; 34]]), "too long"),
         (with(&vec![record::run(1); 65]), "gone on with too often"),
     ] {
         assert!(found.starts_with("resume file: ") && found.contains(rule), "{found}: {rule}");
@@ -85,6 +89,73 @@ fn every_rule_of_a_session_is_checked() {
     let mut odd = first;
     odd[1 + 8 + 3 * 32] ^= 1;
     assert!(refused(&[odd]).contains("part size"));
+}
+
+#[test]
+fn a_full_journal_notes_no_part_without_its_stream() {
+    let pending = |number: u32, part: u64| keeper::Pending {
+        number,
+        part,
+        segments: segments(if part == 0 { 8 } else { 1 }),
+        stream: stream(9 * crate::tree::PAYLOAD as u64),
+    };
+    let dir = tempfile::tempdir().expect("folder");
+    let first = start().to_record();
+    let noted = |cap: u64| {
+        let path = dir.path().join(cap.to_string());
+        let mut options = std::fs::File::options();
+        let file = options.create_new(true).read(true).write(true).open(&path).expect("made");
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("mode");
+        let (mut journal, _) = crate::journal::Journal::take(file, "j".into(), file::MAGIC, cap).expect("taken");
+        assert!(journal.append(&first).expect("room"));
+        let mut keeper = Keeper::new(journal, BTreeSet::new());
+        // A last part is shorter than the record of its stream, and may find room after that did not.
+        keeper.append(&[pending(0, 0)]).expect("appended");
+        keeper.append(&[pending(1, 0), pending(1, 1)]).expect("appended");
+        keeper.append(&[pending(1, 1)]).expect("appended");
+        keeper.demand(&record::run(1)).expect("room is kept for what must be written");
+        let bytes = std::fs::read(&path).expect("read");
+        Summary::parse(&bytes).expect("can be read again").expect("begun").parts
+    };
+    let least = (file::MAGIC.len() + first.len() + 20) as u64 + file::RESERVE;
+    let found: BTreeSet<_> = (least..least + 2000).step_by(5).map(noted).collect();
+    assert_eq!(found, BTreeSet::from([0, 1, 2, 3]));
+}
+
+#[test]
+fn an_audience_is_the_same_in_any_order_and_another_with_anybody_more_or_less() {
+    use crate::{
+        keys::{Identity, RecipientKind},
+        secret::SecretVec,
+        wrap::Audience,
+    };
+    let dir = tempfile::tempdir().expect("folder");
+    let (path, name): (_, VersionName) = (dir.path().join("session"), NAME.parse().expect("a name"));
+    let subject = Subject { vault: "v", name: &name, source: "s" };
+    let open = || Session::open(&path, subject, Options::default(), (0, DEFAULT_AGE)).expect("opened");
+    let keys: Vec<_> =
+        (0..3).map(|_| Identity::generate(RecipientKind::X25519).expect("key").recipient().clone()).collect();
+    let audience = |keys: &[&crate::keys::Recipient], phrases: &[&str]| Audience {
+        recipients: keys.iter().copied().cloned().collect(),
+        passphrases: phrases.iter().map(|phrase| SecretVec::new(phrase.as_bytes().to_vec())).collect(),
+    };
+    let (a, b, c) = (&keys[0], &keys[1], &keys[2]);
+    let first = audience(&[a, b], &["correct horse"]);
+    let session = open();
+    assert!(!session.is_for_others(&first).expect("asked"), "nothing was wrapped yet");
+    session.note_audience(&first).expect("noted");
+    drop(session);
+    let session = open();
+    assert!(!session.is_for_others(&audience(&[b, a, b], &["correct horse"])).expect("asked"));
+    for other in [
+        audience(&[a], &["correct horse"]),
+        audience(&[a, b], &[]),
+        audience(&[a, b], &["wrong horse"]),
+        audience(&[a, b, c], &["correct horse"]),
+    ] {
+        assert!(session.is_for_others(&other).expect("asked"));
+    }
+    session.end().expect("ended");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Opening to disk in several goes: what is complete stays, and is compared before it is trusted.
 //!
 //! Files are written under numbers into a private folder beside their destination. A record in it says which are complete,
-//! with a digest under a key of its own; going on reads them again. Whatever differs, or is of another artifact or
-//! selection, is opened anew. As always, files get their names only when all of them are good.
+//! with a digest under a key that derives from the artifact's: a record that somebody wrote who has not that key says
+//! nothing. Going on reads the files again. Whatever differs, or is of another artifact or selection, is opened anew. As
+//! always, files get their names only when all of them are good.
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path};
 
@@ -13,14 +14,14 @@ use super::{
     digest::{Digest, digest},
     parent_of,
     place::Place,
-    write,
+    refuse_reserved, write,
 };
 use crate::{
     error::{Error, Result},
     journal::{Journal, Records},
     names::ArtifactDigest,
     open::Opened,
-    secret::Secret,
+    secret::{Secret, fill_random},
     workers::{Progress, Threads},
 };
 
@@ -55,7 +56,10 @@ pub fn extract_resumable(
     progress: &dyn Progress,
 ) -> Result<u64> {
     let sources = sources(opened, destination)?;
-    let selection = selection(destination);
+    if let Destination::Folder(_) | Destination::Files { .. } = destination {
+        sources.iter().try_for_each(|(file, _)| refuse_reserved(file.path.as_str()))?;
+    }
+    let what = What { artifact: reopen.artifact, selection: selection(destination) };
     let into = match *destination {
         Destination::Folder(folder) | Destination::Files { folder, .. } if folder.symlink_metadata().is_ok() => {
             let folder = Place::open(folder)?;
@@ -72,7 +76,7 @@ pub fn extract_resumable(
             into
         }
     };
-    let mut kept = Kept::open(&into, (reopen.artifact, selection))?;
+    let mut kept = Kept::open(&into, what, opened)?;
     let done = kept.complete(opened, &sources, reopen.threads, progress);
     if done.is_err() && kept.done.is_empty() {
         kept.remove(&into)?;
@@ -137,6 +141,26 @@ impl<'a> Into<'a> {
     }
 }
 
+/// What a record is about.
+#[derive(Clone, Copy)]
+struct What {
+    artifact: ArtifactDigest,
+    selection: Digest,
+}
+
+/// Beside the artifact's key, what the key of the digests derives from.
+type Salt = [u8; 32];
+
+impl What {
+    fn to_bytes(self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        let (artifact, selection) = bytes.split_at_mut(32);
+        artifact.copy_from_slice(self.artifact.hash().as_bytes());
+        selection.copy_from_slice(&self.selection);
+        bytes
+    }
+}
+
 /// Complete files by number, with their lengths.
 type Done = BTreeMap<u32, (u64, Digest)>;
 
@@ -149,7 +173,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn open(into: &Into<'_>, what: (ArtifactDigest, Digest)) -> Result<Self> {
+    fn open(into: &Into<'_>, what: What, opened: &Opened<'_>) -> Result<Self> {
         let (parent, name) = into.folder();
         let place = match parent.enter(&name)? {
             Some(place) => place,
@@ -158,15 +182,15 @@ impl Kept {
         place.demand_private()?;
         let shown = place.shown(RECORD);
         let (mut journal, records) = Journal::take(place.open_record(RECORD)?, shown, MAGIC, MAX_RECORD_FILE)?;
-        if let Some((key, done)) = read(&records, what) {
-            return Ok(Self { place, journal, key, done });
+        let what = what.to_bytes();
+        if let Some((salt, done)) = read(&records, &what) {
+            return Ok(Self { place, journal, key: opened.reopen_key(&salt, &what), done });
         }
         journal.restart()?;
-        let key = Secret::random()?;
-        let (artifact, selection) = what;
-        let start = zeroize::Zeroizing::new([*key.expose(), *artifact.hash().as_bytes(), selection].concat());
-        journal.append(&start)?;
-        Ok(Self { place, journal, key, done: BTreeMap::new() })
+        let mut salt = Salt::default();
+        fill_random(&mut salt)?;
+        journal.append(&[&salt[..], &what].concat())?;
+        Ok(Self { place, journal, key: opened.reopen_key(&salt, &what), done: BTreeMap::new() })
     }
 
     /// Opens every file that is not there already. Returns how many bytes were.
@@ -213,10 +237,13 @@ impl Kept {
         if !is_ours || metadata.mode() & MODE != mode.as_raw_mode() || metadata.len() != noted {
             return Ok(false);
         }
-        Ok(digest(&self.key, &file, length, (threads, progress))? == Some(expected) && {
+        let found = digest(&self.key, &file, length, (threads, progress))?;
+        // `blake3::Hash` compares in constant time.
+        let is_good = found.map(blake3::Hash::from_bytes) == Some(blake3::Hash::from_bytes(expected));
+        if is_good {
             progress.advance(length);
-            true
-        })
+        }
+        Ok(is_good)
     }
 
     /// Gives all files their names.
@@ -249,20 +276,19 @@ impl Kept {
     }
 }
 
-/// Reads a record of this artifact and selection; none if it is of another, or makes no sense.
-fn read(records: &Records, (artifact, selection): (ArtifactDigest, Digest)) -> Option<(Secret<32>, Done)> {
+/// Reads a record about `what`; none if it is about something else, or makes no sense. Whether what it says is true, the
+/// digests in it will show.
+fn read(records: &Records, what: &[u8; 64]) -> Option<(Salt, Done)> {
     let mut records = records.iter();
-    let (key, what) = records.next()?.split_first_chunk::<32>()?;
-    if what != [*artifact.hash().as_bytes(), selection].concat() {
+    let (salt, about) = records.next()?.split_first_chunk()?;
+    if about != what {
         return None;
     }
-    let mut secret = Secret::new([0; 32]);
-    secret.expose_mut().copy_from_slice(key);
     let mut done = BTreeMap::new();
     for record in records {
         let (number, rest) = record.split_first_chunk()?;
         let (length, digest) = rest.split_first_chunk()?;
         done.insert(u32::from_le_bytes(*number), (u64::from_le_bytes(*length), digest.try_into().ok()?));
     }
-    Some((secret, done))
+    Some((*salt, done))
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use jiff::Timestamp;
+
 use super::{Event, Reporter, Round, documents::may_be_condemned, sessions::Claims};
 use crate::{
     error::{Error, Place, Result},
@@ -22,8 +24,17 @@ pub(super) struct Reach {
     objects: HashSet<[u8; 32]>,
 }
 
-/// Paths and their lengths in bytes.
-pub(super) type Paths = BTreeMap<String, u64>;
+/// Objects that may go, by their paths.
+pub(super) type Paths = BTreeMap<String, Garbage>;
+
+/// What is known of an object that may go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Garbage {
+    /// Its length in bytes.
+    pub(super) size: u64,
+    /// When the store got it.
+    pub(super) modified: Timestamp,
+}
 
 impl Reach {
     pub(super) fn artifacts(&self) -> u64 {
@@ -50,7 +61,7 @@ impl Round<'_, '_> {
     /// Adds everything that counts to what is kept.
     pub(super) fn mark(&mut self, claims: &Claims, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
         let retirements = self.retirements(report)?;
-        for artifact in claims.pins.iter().copied() {
+        for artifact in claims.pins() {
             self.keep_if_there(artifact, reach)?;
         }
         for artifact in claims.committed.iter().copied() {
@@ -135,7 +146,7 @@ impl Round<'_, '_> {
         let mut condemned = self.condemned_artifacts(reach)?;
         self.vault.store().list("objects", &mut |entry| {
             if entry.modified < self.cutoff && may_be_condemned(&entry.path) && !reach.keeps(&entry.path) {
-                condemned.insert(entry.path, entry.size);
+                condemned.insert(entry.path, Garbage { size: entry.size, modified: entry.modified });
             }
             self.go_on()
         })?;
@@ -155,7 +166,7 @@ impl Round<'_, '_> {
                 let folder = folders.entry(artifact).or_default();
                 folder.is_young |= entry.modified >= self.cutoff;
                 if may_be_condemned(&entry.path) {
-                    folder.paths.insert(entry.path, entry.size);
+                    folder.paths.insert(entry.path, Garbage { size: entry.size, modified: entry.modified });
                 }
             }
             self.go_on()

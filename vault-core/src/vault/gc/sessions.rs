@@ -1,6 +1,6 @@
 //! Sessions as garbage collection finds them: alive, committed, or ended by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -22,6 +22,8 @@ use crate::{
 
 /// More sessions than a vault has between two collections.
 const MAX_SESSIONS: usize = 1_000_000;
+/// More artifacts than sessions at work pin all together: as many as a hundred of them may.
+const MAX_PINNED: usize = 1_000_000;
 /// How far the clocks of the machines behind one store may be apart, in seconds.
 const SKEW: i64 = 300;
 
@@ -29,7 +31,7 @@ const SKEW: i64 = 300;
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// Artifacts that sessions at work build on; their manifests may not be there yet.
-    pub(super) pins: Vec<ArtifactDigest>,
+    pins: BTreeSet<[u8; 32]>,
     /// Artifacts whose commit was decided.
     pub(super) committed: Vec<ArtifactDigest>,
     /// Nothing from this time on is touched.
@@ -37,6 +39,22 @@ pub(super) struct Claims {
     pub(super) alive: u64,
     /// Objects of finished sessions that nobody needs any more, in the order in which they may go.
     pub(super) finished: Vec<String>,
+}
+
+impl Claims {
+    pub(super) fn pins(&self) -> impl Iterator<Item = ArtifactDigest> {
+        self.pins.iter().map(|pin| blake3::Hash::from_bytes(*pin).into())
+    }
+
+    /// A session repeats its pins in every lease, so each counts once.
+    fn pin(&mut self, pins: &[ArtifactDigest]) -> Result<()> {
+        self.pins.extend(pins.iter().map(|pin| *pin.hash().as_bytes()));
+        if self.pins.len() > MAX_PINNED {
+            let fault = Fault::Limit { what: "number of artifacts that sessions pin", limit: MAX_PINNED as u64 };
+            return Err(Error::Corrupt { place: Place::Object(FOLDER.to_owned()), fault });
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -114,7 +132,7 @@ impl Round<'_, '_> {
             // It may have been finished and cleared away since it was listed: then a version record names what it made.
             if let Some(bytes) = self.vault.store().read(&path, MAX_LEASE)? {
                 let lease = Lease::parse(&bytes).map_err(|error| error.at(Place::Object(path)))?;
-                claims.pins.extend(lease.pins);
+                claims.pin(&lease.pins)?;
             }
         }
         Ok(())
@@ -159,5 +177,22 @@ impl Round<'_, '_> {
         let (Created::New | Created::Exists) = self.vault.store().create(path, record)?;
         report(Event::Published { name })?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_pin_so_many_artifacts_and_no_more() {
+        let mut claims = Claims::default();
+        let digest = |number: usize| ArtifactDigest::of(&number.to_le_bytes());
+        let pins: Vec<_> = (0..MAX_PINNED).map(digest).collect();
+        for _ in 0..2 {
+            claims.pin(&pins).expect("each counts once");
+        }
+        let error = claims.pin(&[digest(MAX_PINNED)]).expect_err("one too many");
+        assert_eq!(error.to_string(), "sessions: number of artifacts that sessions pin exceeds the limit of 1000000");
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::{
-    error::Kind,
+    error::{Kind, Place},
     fixtures::{Fixture, bytes, reference, store, threads},
     keys::SigningKey,
     store::{
@@ -270,4 +270,92 @@ fn damage_is_named_to_the_file_the_tensor_and_the_byte() {
     let (found, refused) = look(&segment(0), true);
     assert!(found[0][0].files.is_empty());
     assert_eq!(refused.expect("it cannot be opened").kind(), Kind::Integrity);
+}
+
+#[test]
+fn wrapped_keys_that_were_shredded_do_not_come_back() {
+    let pair = Pair::new();
+    let (fixture, policy) = (&pair.here, pair.here.policy());
+    let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("there");
+    fixture.vault.shred(&artifact, &policy, "leaked", &fixture.signer).expect("shredded");
+    let recipients = pair.path(&recipients_path(artifact.digest, 1));
+    assert_eq!(pair.repair(), (Vec::new(), Vec::new()));
+    assert!(!recipients.exists());
+    // Nor if something stands there that is no good.
+    fs::write(&recipients, "damaged").expect("written");
+    assert!(pair.repair().0.is_empty());
+    assert_eq!(fs::read(&recipients).expect("read"), b"damaged");
+    // Whoever believes nobody is careful.
+    let nobody = repair(&fixture.vault, &pair.other, &Policy::InsecureSkipSignature).expect("looked over");
+    assert!(nobody.0.is_empty());
+}
+
+#[test]
+fn an_object_that_a_planted_manifest_names_with_two_lengths_does_not_keep_repair_busy_for_ever() {
+    let pair = Pair::new();
+    let mut manifest = pair.manifest();
+    let part_size = manifest.part_size;
+    let length = manifest.streams[0].layout.part_len(0) / 2;
+    let layout = crate::tree::Layout::of_plaintext(length, part_size).expect("legal");
+    let part = manifest.streams[0].parts[0];
+    let twice = crate::manifest::Stream { layout, parts: vec![part], ..manifest.streams[0].clone() };
+    manifest.streams.push(twice);
+    let bytes = manifest.to_vec().expect("legal");
+    let digest = Subject::of(&bytes).blake3;
+    let folder = pair.path(&format!("artifacts/{}", digest.to_hex()));
+    fs::create_dir_all(&folder).expect("folder");
+    fs::write(folder.join("manifest.json"), bytes).expect("planted");
+    let (mended, rest) = pair.repair();
+    assert!(mended.is_empty(), "{mended:?}");
+    assert!(rest.iter().any(|found| found.starts_with("Unrepaired")), "{rest:?}");
+    assert!(pair.here.read("m:1", "a.bin").expect("opens") == pair.data);
+}
+
+#[test]
+fn what_a_stranger_says_is_retired_is_mended_all_the_same() {
+    let pair = Pair::new();
+    let stranger = SigningKey::generate().expect("key");
+    let (skip, in_use) = (Policy::InsecureSkipSignature, crate::vault::InUse::Allow);
+    let name: VersionName = "m:1".parse().expect("a name");
+    pair.here.vault.retire(&name, "says mallory", &skip, in_use, &stranger).expect("planted");
+    let part = object_path(&pair.manifest().streams[0].parts[0]);
+    fs::remove_file(pair.path(&part)).expect("removed");
+    let nobody = repair(&pair.here.vault, &pair.other, &skip).expect("looked over");
+    assert!(nobody.0.is_empty() && nobody.1[0].starts_with("Collected"), "{nobody:?}");
+    assert_eq!(pair.repair(), (vec![part], Vec::new()));
+    assert!(pair.here.read("m:1", "a.bin").expect("opens") == pair.data);
+}
+
+#[test]
+fn a_repair_of_a_version_record_that_is_killed_anywhere_loses_nothing_to_garbage_collection() {
+    let pair = Pair::new();
+    let record = pair.path(&version_path(&"m:1".parse().expect("a name")));
+    // A lease, the outcome, the damaged record deleted, the good one created.
+    for number in 1..=4 {
+        for when in [When::Before, When::After] {
+            let at = format!("write {number} {when:?}");
+            fs::write(&record, "damaged").expect("written");
+            let backend = Directory::open(pair.here.dir.path(), Durability::NoSync).expect("folder");
+            let vault = Vault::open(Store::new(Faulty::failing(backend, number, when))).expect("vault");
+            let killed = repair(&vault, &pair.other, &pair.here.policy());
+            assert!(killed.is_err(), "{at}: {killed:?}");
+            // As long as the record is there and damaged, collection deletes nothing.
+            let collected = collect_weeks_later(&pair.here);
+            assert!(collected.is_ok() || record.exists(), "{at}: {collected:?}");
+            pair.repair();
+            assert!(pair.here.read("m:1", "a.bin").expect(&at) == pair.data, "{at}");
+        }
+    }
+}
+
+/// Collects garbage when everything in the vault has been there for weeks.
+fn collect_weeks_later(fixture: &Fixture) -> Result<crate::vault::Collected> {
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1000);
+    fixture.vault.store().list("", &mut |entry| {
+        let file = fs::File::options().write(true).open(fixture.dir.path().join(entry.path)).expect("there");
+        file.set_modified(long_ago).expect("aged");
+        Ok(())
+    })?;
+    let collection = crate::vault::Collection { grace: crate::vault::DEFAULT_GRACE, mode: crate::vault::Mode::Collect };
+    fixture.vault.collect_garbage(Some(&fixture.policy()), collection, &(), &mut |_| Ok(()))
 }

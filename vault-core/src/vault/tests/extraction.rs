@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
+use crate::{names::FilePath, open::Opened};
 
 fn open(fixture: &Fixture, destination: Destination<'_>) -> Result<()> {
     let policy = fixture.policy();
@@ -146,4 +147,39 @@ fn what_appears_in_the_way_meanwhile_is_kept_and_everything_else_taken_back() {
     let meanwhile = Meanwhile(std::sync::Mutex::new(Some(act)));
     assert_eq!(kind(extract(&opened, Destination::Folder(out.path()), &meanwhile)), Kind::Conflict);
     assert_eq!((names(out.path()), names(&out.path().join("sub"))), (vec!["sub".into()], vec!["dir".into()]));
+}
+
+/// The files of an artifact as a sealer of ill will could call them: ours seals none so.
+fn renamed(opened: &Opened<'_>, path: &str) -> Vec<crate::index::File> {
+    let mut files = opened.index().files().to_vec();
+    files[0].path = FilePath::new(path).expect(path);
+    files
+}
+
+#[test]
+fn a_file_that_could_pass_for_what_an_open_keeps_is_neither_sealed_nor_opened() {
+    let (fixture, out) = (fixture(), tempfile::tempdir().expect("folder"));
+    let policy = fixture.policy();
+    let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
+    let opened = fixture.vault.open_artifact(&artifact, &policy, &fixture.ring, reading()).expect("opened");
+    let new = out.path().join("new");
+    let reopen = Reopen { artifact: artifact.digest, threads: threads(1) };
+    for path in [".mvault-resume/record", ".mvault-resume-0123456789abcdef/0", "sub/.MVAULT-partial-0/x"] {
+        let files = renamed(&opened, path);
+        let files: Vec<_> = files.iter().collect();
+        for folder in [new.as_path(), out.path()] {
+            let destination = || Destination::Files { files: &files, folder };
+            let error = extract(&opened, destination(), &()).expect_err(path);
+            assert_eq!(error.kind(), Kind::Integrity);
+            assert!(error.to_string().ends_with("begins with `.mvault-`, which is reserved"), "{error}");
+            assert_eq!(kind(extract_resumable(&opened, &destination(), reopen, &())), Kind::Integrity, "{path}");
+        }
+        let error = fixture.vault.seal(fixture.request("m:2", vec![input(path, b"x")]), &()).expect_err(path);
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.to_string().contains("begins with `.mvault-`"), "{error}");
+    }
+    assert!(names(out.path()).is_empty(), "nothing was made");
+    let target = out.path().join("named");
+    let one = Destination::File { path: "a.bin", target: &target };
+    extract(&opened, one, &()).expect("under a name that the caller chose, anything can be had");
 }

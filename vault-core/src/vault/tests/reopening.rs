@@ -176,3 +176,39 @@ fn nothing_is_kept_if_nothing_is_complete_and_a_place_has_one_user() {
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o755)).expect("mode");
     assert_eq!(kind(stage.open(&Destination::Folder(&target))), Kind::Usage);
 }
+
+/// What somebody plants who knows everything but the key of the artifact: files, and a record that vouches for them under a
+/// key of their own.
+fn plant(kept: &Path, salt: &[u8; 32], what: &[u8], file: &[u8]) {
+    let mut digest = blake3::Hasher::new_keyed(salt);
+    digest.update(&(file.len() as u64).to_le_bytes());
+    for piece in file.chunks(1 << 20) {
+        digest.update(blake3::keyed_hash(salt, piece).as_bytes());
+    }
+    let entry = [&0u32.to_le_bytes()[..], &(file.len() as u64).to_le_bytes(), digest.finalize().as_bytes()].concat();
+    fs::write(kept.join("record"), "").expect("emptied");
+    let record = fs::File::options().read(true).write(true).open(kept.join("record")).expect("there");
+    let (mut journal, _) =
+        crate::journal::Journal::take(record, "record".into(), b"mvault-open/v1\n", 1 << 20).expect("taken");
+    for bytes in [[&salt[..], what].concat(), entry] {
+        assert!(journal.append(&bytes).expect("appended"));
+    }
+    fs::remove_file(kept.join("0")).expect("removed");
+    fs::write(kept.join("0"), file).expect("planted");
+    fs::set_permissions(kept.join("0"), fs::Permissions::from_mode(0o700)).expect("mode");
+}
+
+#[test]
+fn a_record_that_was_planted_by_somebody_without_the_key_says_nothing() {
+    let stage = Stage::new();
+    let target = stage.out.path().join("new");
+    assert!(stage.open(&Destination::Folder(&target)).is_err());
+    let artifact = stage.fixture.vault.resolve(&reference("m:1"), &stage.fixture.policy()).expect("resolved").digest;
+    let selection = *blake3::hash(b"all").as_bytes();
+    let what = [*artifact.hash().as_bytes(), selection].concat();
+    // Of the right length and mode, under the right digests: all but the key is public or can be guessed.
+    plant(&Stage::kept(stage.out.path()), &[7; 32], &what, &vec![0xee; 3 * PAYLOAD]);
+    stage.heal();
+    assert_eq!(stage.open(&Destination::Folder(&target)).expect("opened"), 0, "nothing planted is taken up");
+    Stage::is_open(&target);
+}

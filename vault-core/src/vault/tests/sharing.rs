@@ -169,3 +169,21 @@ fn stanzas_added_dropped_or_reordered_break_the_signature() {
         assert_eq!(shared.access().generation, 1);
     }
 }
+
+#[test]
+fn junk_above_the_generation_that_counts_is_named_when_there_is_too_much_of_it() {
+    let fixture = Fixture::new();
+    fixture.seal("m:1", &[("a", b"x")]);
+    let digest = fixture.vault.resolve(&reference("m:1"), &fixture.policy()).expect("there").digest;
+    let plant =
+        |number: u64| fs::write(fixture.dir.path().join(recipients_path(digest, number)), b"{}").expect("planted");
+    (1000..1099).for_each(plant);
+    assert!(fixture.read("m:1", "a").is_ok(), "ninety-nine stop nothing");
+    plant(1 << 50);
+    let error = fixture.read("m:1", "a").expect_err("a hundred do");
+    assert_eq!(error.kind(), Kind::Authenticity);
+    assert!(error.to_string().contains("more than 100 generations that do not count"), "{error}");
+    (2000..2400).for_each(plant);
+    let error = fixture.read("m:1", "a").expect_err("however many");
+    assert!(error.to_string().contains("more than 100 generations that do not count"), "{error}");
+}

@@ -325,6 +325,32 @@ fn junk_shreds_nothing() {
 }
 
 #[test]
+fn a_shredding_is_not_hidden_by_junk_in_front_of_it() {
+    let fixture = Fixture::new();
+    two_files(&fixture, "m:1");
+    let policy = fixture.policy();
+    let artifact = fixture.vault.resolve(&reference("m:1"), &policy).expect("resolved");
+    let recipients = fixture.dir.path().join(recipients_path(artifact.digest, 1));
+    let kept = fs::read(&recipients).expect("read");
+    fixture.vault.shred(&artifact, &policy, "leaked", &fixture.signer).expect("shredded");
+    // A store that kept the wrapped keys, and somebody who may create objects.
+    fs::write(&recipients, kept).expect("brought back");
+    let folder = fixture.dir.path().join(format!("artifacts/{}/shredded", artifact.digest.to_hex()));
+    let refused = || kind(fixture.vault.open_artifact(&artifact, &policy, &fixture.ring, reading()).map(drop));
+    for number in 0..200 {
+        fs::write(folder.join(format!("{number:064x}.dsse.json")), b"{}").expect("planted");
+        fs::write(folder.join(format!("{number}.dsse.json")), b"{}").expect("planted");
+    }
+    assert_eq!(refused(), Kind::NoKey);
+    assert!(fixture.vault.shredded(&artifact, &policy).expect("read").is_some());
+    for number in 200..10_000 {
+        fs::write(folder.join(format!("{number:064x}.dsse.json")), b"").expect("planted");
+    }
+    assert_eq!(refused(), Kind::Integrity, "nothing is passed over unseen");
+    assert_eq!(kind(fixture.vault.shredded(&artifact, &policy)), Kind::Integrity);
+}
+
+#[test]
 fn a_run_that_was_killed_while_it_deleted_is_in_the_way_until_somebody_says_that_it_is_gone() {
     let place = Place::new();
     let vault = place.vault();

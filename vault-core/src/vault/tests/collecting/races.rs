@@ -326,3 +326,61 @@ fn a_record_that_was_decided_is_published_by_the_next_collection() {
     assert!(Statement::<VersionRecord>::parse(envelope.payload()).is_ok());
     place.at(shelf).is_verified("m:new").expect("whole");
 }
+
+#[test]
+fn with_a_short_grace_and_clocks_apart_a_sealer_is_whole_or_fails_cleanly() {
+    let place = littered();
+    let collect: Deed<'_> = Box::new(|vault| {
+        let collection = Collection { grace: Duration::from_mins(1), mode: Mode::Collect };
+        vault.collect_garbage(Some(&place.fixture.policy()), collection, &(), &mut |_| Ok(())).map(drop)
+    });
+    let before = place.shelf.copy();
+    before.put_behind(0, 200);
+    let race = Race { place: &place, before, parties: vec![sealer(&place), collect] };
+    let (sealing, collecting) = (race.length(0), race.length(1));
+    let (mut whole, mut ended) = (0, 0);
+    for second in 0..=collecting {
+        for first in 0..=sealing {
+            let schedule = [Turn::Steps(1, second), Turn::Steps(0, first), Turn::Finish(1), Turn::Finish(0)];
+            let (results, after) = race.run(&schedule);
+            let at = format!("collector {second}, sealer {first}");
+            results[1].as_ref().expect(&at);
+            match &results[0] {
+                Ok(()) => {
+                    after.is_verified("m:new").expect(&at);
+                    whole += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::Conflict, "{at}: {error}");
+                    assert!(!after.exists("m:new"), "{at}");
+                    ended += 1;
+                }
+            }
+        }
+    }
+    assert!(whole > 0 && ended > 0, "{whole} whole, {ended} ended");
+}
+
+#[test]
+fn recipients_that_are_mended_do_not_outlive_a_shredding() {
+    let place = Place::new();
+    place.seal(&place.vault(), "m:1", b"weights").expect("sealed");
+    let other = place.at(place.shelf.copy());
+    let policy = place.fixture.policy();
+    let artifact = place.vault().resolve(&reference("m:1"), &policy).expect("there");
+    place.shelf.remove(&recipients_path(artifact.digest, 1));
+    let mend: Deed<'_> =
+        Box::new(|vault| vault.repair(&other.vault(), &policy, threads(1), &(), &mut |_| Ok(())).map(drop));
+    let shred: Deed<'_> = Box::new(|vault| vault.shred(&artifact, &policy, "leaked", &place.fixture.signer).map(drop));
+    let race = Race { place: &place, before: place.shelf.copy(), parties: vec![mend, shred] };
+    let (mending, shredding) = (race.length(0), race.length(1));
+    for first in 0..=mending {
+        for second in 0..=shredding {
+            let schedule = [Turn::Steps(0, first), Turn::Steps(1, second), Turn::Finish(0)];
+            let (results, after) = race.run(&schedule);
+            let at = format!("mender {first}, shredder {second}: {results:?}");
+            assert!(results.iter().all(Result::is_ok), "{at}");
+            assert!(!after.shelf.paths().iter().any(|path| path.contains("/recipients/")), "{at}");
+        }
+    }
+}

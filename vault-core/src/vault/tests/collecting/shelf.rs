@@ -21,6 +21,8 @@ pub(super) struct Shelf(Arc<Mutex<Inner>>);
 struct Inner {
     objects: BTreeMap<String, (Vec<u8>, i64)>,
     now: i64,
+    /// By so many seconds the clock is behind that gives the objects of this party their times.
+    behind: BTreeMap<usize, i64>,
 }
 
 /// A party's view of the shelf.
@@ -49,9 +51,19 @@ impl Shelf {
     }
 
     pub(super) fn put(&self, path: &str, bytes: &[u8]) {
+        self.put_as(None, path, bytes);
+    }
+
+    fn put_as(&self, party: Option<usize>, path: &str, bytes: &[u8]) {
         let mut inner = self.lock();
-        let now = inner.now;
+        let behind = party.and_then(|party| inner.behind.get(&party).copied()).unwrap_or(0);
+        let now = inner.now - behind;
         inner.objects.insert(path.to_owned(), (bytes.to_vec(), now));
+    }
+
+    /// One store, several machines: what this party stores gets its time from one whose clock is behind.
+    pub(super) fn put_behind(&self, party: usize, seconds: i64) {
+        self.lock().behind.insert(party, seconds);
     }
 
     pub(super) fn get(&self, path: &str) -> Option<Vec<u8>> {
@@ -65,7 +77,8 @@ impl Shelf {
     /// The same objects, on their own.
     pub(super) fn copy(&self) -> Self {
         let inner = self.lock();
-        Self(Arc::new(Mutex::new(Inner { objects: inner.objects.clone(), now: inner.now })))
+        let (objects, behind) = (inner.objects.clone(), inner.behind.clone());
+        Self(Arc::new(Mutex::new(Inner { objects, now: inner.now, behind })))
     }
 }
 
@@ -88,7 +101,7 @@ impl Backend for Seat {
         if self.shelf.lock().objects.contains_key(path) {
             return Ok(Created::Exists);
         }
-        self.shelf.put(path, bytes);
+        self.shelf.put_as(self.turns.as_ref().map(|(_, party)| *party), path, bytes);
         Ok(Created::New)
     }
 

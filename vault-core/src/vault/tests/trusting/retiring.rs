@@ -3,7 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::vault::{Collected, Collection, Fate, History, InUse, Keep, Mode};
+use crate::{
+    names::Reference,
+    provenance::{Shredding, VersionRecord},
+    vault::{Artifact, Collected, Collection, Fate, History, InUse, Keep, Mode, seal::sign, version_path},
+};
 
 const COLLECTION: Collection = Collection { grace: Duration::from_hours(48), mode: Mode::Collect };
 
@@ -129,4 +133,69 @@ fn a_rule_keeps_what_is_in_force_and_history_unless_told_otherwise() {
     assert_eq!(fates(&rule(0, 0, History::Drop)), [Fate::Proposed, pointed(), Fate::Retire]);
     world.retire("m:3", "trainer", InUse::Refuse).expect("retired");
     assert_eq!(fates(&rule(0, 0, History::Drop)), [Fate::Proposed, pointed(), Fate::RetiredAlready]);
+}
+
+/// A root in which the trainer seals `m`, and carol seals `toy`; nobody seals everything.
+fn apart(text: &str) -> String {
+    let sealer = "[[roles.sealer]]\nmodels = [\"*\"]\nkeys = [\"trainer\"]\n";
+    let apart = "[[roles.sealer]]\nmodels = [\"m\"]\nkeys = [\"trainer\"]\n\
+                 [[roles.sealer]]\nmodels = [\"toy\"]\nkeys = [\"carol\"]\n";
+    assert!(text.contains(sealer));
+    text.replace(sealer, apart)
+        .replace("keys = [\"alice\", \"bob\", \"carol\"]", "keys = [\"alice\", \"bob\"]")
+        .replace("keys = [\"alice\", \"alice2\", \"bob\", \"carol\"]", "keys = [\"alice\", \"alice2\", \"bob\"]")
+}
+
+#[test]
+fn by_a_digest_nobody_shreds_what_is_not_theirs() {
+    let world = World::new();
+    let pinned = world.pinned.clone();
+    world.next_root(&pinned, &["alice", "bob"], |text| apart(&text)).expect("published");
+    let gate = world.gate().expect("gate");
+    let policy = gate.policy();
+    let vault = &world.fixture.vault;
+    let named = vault.resolve(&reference("m:1"), &policy).expect("there");
+    let nameless = vault.resolve(&Reference::Digest(named.digest), &policy).expect("there");
+    let shred = |artifact: &Artifact, by: &str| vault.shred(artifact, &policy, "because", &world.keys[by]).map(drop);
+    assert_eq!(kind(shred(&named, "carol")), Kind::Authenticity);
+    assert_eq!(kind(shred(&nameless, "carol")), Kind::Authenticity, "she seals toys only");
+    // Nor does a record count that she writes herself, for whoever reads by the digest.
+    let record = Shredding::new("because", Some(world.pinned.origin())).expect("legal");
+    let envelope = sign(named.subject, record, &world.keys["carol"]).expect("signed");
+    let folder = world.path(&format!("artifacts/{}/shredded", named.digest.to_hex()));
+    fs::create_dir_all(&folder).expect("folder");
+    fs::write(folder.join(format!("{}.dsse.json", "0".repeat(64))), envelope).expect("planted");
+    assert!(vault.shredded(&nameless, &policy).expect("read").is_none());
+    vault.unlock(&nameless, &policy, &world.fixture.ring).expect("opens");
+
+    // As soon as it is a toy, too, it takes the right for both.
+    let toy: VersionName = "toy:1".parse().expect("a name");
+    let record = VersionRecord::new(&toy, Some(world.pinned.origin())).expect("randomness");
+    let record = sign(named.subject, record, &world.keys["carol"]).expect("signed");
+    vault.create_new(&version_path(&toy), &record).expect("published");
+    assert!(vault.shredded(&nameless, &policy).expect("read").is_none(), "hers is not enough");
+    assert_eq!(kind(shred(&nameless, "trainer")), Kind::Authenticity, "nor is his");
+    shred(&nameless, "alice").expect("release keys are for all models");
+    assert!(vault.shredded(&nameless, &policy).expect("read").is_some());
+    assert_eq!(kind(vault.unlock(&named, &policy, &world.fixture.ring)), Kind::NoKey);
+}
+
+#[test]
+fn by_a_digest_the_sealer_of_all_its_versions_shreds() {
+    let world = World::new();
+    let pinned = world.pinned.clone();
+    world.next_root(&pinned, &["alice", "bob"], |text| apart(&text)).expect("published");
+    let policy = world.gate().expect("gate").policy();
+    let vault = &world.fixture.vault;
+    let digest = vault.resolve(&reference("m:1"), &policy).expect("there").digest;
+    let nameless = vault.resolve(&Reference::Digest(digest), &policy).expect("there");
+    vault.shred(&nameless, &policy, "because", &world.keys["trainer"]).expect("m:1 is its only version");
+    assert_eq!(kind(vault.unlock(&nameless, &policy, &world.fixture.ring)), Kind::NoKey);
+    // Nobody but who may shred anything speaks for what is no version.
+    let digest = vault.resolve(&reference("m:2"), &policy).expect("there").digest;
+    let nameless = vault.resolve(&Reference::Digest(digest), &policy).expect("there");
+    fs::remove_file(world.path(&version_path(&"m:2".parse().expect("a name")))).expect("removed");
+    let refused = vault.shred(&nameless, &policy, "because", &world.keys["trainer"]);
+    assert_eq!(kind(refused.map(drop)), Kind::Authenticity);
+    vault.shred(&nameless, &policy, "because", &world.keys["bob"]).expect("release keys are for all models");
 }
