@@ -2,7 +2,7 @@
 
 use super::{
     Artifact, Vault, artifact_folder, recipients_folder, recipients_path,
-    shred::{MAX_RECORDS, Shredded, shredded_folder},
+    shred::{self, MAX_RECORDS, shredded_folder},
     stem,
 };
 use crate::{
@@ -59,9 +59,8 @@ impl Vault {
     /// [`Error::WrongKey`] if it was shredded; [`Error::Untrusted`] if no generation is valid; [`Error::Storage`].
     pub fn access(&self, artifact: &Artifact, policy: &Policy) -> Result<Access> {
         let (numbers, shreddings) = self.generations(artifact)?;
-        if let Some(Shredded { created, reason, .. }) = self.shredded_by(artifact, policy, shreddings)? {
-            let what = format!("{}, shredded on {created} ({reason})", artifact.digest);
-            return Err(Error::WrongKey { what, why: "nobody has a key to it any more" });
+        if let Some(shredded) = self.shredded_by(artifact, policy, shreddings)? {
+            return Err(shred::refusal(artifact.digest, &shredded));
         }
         let mut skipped = Vec::new();
         for &generation in numbers.iter().rev().take(MAX_LOOKS) {

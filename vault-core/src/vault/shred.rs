@@ -45,6 +45,12 @@ pub(super) fn shredded_folder(artifact: ArtifactDigest) -> String {
     format!("artifacts/{}/shredded", artifact.to_hex())
 }
 
+/// Why nobody opens an artifact that was shredded.
+pub(super) fn refusal(artifact: ArtifactDigest, Shredded { created, reason, .. }: &Shredded) -> Error {
+    let what = format!("{artifact}, shredded on {created} ({reason})");
+    Error::WrongKey { what, why: "nobody has a key to it any more" }
+}
+
 impl Vault {
     /// Destroys every wrapped key of an artifact, after a signed record says so. To be called again if some could not be
     /// deleted.
@@ -147,9 +153,13 @@ impl Vault {
     }
 
     fn shredding_at(&self, path: &str, artifact: &Artifact, policy: &Policy) -> Result<Shredded> {
+        self.judged_shredding(&self.demand(path, MAX_ENVELOPE)?, artifact, policy)
+    }
+
+    /// What a record beside this artifact says, if it counts.
+    pub(super) fn judged_shredding(&self, envelope: &[u8], artifact: &Artifact, policy: &Policy) -> Result<Shredded> {
         let what = format!("shredding of {}", artifact.digest);
-        let envelope = self.demand(path, MAX_ENVELOPE)?;
-        let record = policy.statement::<Shredding>(&envelope, Right::retire(artifact.model()), &what)?;
+        let record = policy.statement::<Shredding>(envelope, Right::retire(artifact.model()), &what)?;
         if record.subject != artifact.subject {
             return Err(Error::Untrusted { what, why: "is signed for another artifact" });
         }
