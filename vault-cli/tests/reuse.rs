@@ -66,6 +66,22 @@ fn a_version_is_reused_with_an_identity_and_what_was_saved_is_said() {
 }
 
 #[test]
+fn the_base_model_that_provenance_names_is_reused() {
+    let desk = desk(&["--reusable"]);
+    let reuse = ["--reuse", "@base", "--identity", "node.key"];
+    let none = seal(&desk, "ft:1", &reuse);
+    assert!(none.fails(2).contains("no base model of this vault is named"), "{}", none.err);
+    let sealed = seal(&desk, "ft:1", &[&reuse[..], &["--base", "m:1", "--signer", "release.pub"]].concat()).json();
+    assert_eq!((&sealed["reused"]["reference"], &sealed["reused"]["bytes"]), (&"m:1".into(), &3_000_000.into()));
+    opens(&desk, "ft:1");
+    desk.write("how.toml", b"base = [\"ft:1\"]\n");
+    let told = [&reuse[..], &["--provenance", "how.toml", "--signer", "release.pub"]].concat();
+    assert_eq!(seal(&desk, "ft:2", &told).json()["reused"]["reference"], "ft:1");
+    let several = seal(&desk, "ft:3", &[&told[..], &["--base", "m:1"]].concat());
+    assert!(several.fails(2).contains("ft:1, m:1"), "{}", several.err);
+}
+
+#[test]
 fn a_sealer_without_an_identity_reuses_its_own_work_from_a_private_cache() {
     let desk = desk(&["--reusable", "--reuse-cache", "cache"]);
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

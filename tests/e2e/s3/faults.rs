@@ -5,27 +5,17 @@ use std::{process::Stdio, thread, time::Duration};
 use rustix::process::{Pid, Signal, kill_process};
 use vault_tests::{
     noise,
-    proxy::{Fault, Kind, Proxy, Rule},
-    servers::Seaweed,
+    proxy::{Fault, Kind, Rule},
 };
 
-use crate::{Desk, refused, within};
-
-/// A vault that is reached by way of a proxy.
-fn desk() -> Option<(Desk, Proxy)> {
-    let client = Seaweed::shared()?.client();
-    let mut desk = Desk::new(client);
-    let proxy = Proxy::before(&client.address);
-    desk.by(&proxy.client(client));
-    Some((desk, proxy))
-}
+use crate::{proxied, refused, within};
 
 /// What a seal writes, from the first to the last.
 const WRITTEN: [&str; 4] = ["/objects/", "/manifest.json", "/recipients/", "/versions/"];
 
 /// One version after the other is sealed while this happens to one of its writes. Each is there once and is whole.
 fn seals_survive(fault: &Fault) {
-    let Some((desk, proxy)) = desk() else { return };
+    let Some((desk, proxy)) = proxied() else { return };
     desk.work.write("input", &noise(100_000));
     for (number, target) in WRITTEN.into_iter().enumerate() {
         let version = format!("m:{number}");
@@ -71,7 +61,7 @@ fn a_write_whose_answer_was_lost_is_not_taken_for_somebody_elses() {
 #[test]
 fn a_refusal_that_was_lost_is_still_a_conflict() {
     within(90, || {
-        let Some((desk, proxy)) = desk() else { return };
+        let Some((desk, proxy)) = proxied() else { return };
         desk.work.write("input", b"1");
         desk.seal("input", "m:1").ok();
         let before = desk.paths("");
@@ -93,7 +83,7 @@ fn a_refusal_that_was_lost_is_still_a_conflict() {
 #[test]
 fn reads_that_fail_or_break_are_tried_again() {
     within(120, || {
-        let Some((desk, proxy)) = desk() else { return };
+        let Some((desk, proxy)) = proxied() else { return };
         desk.work.write("input", &noise(20_000_000));
         desk.seal("input", "m:1").ok();
         let faults = [
@@ -120,7 +110,7 @@ fn reads_that_fail_or_break_are_tried_again() {
 #[test]
 fn answers_that_lie_are_noticed_and_nothing_of_them_is_written() {
     within(120, || {
-        let Some((desk, proxy)) = desk() else { return };
+        let Some((desk, proxy)) = proxied() else { return };
         desk.work.write("input", &noise(5_000_000));
         desk.seal("input", "m:1").ok();
         for (target, fault) in [
@@ -154,7 +144,7 @@ fn answers_that_lie_are_noticed_and_nothing_of_them_is_written() {
 #[test]
 fn a_listing_that_hides_the_newest_does_not_replace_anything() {
     within(90, || {
-        let Some((desk, proxy)) = desk() else { return };
+        let Some((desk, proxy)) = proxied() else { return };
         desk.work.write("input", b"1");
         desk.run(&["ls"]).ok();
         desk.seal("input", "m:1").ok();
@@ -171,7 +161,7 @@ fn a_listing_that_hides_the_newest_does_not_replace_anything() {
 #[test]
 fn who_gives_up_says_about_which_object() {
     within(60, || {
-        let Some((desk, proxy)) = desk() else { return };
+        let Some((desk, proxy)) = proxied() else { return };
         desk.work.write("input", b"1");
         for fault in [Fault::SLOW_DOWN, Fault::CutBefore] {
             proxy.add(Rule::new("PUT", "/versions/", fault.clone()).always());
@@ -188,7 +178,7 @@ fn who_gives_up_says_about_which_object() {
 #[test]
 fn a_stopped_seal_goes_on_where_it_was() {
     within(60, || {
-        let Some((desk, proxy)) = desk() else { return };
+        let Some((desk, proxy)) = proxied() else { return };
         desk.work.write("input", &noise(40_000_000));
         proxy.set_latency(Duration::from_millis(100));
         let mut child = desk

@@ -1,10 +1,16 @@
 //! Vaults in buckets: real servers of the S3 protocol, and a proxy that fails on purpose.
 #![forbid(unsafe_code)]
 
+mod collecting;
 mod conformance;
+mod copies;
 mod doctor;
 mod faults;
+mod frozen;
+mod going_on;
+mod kills;
 mod races;
+mod reusing;
 mod servers;
 mod vaults;
 
@@ -16,10 +22,11 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use vault_tests::{Output, Workspace, mvault, s3::Client, servers::Seaweed};
+use serde_json::json;
+use vault_tests::{Output, Workspace, mvault, proxy::Proxy, s3::Client, servers::Seaweed, tree};
 
 /// A folder with keys, and a vault below a prefix of a new bucket.
 struct Desk {
@@ -51,11 +58,25 @@ impl Desk {
 
     /// The same vault by another way.
     fn by(&mut self, client: &Client) {
-        self.variables = variables(client, &format!("s3://{}/{PREFIX}", self.bucket));
+        self.variables = variables(client, &self.url(PREFIX));
+    }
+
+    /// The URL of a vault below another prefix of the same bucket.
+    fn url(&self, prefix: &str) -> String {
+        format!("s3://{}/{prefix}", self.bucket)
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let variables: Vec<_> = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.command_with(&self.variables, args)
+    }
+
+    /// The same by way of a proxy.
+    fn command_by(&self, proxy: &Proxy, args: &[&str]) -> Command {
+        self.command_with(&variables(&proxy.client(&self.client), &self.url(PREFIX)), args)
+    }
+
+    fn command_with(&self, variables: &[(String, String)], args: &[&str]) -> Command {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         self.work.command(&variables, args)
     }
 
@@ -65,11 +86,37 @@ impl Desk {
     }
 
     fn seal(&self, input: &str, version: &str) -> Output {
-        self.run(&["seal", input, version, "--to", "alice.pub", "--sign-with", "signer.key"])
+        self.seal_with(input, version, &[])
+    }
+
+    /// The same with more options.
+    fn seal_with(&self, input: &str, version: &str, more: &[&str]) -> Output {
+        self.run(&[&["seal", input, version, "--to", "alice.pub", "--sign-with", "signer.key"], more].concat())
     }
 
     fn open(&self, version: &str, to: &str) -> Output {
-        self.run(&["open", version, to, "--identity", "alice.key", "--signer", "signer.pub"])
+        self.open_with(version, to, &[])
+    }
+
+    /// The same with more options.
+    fn open_with(&self, version: &str, to: &str, more: &[&str]) -> Output {
+        self.run(&[&["open", version, to, "--identity", "alice.key", "--signer", "signer.pub"], more].concat())
+    }
+
+    /// Asserts that a version opens to exactly what is in a folder.
+    #[track_caller]
+    fn opens_to(&self, version: &str, folder: &str) {
+        let out = format!("opened-{}", version.replace([':', '/'], "-"));
+        self.open(version, &out).ok();
+        assert!(tree(&self.work.path(&out)) == tree(&self.work.path(folder)), "{version} is not {folder}");
+        std::fs::remove_dir_all(self.work.path(&out)).expect("a folder of ours");
+    }
+
+    /// Asserts that nothing in a vault is damaged. What interrupted writers left may be there.
+    #[track_caller]
+    fn is_sound(&self, vault: &str) {
+        let report = self.run(&["fsck", "--vault", vault]).ok().json();
+        assert_eq!((&report["damage"], &report["foreign"]), (&json!([]), &json!([])), "{vault}");
     }
 
     fn verify(&self, version: &str) -> Output {
@@ -98,6 +145,25 @@ fn variables(client: &Client, url: &str) -> Vec<(String, String)> {
         ("AWS_PROFILE", String::new()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
+/// A vault that is reached by way of a proxy.
+fn proxied() -> Option<(Desk, Proxy)> {
+    let client = Seaweed::shared()?.client();
+    let mut desk = Desk::new(client);
+    let proxy = Proxy::before(&client.address);
+    desk.by(&proxy.client(client));
+    Some((desk, proxy))
+}
+
+/// Waits until something is so; fails if it never is.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Runs a test that must end in time, building and installing what it needs aside. One that does not fails; what it left behind ends with the process.

@@ -5,6 +5,7 @@
 //! request is said by rules, by method, part of the target and number, so that a test is the same every time.
 
 mod fault;
+mod hold;
 mod requests;
 
 use std::{
@@ -20,6 +21,8 @@ use std::{
 };
 
 pub use fault::{Fault, Rule};
+use hold::Latch;
+pub use hold::{Moment, Release};
 pub use requests::{Kind, Request, Requests};
 
 use crate::{
@@ -42,6 +45,7 @@ struct Shared {
     upstream: String,
     closed: AtomicBool,
     state: Mutex<State>,
+    latch: Latch,
 }
 
 #[derive(Debug, Default)]
@@ -59,14 +63,15 @@ impl Proxy {
     pub fn before(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let shared = Shared { upstream: upstream.to_owned(), closed: AtomicBool::new(false), state: Mutex::default() };
-        let shared = Arc::new(shared);
+        let (upstream, closed) = (upstream.to_owned(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { upstream, closed, state: Mutex::default(), latch: Latch::default() });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if serving.closed.load(Ordering::Acquire) {
                     return;
                 }
+                serving.latch.connect();
                 let serving = Arc::clone(&serving);
                 // A connection that breaks is the client's business, and often what a rule wants.
                 thread::spawn(move || serving.serve(&stream));
@@ -99,6 +104,27 @@ impl Proxy {
     /// Delays every request by so much, so that those sent together overlap: see [`Requests::round_trips`].
     pub fn set_latency(&self, latency: Duration) {
         self.shared.lock().latency = latency;
+    }
+
+    /// Holds the write (`PUT`, `POST` or `DELETE`) of this number, counted from 1 from now on, until it is released.
+    pub fn hold(&self, number: u32, moment: Moment) {
+        self.shared.latch.set(number, moment);
+    }
+
+    /// Waits for the write that is to be held; returns whether it came in time.
+    pub fn is_held_within(&self, patience: Duration) -> bool {
+        self.shared.latch.is_held_within(patience)
+    }
+
+    /// Lets go of what is held, or would be.
+    pub fn release(&self, release: Release) {
+        self.shared.latch.release(release);
+    }
+
+    /// Waits until nobody is connected: what a client that was killed had sent has come to its end. Returns whether it did in
+    /// time.
+    pub fn is_quiet_within(&self, patience: Duration) -> bool {
+        self.shared.latch.is_quiet_within(patience)
     }
 
     /// Whether a request of this kind has come since the last time.
@@ -136,6 +162,7 @@ impl Shared {
             }
         }
         let _ = stream.shutdown(Shutdown::Both);
+        self.latch.disconnect();
     }
 
     /// Deals with one request. An error means that the connection is to be cut.
@@ -147,10 +174,17 @@ impl Shared {
             (fault, number, state.latency)
         };
         thread::sleep(latency);
-        let outcome = self.answer(request, fault.as_ref());
+        let write = self.latch.count(request);
+        let held = |moment| match self.latch.pass(write, moment) {
+            Release::GoOn => Ok(()),
+            Release::Cut => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+        };
+        let answer = held(Moment::Arrived).and_then(|()| self.answer(request, fault.as_ref()));
+        let outcome = answer.and_then(|answer| held(Moment::Done).map(|()| answer));
         // Over for the client when it has the answer; noted before, so that what it asks next cannot come first.
-        let status = outcome.as_ref().map_or(0, |(answer, _)| answer.status());
-        self.lock().seen.end(number, status);
+        let (status, received) =
+            outcome.as_ref().map_or((0, 0), |(answer, _)| (answer.status(), answer.body.len() as u64));
+        self.lock().seen.end(number, status, received);
         let (answer, sent) = outcome?;
         let (mut stream, head, body) = (stream, answer.head(), &answer.body);
         match sent {

@@ -53,6 +53,8 @@ pub struct Request {
     pub sent: u64,
     /// The status of the answer; 0 if there was none.
     pub status: u16,
+    /// Bytes of the answer's body.
+    pub received: u64,
     /// When it came and when its answer went, by a clock that ticks once for each of either.
     begun: u64,
     ended: u64,
@@ -107,17 +109,18 @@ impl Requests {
             target: request.target().to_owned(),
             sent: request.body.len() as u64,
             status: 0,
+            received: 0,
             begun: self.clock,
             ended: u64::MAX,
         });
         self.first + self.all.len() as u64 - 1
     }
 
-    pub(super) fn end(&mut self, number: u64, status: u16) {
+    pub(super) fn end(&mut self, number: u64, status: u16, received: u64) {
         self.clock += 1;
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(request) = index.and_then(|index| self.all.get_mut(index)) {
-            (request.status, request.ended) = (status, self.clock);
+            (request.status, request.received, request.ended) = (status, received, self.clock);
         }
     }
 
@@ -162,14 +165,14 @@ mod tests {
         let mut requests = Requests::default();
         assert_eq!(requests.round_trips(), 0);
         let first = requests.begin(&request("GET /1"));
-        requests.end(first, 200);
+        requests.end(first, 200, 0);
         let together = [requests.begin(&request("GET /2")), requests.begin(&request("GET /3"))];
         for number in together {
-            requests.end(number, 200);
+            requests.end(number, 200, 0);
         }
         let last = requests.begin(&request("GET /4"));
         let taken = requests.take();
-        requests.end(last, 200);
+        requests.end(last, 200, 0);
         assert_eq!((taken.all().len(), taken.round_trips()), (4, 3));
         assert_eq!(requests.all().len(), 0);
     }

@@ -103,3 +103,32 @@ fn requests_are_counted_and_those_sent_together_are_one_round_trip() {
     assert_eq!(seen.round_trips(), 2);
     assert_eq!(proxy.take_requests().all().len(), 0);
 }
+
+#[test]
+fn a_write_is_held_before_the_server_sees_it_or_after_and_reads_pass() {
+    let (address, served) = upstream();
+    let proxy = Proxy::before(&address);
+    let patience = Duration::from_secs(10);
+    for (moment, release, reached) in [
+        (Moment::Arrived, Release::GoOn, 3),
+        (Moment::Arrived, Release::Cut, 2),
+        (Moment::Done, Release::GoOn, 3),
+        (Moment::Done, Release::Cut, 3),
+    ] {
+        served.store(0, Ordering::SeqCst);
+        proxy.hold(2, moment);
+        ask(&proxy, "PUT /a", &[]).expect("the first write passes");
+        thread::scope(|scope| {
+            let second = scope.spawn(|| ask(&proxy, "DELETE /a", &[]));
+            assert!(proxy.is_held_within(patience));
+            ask(&proxy, "GET /a", &[]).expect("reads pass");
+            assert_eq!(served.load(Ordering::SeqCst), if moment == Moment::Arrived { 2 } else { 3 });
+            proxy.release(release);
+            assert_eq!(second.join().expect("no panic").is_ok(), release == Release::GoOn);
+        });
+        assert_eq!(served.load(Ordering::SeqCst), reached, "{moment:?} {release:?}");
+        assert!(proxy.is_quiet_within(patience));
+    }
+    proxy.hold(1, Moment::Done);
+    assert!(!proxy.is_held_within(Duration::from_millis(10)));
+}

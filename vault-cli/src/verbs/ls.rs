@@ -1,7 +1,7 @@
 //! `mvault ls`
 
 use serde_json::{Value, json};
-use vault_core::vault::VersionEntry;
+use vault_core::{names::ModelName, vault::VersionEntry};
 
 use super::describe::ids;
 use crate::{
@@ -21,8 +21,12 @@ use crate::{
 /// "skipped": [{"path", "reason"}], "foreign": [path], "more": {"skipped", "foreign"}}; what is more was not listed
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault ls --signer release.pub")]
+  mvault ls --signer release.pub
+  mvault ls llama-ft --signer release.pub")]
 pub struct Args {
+    /// Only the versions of this model, which is quick in a vault of many others
+    #[arg(value_name = "MODEL")]
+    model: Option<ModelName>,
     #[command(flatten)]
     belief: BeliefArgs,
 }
@@ -31,7 +35,10 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let belief = args.belief.load(session)?;
     let vault = session.vault()?;
     let View { policy, signers, revocations } = belief.view(&vault, session)?;
-    let listing = vault.list(&policy)?;
+    let listing = match &args.model {
+        Some(model) => vault.list_model(model, &policy)?,
+        None => vault.list(&policy)?,
+    };
     let head = ["VERSION", "DIGEST", "STREAMS", "SEALED", "CREATED", "SIGNER"].map(str::to_owned).to_vec();
     let rows = listing
         .versions

@@ -184,7 +184,7 @@ pub fn run(args: Args, session: &Session) -> Result {
     audience.check().map_err(|e| Failure::from(e).hint("name recipients: --to FILE.pub, or --to-passphrase"))?;
     let mut passphrases = Passphrases::new(&args.passphrase);
     let signer = load_signing(&args.sign_with, &mut passphrases, session.global.examples())?;
-    let reused = reused(&args, &vault, signer.as_ref(), &mut passphrases, session)?;
+    let reused = reused(&args, &vault, (signer.as_ref(), &history.bases), &mut passphrases, session)?;
 
     let options = Options {
         part_size: reused.part_size(args.part_size),
@@ -226,7 +226,7 @@ pub fn run(args: Args, session: &Session) -> Result {
 fn reused(
     args: &Args,
     vault: &Vault,
-    signer: &dyn Signer,
+    (signer, bases): (&dyn Signer, &[(Reference, Artifact)]),
     passphrases: &mut Passphrases,
     session: &Session,
 ) -> Result<Reused> {
@@ -234,7 +234,7 @@ fn reused(
         Belief::Signers(signers) => Ok(Belief::Signers(signers.and(&args.sign_with, signer.verifying_key()))),
         root @ Belief::Root(_) => Ok(root),
     };
-    args.reuse.load(vault, belief, passphrases, session)
+    args.reuse.load(vault, belief, bases, passphrases, session)
 }
 
 /// What somebody signed, if that is demanded. Checked before anything is read that is to be sealed.

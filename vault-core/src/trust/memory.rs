@@ -56,6 +56,9 @@ pub type Seen = Newest;
 struct Wire {
     /// Per key, channel and generation, the digest of the record it signed.
     approved: BTreeMap<String, Hex<32>>,
+    /// Per key and channel, the record it asked for last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    asked: BTreeMap<String, String>,
     channels: BTreeMap<String, WireSeen>,
     format: String,
     origin: Hex<32>,
@@ -170,6 +173,17 @@ impl Memory {
         self.changed |= self.wire.approved.insert(slot(key, chain, generation), digest) != Some(digest);
     }
 
+    /// The payload of the record that this key asked for last in a chain.
+    pub(crate) fn asked(&self, key: &KeyId, chain: &str) -> Result<Option<Vec<u8>>> {
+        let Some(asked) = self.wire.asked.get(&format!("{key} {chain}")) else { return Ok(None) };
+        decode_base64(asked).map(Some).ok_or_else(|| Error::format(DOCUMENT, "holds a record that is no base64"))
+    }
+
+    pub(crate) fn ask(&mut self, key: &KeyId, chain: &str, payload: &[u8]) {
+        let payload = encode_base64(payload);
+        self.changed |= self.wire.asked.insert(format!("{key} {chain}"), payload.clone()) != Some(payload);
+    }
+
     /// The artifacts that were seen revoked, each as its hex digest, a space and the model.
     pub(crate) fn revoked(&self) -> &BTreeSet<String> {
         &self.wire.revoked
@@ -212,6 +226,7 @@ impl Wire {
     fn new(origin: blake3::Hash) -> Self {
         Self {
             approved: BTreeMap::new(),
+            asked: BTreeMap::new(),
             channels: BTreeMap::new(),
             format: FORMAT.into(),
             origin: origin.into(),
@@ -329,6 +344,7 @@ mod tests {
         memory.saw_revocations(seen(2));
         memory.saw_revoked(artifact, &channel.model);
         memory.approve(&key, "org/m@production", 6, blake3::hash(b"record"));
+        memory.ask(&key, "org/m@production", b"record");
         memory.save().expect("saved");
         drop(memory);
 
@@ -340,6 +356,8 @@ mod tests {
         assert_eq!(memory.revoked().len(), 1);
         assert_eq!(memory.approved(&key, "org/m@production", 6), Some(blake3::hash(b"record")));
         assert_eq!(memory.approved(&key, "org/m@production", 7), None);
+        assert_eq!(memory.asked(&key, "org/m@production").expect("legal"), Some(b"record".to_vec()));
+        assert_eq!(memory.asked(&key, "org/m@staging").expect("legal"), None);
         drop(memory);
         assert!(!Memory::open(&folder, blake3::hash(b"other")).expect("opened").was_known(), "another trust root");
         let mode = fs::metadata(folder.join(format!("{}.json", origin.to_hex()))).expect("there").permissions().mode();

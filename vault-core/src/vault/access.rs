@@ -2,7 +2,7 @@
 
 use super::{
     Artifact, Vault, artifact_folder, recipients_folder, recipients_path,
-    shred::{Candidates, Shredded},
+    shred::{self, Candidates},
     stem,
 };
 use crate::{
@@ -60,9 +60,8 @@ impl Vault {
     /// [`Error::Corrupt`] if more than 10 000 records claim to be a shredding; [`Error::Storage`].
     pub fn access(&self, artifact: &Artifact, policy: &Policy) -> Result<Access> {
         let (numbers, shreddings) = self.generations(artifact)?;
-        if let Some(Shredded { created, reason, .. }) = self.shredded_by(artifact, policy, shreddings.paths)? {
-            let what = format!("{}, shredded on {created} ({reason})", artifact.digest);
-            return Err(Error::WrongKey { what, why: "nobody has a key to it any more" });
+        if let Some(shredded) = self.shredded_by(artifact, policy, shreddings.paths)? {
+            return Err(shred::refusal(artifact.digest, &shredded));
         }
         let mut skipped = Vec::new();
         let is_cut = numbers.len() > MAX_LOOKS;

@@ -2,8 +2,8 @@
 //! is missing travels.
 //!
 //! Everything that can be refused is refused before the first write. Then the order is that of a seal: trust roots and
-//! revocations, which say less than nothing without the rest; parts and trees, manifest, recipients, attestations; the
-//! version record; the promotions of a channel, oldest first; statements of freshness and proposals. A crash anywhere
+//! revocations, which say less than nothing without the rest; manifest, shreddings, parts and trees, recipients,
+//! attestations; retirements and the version record; the promotions of a channel, oldest first; statements of freshness and proposals. A crash anywhere
 //! leaves the target valid, and the same copy goes on where it was.
 
 use std::collections::{BTreeMap, HashSet};
@@ -19,6 +19,7 @@ use crate::{
 
 mod chains;
 pub(super) mod content;
+mod endings;
 mod history;
 mod proposals;
 pub(super) mod records;
@@ -31,7 +32,7 @@ pub use report::{Copied, Moved};
 use chains::Chain;
 use history::History;
 use records::Planned;
-use versions::Twins;
+use versions::{Arrived, Twins};
 
 /// What to copy.
 #[derive(Debug)]
@@ -208,10 +209,11 @@ impl Job<'_> {
         self.place_chain(&revocations)?;
         let mut done = HashSet::new();
         for version in wanted {
-            let copied = if done.contains(&version.digest()) { Ok(None) } else { self.artifact(&version) };
-            match copied.and_then(|session| self.commit(&version, session.as_ref())) {
-                Ok(()) => {
-                    done.insert(version.digest());
+            let copied = if done.contains(&version.digest()) { Ok(Arrived::before()) } else { self.artifact(&version) };
+            match copied.and_then(|arrived| self.commit(&version, &arrived).map(|()| arrived)) {
+                Ok(arrived) => {
+                    // Under another name, of which nobody says that it was retired, its contents are demanded.
+                    done.extend(arrived.is_whole.then(|| version.digest()));
                 }
                 Err(error) => {
                     broken.insert(version.name());

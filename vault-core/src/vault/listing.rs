@@ -5,8 +5,9 @@ use crate::{
     error::{Error, Result},
     keys::KeyId,
     manifest::{MAX_MANIFEST, Manifest},
-    names::{ArtifactDigest, ChannelName, VersionName},
+    names::{ArtifactDigest, ChannelName, ModelName, VersionName},
     provenance::MAX_ENVELOPE,
+    store::Soon,
     trust::Policy,
 };
 
@@ -64,15 +65,32 @@ pub struct VersionEntry {
     pub size: Option<(usize, u64)>,
 }
 
+/// So many records are asked for at a time: on a bucket the time is round trips.
+pub(super) const BATCH: usize = 32;
+
 impl Vault {
     /// Lists the versions whose records `policy` accepts.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn list(&self, policy: &Policy) -> Result<Listing> {
+        self.list_below("models", self.retirements(policy, None)?.0, policy)
+    }
+
+    /// Lists the versions of one model whose records `policy` accepts. Costs what these versions cost, however many the vault
+    /// has besides.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn list_model(&self, model: &ModelName, policy: &Policy) -> Result<Listing> {
+        let retirements = self.retirements_of(model, policy)?;
+        self.list_below(&format!("models/{model}/versions"), retirements, policy)
+    }
+
+    fn list_below(&self, folder: &str, retirements: Retirements, policy: &Policy) -> Result<Listing> {
         let mut listing = Listing::default();
         let mut names = Vec::new();
-        self.store.list("models", &mut |entry| {
+        self.store.list(folder, &mut |entry| {
             match parse_version_path(&entry.path) {
                 Some(name) => names.push(name),
                 None if is_record_path(&entry.path) => {}
@@ -81,29 +99,46 @@ impl Vault {
             Ok(())
         })?;
         names.sort();
-        let (retirements, _) = self.retirements(policy, None)?;
-        for name in names {
-            match self.version_entry(&name, policy, &retirements) {
-                Ok(entry) => listing.versions.push(entry),
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(error) => listing.skip(version_path(&name), error),
+        for batch in names.chunks(BATCH) {
+            self.soon(batch.iter().map(version_path), MAX_ENVELOPE);
+            let mut entries = Vec::new();
+            for name in batch {
+                match self.version_entry(name, policy, &retirements) {
+                    Ok(entry) => entries.push(entry),
+                    Err(error @ Error::Storage { .. }) => return Err(error),
+                    Err(error) => listing.skip(version_path(name), error),
+                }
+            }
+            self.soon(entries.iter().map(|entry| manifest_path(entry.digest)), MAX_MANIFEST);
+            for entry in entries {
+                let size = self.size(entry.digest);
+                listing.versions.push(VersionEntry { size, ..entry });
             }
         }
         Ok(listing)
     }
 
+    /// Tells that these small objects will be read next.
+    pub(super) fn soon(&self, paths: impl Iterator<Item = String>, cap: u64) {
+        let paths: Vec<_> = paths.collect();
+        self.store.soon(&paths.iter().map(|path| Soon::Read { path, cap }).collect::<Vec<_>>());
+    }
+
+    /// What a version record says; not yet how large the artifact is.
     fn version_entry(&self, name: &VersionName, policy: &Policy, retirements: &Retirements) -> Result<VersionEntry> {
         let envelope = self.demand(&version_path(name), MAX_ENVELOPE)?;
         let record = policy.version_record(&envelope, name)?;
         let digest = record.subject.blake3;
-        let manifest = self.store.read(&manifest_path(digest), MAX_MANIFEST).ok().flatten();
-        let manifest = manifest.filter(|bytes| ArtifactDigest::of(bytes) == digest);
-        let size = manifest
-            .and_then(|bytes| Manifest::parse(&bytes).ok())
-            .map(|manifest| (manifest.streams.len(), manifest.sealed_len()));
         let (created, signers) = (record.predicate.created().to_owned(), record.signers().to_vec());
         let retired = retirements.get(name, digest).cloned();
-        Ok(VersionEntry { name: name.clone(), digest, created, signers, retired, size })
+        Ok(VersionEntry { name: name.clone(), digest, created, signers, retired, size: None })
+    }
+
+    /// Number of streams and encrypted length of an artifact, if its manifest is good.
+    fn size(&self, digest: ArtifactDigest) -> Option<(usize, u64)> {
+        let manifest = self.store.read(&manifest_path(digest), MAX_MANIFEST).ok().flatten();
+        let manifest = Manifest::parse(&manifest.filter(|bytes| ArtifactDigest::of(bytes) == digest)?).ok()?;
+        Some((manifest.streams.len(), manifest.sealed_len()))
     }
 }
 

@@ -99,9 +99,18 @@ impl Gate<'_> {
     }
 
     fn propose<R: Chained>(&mut self, record: &Statement<R>, chain: &str, signer: &dyn Signer) -> Result<Proposal> {
-        let payload = record.to_vec()?;
+        let key = signer.verifying_key().key_id();
+        // Whoever asked for this before and was interrupted may sign nothing else under its number: the same is asked again.
+        let payload = match self.memory.asked(&key, chain)? {
+            Some(asked) if is_same_request(&asked, record) => asked,
+            _ => record.to_vec()?,
+        };
         let id = blake3::hash(&payload);
-        self.sign_once(chain, record.predicate.generation(), id, signer)?;
+        let generation = record.predicate.generation();
+        if self.memory.approved(&key, chain, generation).is_none_or(|signed| signed == id) {
+            self.memory.ask(&key, chain, &payload);
+        }
+        self.sign_once(chain, generation, id, signer)?;
         let envelope = Envelope::sign(payload, signer)?;
         self.vault.add_signature(id, &envelope)?;
         self.advance(id, &envelope)
@@ -345,6 +354,23 @@ impl Gate<'_> {
         // Before the signature leaves this machine.
         self.memory.save()
     }
+}
+
+/// Whether a payload asks for what this record does, and still could.
+fn is_same_request<R: Chained>(asked: &[u8], record: &Statement<R>) -> bool {
+    let Ok(asked) = Statement::<R>::parse(asked) else { return false };
+    let (before, now) = (&asked.predicate, &record.predicate);
+    let says = |r: &R| (r.generation(), r.previous(), r.requested_by(), r.reason().to_owned(), lifetime(r));
+    let version = |r: &R| r.version_name().ok();
+    // Times have one spelling, so they compare as text.
+    let counts = before.expiry().is_none_or(|expiry| expiry > now.created());
+    asked.subject == record.subject && says(before) == says(now) && version(before) == version(now) && counts
+}
+
+/// How long a record counts, in seconds, if that ends.
+fn lifetime<R: Chained>(record: &R) -> Option<i64> {
+    let seconds = |text: &str| Some(text.parse::<jiff::Timestamp>().ok()?.as_second());
+    seconds(record.expiry()?)?.checked_sub(seconds(record.created())?)
 }
 
 fn not_allowed(key: KeyId, why: &'static str) -> Error {

@@ -10,7 +10,7 @@ use super::{Artifact, Gate, Vault, seal::sign};
 use crate::{
     error::{Error, Fault, Result},
     keys::{KeyId, Signer},
-    names::{ArtifactDigest, Reference, VersionName},
+    names::{ArtifactDigest, ModelName, Reference, VersionName},
     provenance::{MAX_ENVELOPE, Retirement},
     store::Created,
     trust::{Policy, Right},
@@ -92,6 +92,11 @@ impl Vault {
         self.retirements_below(FOLDER, policy, before)
     }
 
+    /// The retirements of versions of one model that `policy` accepts.
+    pub(super) fn retirements_of(&self, model: &ModelName, policy: &Policy) -> Result<Retirements> {
+        Ok(self.retirements_below(&format!("{FOLDER}/{model}/versions"), policy, None)?.0)
+    }
+
     fn retirements_below(
         &self,
         folder: &str,
@@ -127,9 +132,13 @@ impl Vault {
     }
 
     fn retirement_at(&self, path: &str, name: VersionName, policy: &Policy) -> Result<Retired> {
-        let envelope = self.demand(path, MAX_ENVELOPE)?;
+        self.judged_retirement(&self.demand(path, MAX_ENVELOPE)?, name, policy)
+    }
+
+    /// What a record in the folder of this version says, if it counts.
+    pub(super) fn judged_retirement(&self, envelope: &[u8], name: VersionName, policy: &Policy) -> Result<Retired> {
         let what = format!("retirement of {name}");
-        let record = policy.statement::<Retirement>(&envelope, Right::retire(Some(&name.model)), &what)?;
+        let record = policy.statement::<Retirement>(envelope, Right::retire(Some(&name.model)), &what)?;
         if record.predicate.version_name()? != name {
             return Err(Error::Untrusted { what, why: "is signed for another version" });
         }
@@ -274,7 +283,7 @@ impl Gate<'_> {
 const MAX_IGNORED: usize = 1000;
 
 /// `retired/<model>/versions/<version>`: many records may stand there, so that junk burns no name.
-fn folder(name: &VersionName) -> String {
+pub(super) fn folder(name: &VersionName) -> String {
     format!("{FOLDER}/{}/versions/{}", name.model, name.version)
 }
 

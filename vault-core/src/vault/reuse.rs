@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{Artifact, Vault, stem};
+use super::{Artifact, Vault, listing::BATCH, stem, version_path};
 use crate::{
     error::{Error, Fault, Place, Result},
     index::{Index, Region},
@@ -126,27 +126,33 @@ impl Vault {
     pub fn latest(&self, model: &ModelName, policy: &Policy) -> Result<VersionName> {
         let name = |version: &str| Some(VersionName { model: model.clone(), version: version.parse().ok()? });
         let folder = format!("models/{model}/versions");
-        let mut latest: Option<(String, VersionName)> = None;
+        let mut names = Vec::new();
         self.store.list(&folder, &mut |entry| {
-            let Some(name) = stem(&entry.path, &folder).and_then(name) else { return Ok(()) };
-            let record = self.demand(&entry.path, MAX_ENVELOPE).and_then(|bytes| policy.version_record(&bytes, &name));
-            match record {
-                Ok(record) => {
-                    // Times have one spelling, so they compare as text.
-                    let found = (record.predicate.created().to_owned(), name);
-                    let is_later = latest.as_ref().is_none_or(|(time, name)| {
-                        (time, name.version.as_str()) < (&found.0, found.1.version.as_str())
-                    });
-                    if is_later {
-                        latest = Some(found);
-                    }
-                    Ok(())
-                }
-                Err(error @ Error::Storage { .. }) => Err(error),
-                // Whoever may write to the store can put records there that do not count.
-                Err(_) => Ok(()),
-            }
+            names.extend(stem(&entry.path, &folder).and_then(name));
+            Ok(())
         })?;
+        let mut latest: Option<(String, VersionName)> = None;
+        for batch in names.chunks(BATCH) {
+            self.soon(batch.iter().map(version_path), MAX_ENVELOPE);
+            for name in batch {
+                let record = self.demand(&version_path(name), MAX_ENVELOPE);
+                match record.and_then(|bytes| policy.version_record(&bytes, name)) {
+                    Ok(record) => {
+                        // Times have one spelling, so they compare as text.
+                        let found = (record.predicate.created().to_owned(), name.clone());
+                        let is_later = latest.as_ref().is_none_or(|(time, name)| {
+                            (time, name.version.as_str()) < (&found.0, found.1.version.as_str())
+                        });
+                        if is_later {
+                            latest = Some(found);
+                        }
+                    }
+                    Err(error @ Error::Storage { .. }) => return Err(error),
+                    // Whoever may write to the store can put records there that do not count.
+                    Err(_) => {}
+                }
+            }
+        }
         let none = || Error::NotFound { what: format!("a version of {model} that counts") };
         latest.map(|(_, name)| name).ok_or_else(none)
     }

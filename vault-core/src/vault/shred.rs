@@ -48,7 +48,7 @@ pub struct Shreds {
     pub shared_with: Vec<ArtifactDigest>,
 }
 
-fn shredded_folder(artifact: ArtifactDigest) -> String {
+pub(super) fn shredded_folder(artifact: ArtifactDigest) -> String {
     format!("artifacts/{}/shredded", artifact.to_hex())
 }
 
@@ -78,6 +78,12 @@ impl Candidates {
         }
         Ok(true)
     }
+}
+
+/// Why nobody opens an artifact that was shredded.
+pub(super) fn refusal(artifact: ArtifactDigest, Shredded { created, reason, .. }: &Shredded) -> Error {
+    let what = format!("{artifact}, shredded on {created} ({reason})");
+    Error::WrongKey { what, why: "nobody has a key to it any more" }
 }
 
 impl Vault {
@@ -205,10 +211,24 @@ impl Vault {
         policy: &Policy,
         models: &mut Option<Models>,
     ) -> Result<Shredded> {
+        self.shredding(&self.demand(path, MAX_RECORD)?, artifact, policy, models)
+    }
+
+    /// What a record beside this artifact says, if it counts.
+    pub(super) fn judged_shredding(&self, envelope: &[u8], artifact: &Artifact, policy: &Policy) -> Result<Shredded> {
+        self.shredding(envelope, artifact, policy, &mut None)
+    }
+
+    fn shredding(
+        &self,
+        envelope: &[u8],
+        artifact: &Artifact,
+        policy: &Policy,
+        models: &mut Option<Models>,
+    ) -> Result<Shredded> {
         let what = format!("shredding of {}", artifact.digest);
-        let envelope = self.demand(path, MAX_RECORD)?;
         let record =
-            self.with_right(artifact, policy, models, &|right| policy.statement::<Shredding>(&envelope, right, &what))?;
+            self.with_right(artifact, policy, models, &|right| policy.statement::<Shredding>(envelope, right, &what))?;
         if record.subject != artifact.subject {
             return Err(Error::Untrusted { what, why: "is signed for another artifact" });
         }

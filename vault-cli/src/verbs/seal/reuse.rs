@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vault_core::{
     names::{ModelName, Reference},
     tree::PartSize,
-    vault::{Comparison, Deduplication, Disclosure, Knowledge, Previous, Receipt, ReuseCache, Vault},
+    vault::{Artifact, Comparison, Deduplication, Disclosure, Knowledge, Previous, Receipt, ReuseCache, Vault},
     wrap::Keyring,
 };
 
@@ -29,8 +29,9 @@ pub struct ReuseArgs {
     /// Digest tensors and pieces of files on the way, so that later versions can reuse this one
     #[arg(long)]
     reusable: bool,
-    /// Store only what this version does not hold already; MODEL is its latest version. Implies --reusable
-    #[arg(long, value_name = "REF|MODEL", conflicts_with_all = ["digest", "require_oms", "resume"])]
+    /// Store only what this version does not hold already; MODEL is its latest version, @base the base model that
+    /// --base or the provenance names. Implies --reusable
+    #[arg(long, value_name = "REF|MODEL|@base", conflicts_with_all = ["digest", "require_oms", "resume"])]
     reuse: Option<Wanted>,
     /// A private key that opens the version to reuse; repeat for several
     #[arg(long, value_name = "FILE.key", requires = "reuse")]
@@ -46,17 +47,24 @@ pub struct ReuseArgs {
     allow_disclosure: bool,
 }
 
-/// A version, or a model that stands for its latest.
+/// What stands for the base model. No reference begins like this.
+const BASE: &str = "@base";
+
+/// A version, a model that stands for its latest, or whatever the new version comes from.
 #[derive(Debug, Clone)]
 enum Wanted {
     Version(Reference),
     Latest(ModelName),
+    Base,
 }
 
 impl FromStr for Wanted {
     type Err = vault_core::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == BASE {
+            return Ok(Self::Base);
+        }
         // A model has neither of the signs that every reference has one of.
         if text.contains([':', '@']) { text.parse().map(Self::Version) } else { text.parse().map(Self::Latest) }
     }
@@ -71,11 +79,12 @@ pub struct Reused {
 }
 
 impl ReuseArgs {
-    /// Finds and verifies the version to reuse. Nothing is sealed yet.
+    /// Finds and verifies the version to reuse, which may be one of the base models. Nothing is sealed yet.
     pub fn load(
         &self,
         vault: &Vault,
         belief: impl FnOnce() -> Result<Belief>,
+        bases: &[(Reference, Artifact)],
         passphrases: &mut Passphrases,
         session: &Session,
     ) -> Result<Reused> {
@@ -90,6 +99,7 @@ impl ReuseArgs {
         let belief = belief()?;
         let reference = match wanted {
             Wanted::Version(reference) => reference.clone(),
+            Wanted::Base => only_base(bases)?,
             Wanted::Latest(model) => Reference::Version(vault.latest(model, &belief.view(vault, session)?.policy)?),
         };
         let (artifact, view) = belief.resolve(vault, &reference, session)?;
@@ -117,6 +127,20 @@ impl ReuseArgs {
         })?;
         let previous = previous.with_disclosure(disclosure).with_comparison(comparison)?;
         Ok(Reused { reference: Some(reference), previous: Some(previous), cache, is_reusable })
+    }
+}
+
+/// The base model, if there is exactly one in this vault.
+fn only_base(bases: &[(Reference, Artifact)]) -> Result<Reference> {
+    match bases {
+        [(reference, _)] => Ok(reference.clone()),
+        [] => Err(Failure::usage(format!("--reuse {BASE}: no base model of this vault is named"))
+            .hint("name it with --base REF, or in the file of --provenance")),
+        several => {
+            let names: Vec<_> = several.iter().map(|(reference, _)| reference.to_string()).collect();
+            Err(Failure::usage(format!("--reuse {BASE}: there are several: {}", names.join(", ")))
+                .hint("name one of them: --reuse REF"))
+        }
     }
 }
 

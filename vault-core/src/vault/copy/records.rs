@@ -97,7 +97,7 @@ pub(in crate::vault) fn envelope(bytes: &[u8]) -> Result<Envelope> {
     Ok(envelope)
 }
 
-fn belongs_elsewhere() -> Error {
+pub(super) fn belongs_elsewhere() -> Error {
     Error::format("record", "is about something else than its path says")
 }
 

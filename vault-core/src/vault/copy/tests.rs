@@ -14,6 +14,7 @@ use crate::{
     vault::{attestations_folder, manifest_path, recipients_path, version_path},
 };
 
+mod endings;
 mod hostile;
 
 fn empty() -> (tempfile::TempDir, Vault) {

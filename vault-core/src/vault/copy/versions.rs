@@ -19,6 +19,21 @@ use crate::{
     },
 };
 
+/// An artifact of which everything is in the target but its name.
+pub(super) struct Arrived<'a> {
+    /// Keeps garbage collection away from it, if nothing there names it yet.
+    session: Option<Session<'a>>,
+    /// Whether its contents are there: they are not if they were collected in the source.
+    pub(super) is_whole: bool,
+}
+
+impl Arrived<'_> {
+    /// One that this copy brought already.
+    pub(super) fn before() -> Self {
+        Self { session: None, is_whole: true }
+    }
+}
+
 /// The versions of the target's models that were listed, by model and name in lower case.
 #[derive(Debug, Default)]
 pub(super) struct Twins(HashMap<String, HashMap<String, String>>);
@@ -106,8 +121,10 @@ impl<'a> Job<'a> {
     }
 
     /// Brings an artifact to the target, everything but its name. If nothing there names it yet, a session keeps garbage
-    /// collection away from it, also from those of its objects that were there before: so the manifest comes first.
-    pub(super) fn artifact(&mut self, wanted: &Wanted) -> Result<Option<Session<'a>>> {
+    /// collection away from it, also from those of its objects that were there before: so the manifest comes first. Contents
+    /// that were collected in the source, because the version was retired, are not demanded; of an artifact that was
+    /// shredded, in the source or in the target, no wrapped key travels.
+    pub(super) fn artifact(&mut self, wanted: &Wanted) -> Result<Arrived<'a>> {
         let digest = wanted.subject.blake3;
         let path = manifest_path(digest);
         let bytes = self.source.demand(&path, MAX_MANIFEST)?;
@@ -117,7 +134,8 @@ impl<'a> Job<'a> {
         let manifest = Policy::InsecureSkipSignature.unsigned_manifest(digest, &bytes)?;
         let name = wanted.version.as_ref().map(|(name, _)| name.clone());
         let artifact = Artifact { name, channel: None, digest, manifest, subject: wanted.subject };
-        let recipients = self.recipients(&artifact)?;
+        let (shreddings, shredded) = self.shreddings(&artifact)?;
+        let recipients = if shredded.is_some() { Vec::new() } else { self.recipients(&artifact)? };
         let attestations = self.attestations(&artifact)?;
 
         let session =
@@ -127,21 +145,39 @@ impl<'a> Job<'a> {
             let objects = artifact.manifest.objects().map(|(name, _)| object_path(&name));
             session.rely_on(&objects.chain([path]).collect::<Vec<_>>())?;
         }
-        self.content(&artifact.manifest, session.as_ref())?;
+        // No wrapped key comes to where one of them is.
+        shreddings.iter().try_for_each(|record| self.place_named(record))?;
+        let shredded = if shredded.is_some() { shredded } else { self.target.shredded(&artifact, self.policy)? };
+        let contents = self.content(&artifact.manifest, session.as_ref());
+        let is_whole = contents.is_ok();
+        contents.or_else(|error| self.is_collected(&artifact, error))?;
         // Parts and trees are durable before a record names them.
         self.target.store.sync()?;
-        for record in &recipients {
+        match &shredded {
+            Some(shredded) => self.leave_recipients(&artifact, shredded),
+            None => self.place_recipients(&artifact, &recipients)?,
+        }
+        attestations.iter().try_for_each(|record| self.place_named(record))?;
+        self.target.store.sync()?;
+        self.report.artifacts += 1;
+        Ok(Arrived { session, is_whole })
+    }
+
+    fn place_recipients(&mut self, artifact: &Artifact, recipients: &[Planned]) -> Result<()> {
+        for record in recipients {
             if self.place(record)?.is_some() {
                 let reason = Error::Conflict { what: placed(self.target, &record.path) };
                 self.report.skip(record.path.clone(), reason);
             }
         }
-        attestations.iter().try_for_each(|record| self.place_named(record))?;
         // The target's own generations may be others: whatever counts there, something must.
-        self.target.access(&artifact, self.policy)?;
-        self.target.store.sync()?;
-        self.report.artifacts += 1;
-        Ok(session)
+        let Err(error) = self.target.access(artifact, self.policy) else { return Ok(()) };
+        let is_judged = !matches!(self.policy, Policy::InsecureSkipSignature);
+        if is_judged && self.target.shredded(artifact, self.policy)?.is_some() {
+            // It was shredded meanwhile, maybe after its last look: what was just added must not outlive that.
+            recipients.iter().try_for_each(|record| self.target.store.delete(&record.path))?;
+        }
+        Err(error)
     }
 
     /// Whether the target has a version record of this name. What stands there is judged elsewhere.
@@ -153,7 +189,7 @@ impl<'a> Job<'a> {
     }
 
     /// Publishes a version in the target: the commit. Then reads it there as anybody would.
-    pub(super) fn commit(&mut self, wanted: &Wanted, session: Option<&Session<'_>>) -> Result<()> {
+    pub(super) fn commit(&mut self, wanted: &Wanted, arrived: &Arrived<'_>) -> Result<()> {
         let reference = match &wanted.version {
             None => Reference::Digest(wanted.subject.blake3),
             Some((name, record)) => {
@@ -161,7 +197,8 @@ impl<'a> Job<'a> {
                 if !self.many {
                     self.refuse_taken(wanted, &mut Twins::default())?;
                 }
-                if let Some(session) = session {
+                self.place_retirements(wanted)?;
+                if let Some(session) = &arrived.session {
                     session.decide(&Outcome::committed(name, self.again(record)?)?)?;
                 }
                 if let Some(there) = self.place(record)? {

@@ -18,6 +18,7 @@ mod forging;
 mod freshness;
 mod retiring;
 mod roots;
+mod scaling;
 mod withholding;
 
 /// Noon of the day on which everything here happens.

@@ -40,23 +40,20 @@ fn a_crash_at_any_write_leaves_history_valid_and_the_work_resumable() {
             let history = gate().channel_log(&channel).expect(&at).0;
             assert!(history.iter().all(|entry| entry.linked && entry.fault.is_none()), "{at}: {history:?}");
 
-            // Whoever was interrupted goes on: with the proposal that is there, or a new one.
+            // Whoever was interrupted asks again, and goes on with what was asked before, also if that never reached the vault.
             let open = gate().proposals().expect(&at).into_iter().find(|p| p.channel.is_some());
             if before.version.as_str() == "1" {
-                let proposal = match open {
-                    Some(proposal) => proposal,
-                    // The memory holds a signature that never reached the vault: another holder asks.
-                    None => {
-                        gate().propose_promotion(&channel, &name, ("again", None), &world.keys["carol"]).expect(&at)
-                    }
-                };
+                let ask = |reason| gate().propose_promotion(&channel, &name, (reason, None), &world.keys["trainer"]);
+                assert_eq!(kind(ask("another reason")), Kind::Conflict, "{at}");
+                let proposal = ask("because").expect(&at);
+                assert!(open.is_none_or(|open| open.id == proposal.id), "{at}");
                 for by in ["alice", "bob"] {
                     gate().approve(proposal.id, None, &world.keys[by]).expect(&at);
                 }
             }
             let after = gate().resolve(&reference("m@production")).expect(&at);
             assert_eq!(after.name.expect("a name").version.as_str(), "2", "{at}");
-            let revoked = gate().propose_revocation(&"m:3".parse().expect("a name"), "leaks", &world.keys["alice"]);
+            let revoked = gate().propose_revocation(&"m:3".parse().expect("a name"), "leaks", &world.keys["carol"]);
             let refused = gate().resolve(&reference("m:3"));
             assert_eq!(kind(refused), Kind::Authenticity, "{at}: {revoked:?}");
             gate().state_freshness(&channel, 3600, &world.keys["clock"]).expect(&at);
