@@ -15,7 +15,6 @@ use crate::{
     error::{Error, Result},
     secret::fill_random,
     store::{Created, Store},
-    vault::Vault,
 };
 
 mod batch;
@@ -77,11 +76,11 @@ fn path(below: &str) -> String {
 }
 
 impl Log {
-    /// Starts the log of a vault. Without a name it gets one of its own: `mvault.invalid/` and 32 random hex digits.
+    /// Starts the log of the vault in this store. Without a name it gets one of its own: `mvault.invalid/` and 32 random hex digits.
     ///
     /// # Errors
     /// [`Error::Conflict`] if the vault has a log.
-    pub fn init(vault: &Vault, origin: Option<KeyName>) -> Result<Self> {
+    pub fn init(store: &Store, origin: Option<KeyName>) -> Result<Self> {
         let origin = match origin {
             Some(origin) => origin,
             None => {
@@ -92,28 +91,28 @@ impl Log {
         };
         let genesis = Genesis { format: FORMAT.into(), origin: origin.as_str().to_owned() };
         let bytes = canonical::to_vec(DOCUMENT, &genesis)?;
-        match vault.store().create(&path(GENESIS), &bytes)? {
-            Created::New => Ok(Self { store: vault.store().clone(), origin }),
+        match store.create(&path(GENESIS), &bytes)? {
+            Created::New => Ok(Self { store: store.clone(), origin }),
             // An answer that was lost may have been that of this very create.
-            Created::Exists => match Self::open(vault)? {
+            Created::Exists => match Self::open(store)? {
                 Some(log) if log.origin == origin => Ok(log),
                 _ => Err(Error::Conflict { what: "the log of the vault".into() }),
             },
         }
     }
 
-    /// The log of a vault, if it has one.
+    /// The log of the vault in this store, if it has one.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if it is of another format; [`Error::Storage`].
-    pub fn open(vault: &Vault) -> Result<Option<Self>> {
-        let Some(bytes) = vault.store().read(&path(GENESIS), MAX_GENESIS)? else { return Ok(None) };
+    pub fn open(store: &Store) -> Result<Option<Self>> {
+        let Some(bytes) = store.read(&path(GENESIS), MAX_GENESIS)? else { return Ok(None) };
         let genesis: Genesis = canonical::from_slice(DOCUMENT, &bytes)?;
         if genesis.format != FORMAT {
             return Err(Error::format(DOCUMENT, "is of another format"));
         }
         let origin = genesis.origin.parse().map_err(|_| Error::format(DOCUMENT, "has an origin that is none"))?;
-        Ok(Some(Self { store: vault.store().clone(), origin }))
+        Ok(Some(Self { store: store.clone(), origin }))
     }
 
     /// The name of the log, which its checkpoints bear.

@@ -46,6 +46,8 @@ pub enum LogKeys {
     Named(Vec<VerifierKey>),
     /// These keys, for any log.
     Any(Vec<VerifyingKey>),
+    /// Any of these.
+    Several(Vec<LogKeys>),
     /// The keys to which a trust root gives the role `log`, for any log.
     Rooted(Arc<Rooted>),
 }
@@ -174,6 +176,7 @@ impl LogKeys {
         match self {
             Self::Named(keys) => keys.iter().filter(|key| key.name() == origin).cloned().collect(),
             Self::Any(keys) => keys.iter().cloned().map(named).collect(),
+            Self::Several(several) => several.iter().flat_map(|keys| keys.of(origin)).collect(),
             Self::Rooted(rooted) => rooted.keys_of(Role::Log).into_iter().map(named).collect(),
         }
     }

@@ -87,7 +87,7 @@ impl fmt::Display for Action {
 }
 
 /// A record of the vault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordRef<'a> {
     /// Where it stands.
     pub path: &'a str,

@@ -349,4 +349,4 @@ fn cosignature_time(text: &str, signature: &[u8], key: &VerifyingKey) -> Option<
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::log) mod tests;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Log,
     batch::{Batch, MAX_BATCH, MAX_ENTRIES, batch_path},
-    checkpoint::{Judge, SignedCheckpoint},
+    checkpoint::{Checkpoint, Judge, SignedCheckpoint},
     entry::{Entry, RecordRef},
     merkle::{Frontier, TreeHash},
     tile::Tiles,
@@ -77,6 +77,14 @@ impl Log {
             Err(_) => Frontier::default(),
         };
         Ok(self.tail_from(tree))
+    }
+
+    /// The log behind what a checkpoint covers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the tiles of the checkpoint are damaged; [`Error::Storage`].
+    pub fn tail_after(&self, checkpoint: &Checkpoint) -> Result<Tail<'_>> {
+        Ok(self.tail_from(Tiles::open(&self.store, checkpoint.size(), checkpoint.root())?.frontier()))
     }
 
     fn start(&self, judge: Option<&Judge>) -> Result<Frontier> {

@@ -10,7 +10,7 @@ use crate::{
     error::Kind,
     keys::SigningKey,
     store::{
-        Backend, Directory, Durability,
+        Directory, Durability,
         faults::{Faulty, When},
     },
 };
@@ -40,8 +40,7 @@ fn entry(version: u64) -> Entry {
 impl Fixture {
     pub(in crate::log) fn new() -> Self {
         let dir = tempfile::tempdir().expect("folder");
-        let vault = Vault::init(Store::new(directory(dir.path()))).expect("vault");
-        let log = Log::init(&vault, None).expect("log");
+        let log = Log::init(&Store::new(directory(dir.path())), None).expect("log");
         let key = SigningKey::generate().expect("key");
         Self { dir, log, key, seen: RefCell::new(Seen::nothing()), next: RefCell::new(0) }
     }
@@ -70,8 +69,7 @@ impl Fixture {
     /// A log of the same name and key with other entries.
     pub(in crate::log) fn forked(&self, entries: u64) -> Self {
         let dir = tempfile::tempdir().expect("folder");
-        let vault = Vault::init(Store::new(directory(dir.path()))).expect("vault");
-        let log = Log::init(&vault, Some(self.log.origin.clone())).expect("log");
+        let log = Log::init(&Store::new(directory(dir.path())), Some(self.log.origin.clone())).expect("log");
         let der = self.key.to_pkcs8_der().expect("written");
         let seed = <[u8; 32]>::try_from(&der.expose()[der.expose().len() - 32..]).expect("a seed");
         let key = SigningKey::from_seed_for_tests(seed);
@@ -113,14 +111,14 @@ impl Fixture {
 #[test]
 fn a_vault_has_one_log() {
     let dir = tempfile::tempdir().expect("folder");
-    let vault = Vault::init(Store::new(directory(dir.path()))).expect("vault");
-    assert!(Log::open(&vault).expect("read").is_none());
-    let log = Log::init(&vault, Some("example.com/log".parse().expect("a name"))).expect("log");
-    assert_eq!(Log::open(&vault).expect("read").expect("there").origin(), log.origin());
-    assert_eq!(Log::init(&vault, None).expect_err("another").kind(), Kind::Conflict);
+    let store = Store::new(directory(dir.path()));
+    assert!(Log::open(&store).expect("read").is_none());
+    let log = Log::init(&store, Some("example.com/log".parse().expect("a name"))).expect("log");
+    assert_eq!(Log::open(&store).expect("read").expect("there").origin(), log.origin());
+    assert_eq!(Log::init(&store, None).expect_err("another").kind(), Kind::Conflict);
     for bad in ["{}", r#"{"format":"mvault-log/v2","origin":"a"}"#, r#"{"format":"mvault-log/v1","origin":"a b"}"#] {
         std::fs::write(dir.path().join("log/genesis.json"), bad).expect("written");
-        assert_eq!(Log::open(&vault).expect_err(bad).kind(), Kind::Integrity);
+        assert_eq!(Log::open(&store).expect_err(bad).kind(), Kind::Integrity);
     }
 }
 
@@ -168,7 +166,7 @@ fn a_record_is_found_without_its_hint_and_a_wrong_hint_misleads_nobody() {
     let checkpoint = fixture.publish().checkpoint;
     let entry = entry(400);
     let record = entry.record().expect("a record");
-    let hint = fixture.file(&super::find::hint_path(record));
+    let hint = fixture.file(&find::hint_path(record));
     for text in [Some("3\n"), Some("x"), Some("99999999\n"), Some(&"1".repeat(100)), None] {
         match text {
             Some(text) => std::fs::write(&hint, text).expect("written"),

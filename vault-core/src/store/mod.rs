@@ -30,6 +30,7 @@ mod directory_tests;
 pub mod examine;
 pub mod faults;
 mod flusher;
+mod observed;
 mod path;
 mod staging;
 mod tree;
@@ -290,6 +291,13 @@ impl Store {
             return Bucket::connect(url, connection).map(Self::new);
         }
         Directory::create(local_path(url)?, connection.durability).map(Self::new)
+    }
+
+    /// The same store, of which `observer` is told path and bytes of whatever is created under a path. Objects that are
+    /// staged are not told.
+    #[must_use]
+    pub fn observed(self, observer: impl Fn(&str, &[u8]) + Send + Sync + 'static) -> Self {
+        Self::new(observed::Observed { store: self, observer: Arc::new(observer) })
     }
 
     /// See [`Backend::create`].

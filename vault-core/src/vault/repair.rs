@@ -165,7 +165,7 @@ impl Mender<'_> {
         let bytes = self.vault.demand(&manifest_path(digest), MAX_MANIFEST)?;
         let manifest = Policy::InsecureSkipSignature.unsigned_manifest(digest, &bytes)?;
         let subject = Subject::of(&bytes);
-        let artifact = Artifact { name: None, channel: None, digest, manifest, subject };
+        let artifact = Artifact::of_digest(digest, manifest, subject);
 
         let folder = recipients_folder(digest);
         let mut numbers: BTreeSet<u64> = self.vault.numbers(&folder)?.into_iter().collect();
