@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Whose checkpoints count.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Whom to believe about the log")]
 pub struct LogKeyArgs {
     /// Whose checkpoints count: a public key file, or NAME+ID+KEY; repeat for several [default: the log keys of the trust root]
@@ -29,7 +29,7 @@ pub struct LogKeyArgs {
     #[arg(long, value_name = "VKEY")]
     pub witness_key: Vec<VerifierKey>,
     /// How many of the witnesses must have cosigned [default: all]
-    #[arg(long, value_name = "M", requires = "witness_key")]
+    #[arg(long, value_name = "M")]
     pub witnesses: Option<usize>,
 }
 
@@ -61,7 +61,13 @@ impl LogKeyArgs {
     }
 
     /// The keys that are named, or those of the trust root behind `policy`.
-    pub fn view(&self, policy: Option<&Policy>, trust: &TrustArgs, vault: &Vault, session: &Session) -> Result<LogView> {
+    pub fn view(
+        &self,
+        policy: Option<&Policy>,
+        trust: &TrustArgs,
+        vault: &Vault,
+        session: &Session,
+    ) -> Result<LogView> {
         let (keys, authority) = match policy {
             _ if self.is_given() => self.named(session)?,
             Some(Policy::Rooted(rooted)) => (LogKeys::Rooted(rooted.clone()), rooted.origin()),
@@ -195,5 +201,10 @@ pub fn told(logged: &Logged) -> String {
     let path = logged.entry.record().map(|record| record.path).unwrap_or_default();
     let cosigned = logged.checkpoint.cosigners().iter().map(ToString::to_string).collect::<Vec<_>>();
     let cosigned = if cosigned.is_empty() { String::new() } else { format!(", cosigned by {}", cosigned.join(", ")) };
-    format!("log: {path} is entry {} of {}, signed at {} entries{cosigned}", logged.index, checkpoint.origin(), checkpoint.size())
+    format!(
+        "log: {path} is entry {} of {}, signed at {} entries{cosigned}",
+        logged.index,
+        checkpoint.origin(),
+        checkpoint.size()
+    )
 }

@@ -202,7 +202,10 @@ impl Judge {
             }
         }
         if threshold > witnesses.len() {
-            return Err(Error::Misuse(format!("{threshold} witnesses are demanded, and {} are known", witnesses.len())));
+            return Err(Error::Misuse(format!(
+                "{threshold} witnesses are demanded, and {} are known",
+                witnesses.len()
+            )));
         }
         Ok(Self { witnesses, threshold, ..self })
     }

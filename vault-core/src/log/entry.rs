@@ -167,7 +167,12 @@ impl Entry {
     /// # Errors
     /// [`Error::Misuse`] if a pseudonym or permission is not made of at most 128 `A-Z a-z 0-9 . _ : -`;
     /// [`Error::Storage`].
-    pub fn about_event(action: Action, actor: &str, permission: Option<&str>, model: Option<ModelName>) -> Result<Self> {
+    pub fn about_event(
+        action: Action,
+        actor: &str,
+        permission: Option<&str>,
+        model: Option<ModelName>,
+    ) -> Result<Self> {
         let about = about::About { model, ..about::About::just(action) };
         Self::new(about, Some(actor), permission, None, Vec::new())
     }
@@ -290,7 +295,8 @@ impl Wire {
             return rule("names signers twice, out of order, or more than 64 of them");
         }
         if let Some(record) = &self.record
-            && (record.path.len() > MAX_PATH || about::About::of(&record.path).is_none_or(|about| !self.is_about(&about)))
+            && (record.path.len() > MAX_PATH
+                || about::About::of(&record.path).is_none_or(|about| !self.is_about(&about)))
         {
             return rule("names a record that it is not about");
         }

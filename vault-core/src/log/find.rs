@@ -67,7 +67,8 @@ impl Log {
         };
         let hint = hint.and_then(|hint| decimal(std::str::from_utf8(&hint).ok()?.strip_suffix('\n')?));
         if let Some(index) = hint.filter(|index| *index < size) {
-            let entry = tiles.bundle(index / WIDTH)?.into_iter().nth(usize::try_from(index % WIDTH).unwrap_or(usize::MAX));
+            let entry =
+                tiles.bundle(index / WIDTH)?.into_iter().nth(usize::try_from(index % WIDTH).unwrap_or(usize::MAX));
             if let Some(entry) = entry.filter(|entry| names(entry, record)) {
                 return Ok(Some((index, entry)));
             }

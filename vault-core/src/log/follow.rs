@@ -67,7 +67,9 @@ impl Log {
         let mut tail = self.tail_from(growth.frontier());
         tail.advance(&mut |index, bytes| {
             let damaged = &mut audit.damaged;
-            growth.push(bytes, &mut |tile, bytes| if index < covered { self.check_tile(tile, bytes, damaged) } else { Ok(()) })?;
+            growth.push(bytes, &mut |tile, bytes| {
+                if index < covered { self.check_tile(tile, bytes, damaged) } else { Ok(()) }
+            })?;
             if index + 1 == covered {
                 growth.tell_partial(0, &mut |tile, bytes| self.check_tile(tile, bytes, damaged))?;
             }
@@ -80,7 +82,10 @@ impl Log {
         audit.foreign += skipped;
         if let Some((size, _)) = roots.first_key_value() {
             let what = format!("the log at {size} entries");
-            return Err(Error::Untrusted { what, why: "was signed, and its batches end before: entries were taken away" });
+            return Err(Error::Untrusted {
+                what,
+                why: "was signed, and its batches end before: entries were taken away",
+            });
         }
         if let Some(checkpoint) = &audit.checkpoint {
             seen.remember(checkpoint.checkpoint())?;

@@ -95,12 +95,14 @@ mod tests {
         let mut told = Vec::new();
         for number in 0..70_000_u32 {
             let entry = number.to_be_bytes();
-            growth.push(&entry, &mut |tile, bytes| {
-                let unit = if tile.row == Row::Entries { 6 } else { 32 };
-                assert_eq!(bytes.len() as u64, tile.width * unit, "{tile}");
-                told.push(tile.path());
-                Ok(())
-            }).expect("told");
+            growth
+                .push(&entry, &mut |tile, bytes| {
+                    let unit = if tile.row == Row::Entries { 6 } else { 32 };
+                    assert_eq!(bytes.len() as u64, tile.width * unit, "{tile}");
+                    told.push(tile.path());
+                    Ok(())
+                })
+                .expect("told");
             tree.push(TreeHash::leaf(&entry));
             if number % 1001 == 0 {
                 assert_eq!(growth.frontier(), tree);
@@ -112,10 +114,12 @@ mod tests {
         assert!(told.contains(&"tile/1/000".to_owned()));
         let partial = |before| {
             let mut told = Vec::new();
-            growth.tell_partial(before, &mut |tile, _| {
-                told.push(tile.path());
-                Ok(())
-            }).expect("told");
+            growth
+                .tell_partial(before, &mut |tile, _| {
+                    told.push(tile.path());
+                    Ok(())
+                })
+                .expect("told");
             told
         };
         assert_eq!(partial(0), ["tile/entries/273.p/112", "tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"]);

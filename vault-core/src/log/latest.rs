@@ -80,7 +80,11 @@ impl Log {
             let mut tiles = Tiles::open(&self.store, newer.size(), newer.root())?;
             prove_consistency(&mut tiles, older.size(), newer.size())?
         };
-        if is_consistent((older.size(), older.root()), (newer.size(), newer.root()), &proof) { Ok(()) } else { Err(fork) }
+        if is_consistent((older.size(), older.root()), (newer.size(), newer.root()), &proof) {
+            Ok(())
+        } else {
+            Err(fork)
+        }
     }
 
     /// The newest that counts; the list is asked if the cache has none of at least this size.

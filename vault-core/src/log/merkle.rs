@@ -151,7 +151,8 @@ impl Nodes for &[TreeHash] {
 pub(super) fn root_of_perfect(leaves: &[TreeHash]) -> TreeHash {
     let mut row = leaves.to_vec();
     while row.len() > 1 {
-        row = row.chunks(2).map(|pair| pair.iter().copied().reduce(TreeHash::node).unwrap_or(TreeHash::EMPTY)).collect();
+        row =
+            row.chunks(2).map(|pair| pair.iter().copied().reduce(TreeHash::node).unwrap_or(TreeHash::EMPTY)).collect();
     }
     fold(&row)
 }

@@ -282,7 +282,10 @@ impl Note {
         for signature in self.signatures.iter().filter(|s| s.id == id && s.name == key.name) {
             if !is_good(signature) {
                 let what = format!("the note of {}", self.text.lines().next().unwrap_or_default());
-                return Err(Error::Untrusted { what, why: "has a signature under the name and id of a key that did not make it" });
+                return Err(Error::Untrusted {
+                    what,
+                    why: "has a signature under the name and id of a key that did not make it",
+                });
             }
             found = true;
         }

@@ -44,7 +44,8 @@ impl Log {
     pub fn publish(&self, judge: &Judge, seen: &mut Seen, signer: &dyn Signer) -> Result<Published> {
         let judge = judge.alone();
         let before = self.latest_since(&judge, seen.last())?;
-        let mut growth = before.as_ref().map_or_else(|| Ok(Growth::default()), |before| self.grown(before.checkpoint()))?;
+        let mut growth =
+            before.as_ref().map_or_else(|| Ok(Growth::default()), |before| self.grown(before.checkpoint()))?;
         let start = growth.frontier();
         let mut tail = self.tail_from(start.clone());
         tail.advance(&mut |index, entry| {
@@ -117,7 +118,8 @@ impl Log {
     /// Creates a tile, which may be there already if somebody else did.
     fn create_tile(&self, tile: Tile, bytes: &[u8]) -> Result<()> {
         let path = super::path(&tile.path());
-        if self.store.create(&path, bytes)? == Created::New || self.store.read(&path, MAX_BUNDLE)?.as_deref() == Some(bytes)
+        if self.store.create(&path, bytes)? == Created::New
+            || self.store.read(&path, MAX_BUNDLE)?.as_deref() == Some(bytes)
         {
             return Ok(());
         }

@@ -133,7 +133,10 @@ mod tests {
         assert_eq!(second.remember(&fork).expect_err("a fork").kind(), Kind::Authenticity);
         assert_eq!(second.remember(&checkpoint("k", 9)).expect_err("another log").kind(), Kind::Authenticity);
         assert!(Seen::open(&folder, authority, "0b").expect("opened").last().is_none(), "another vault");
-        let file = std::fs::read_dir(&folder).expect("listed").flatten().find(|f| f.path().extension().is_some_and(|e| e == "json"));
+        let file = std::fs::read_dir(&folder)
+            .expect("listed")
+            .flatten()
+            .find(|f| f.path().extension().is_some_and(|e| e == "json"));
         std::fs::write(file.expect("a file").path(), "{}").expect("damaged");
         assert_eq!(Seen::open(&folder, authority, "0a").expect_err("damaged").kind(), Kind::Integrity);
     }

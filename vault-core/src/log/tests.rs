@@ -185,7 +185,8 @@ fn records_that_no_entry_names_are_found_and_logged_once() {
     write("models/m/versions/1.dsse.json");
     write("models/m/channels/c/1.dsse.json");
     write("freshness/m/channels/c/1.dsse.json");
-    let logged = Entry::about_record("models/m/versions/1.dsse.json", b"models/m/versions/1.dsse.json", None).expect("entry");
+    let logged =
+        Entry::about_record("models/m/versions/1.dsse.json", b"models/m/versions/1.dsse.json", None).expect("entry");
     let appended = fixture.log.append_records(None, std::slice::from_ref(&logged)).expect("appended");
     assert_eq!(appended, [Appended { index: 0, new: true }]);
     let missing = fixture.log.missing().expect("read").0;

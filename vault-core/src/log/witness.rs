@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Log,
-    checkpoint::{Judge, SignedCheckpoint, Witnessed, decimal},
+    checkpoint::{Judge, SignedCheckpoint, decimal},
     merkle::{MAX_PROOF, TreeHash, prove_consistency},
     note::{Note, VerifierKey},
     tile::Tiles,
@@ -88,7 +88,12 @@ impl Log {
     /// # Errors
     /// [`Error::Untrusted`] if it does not cosign, or saw another history of this log; [`Error::Corrupt`] if its answer makes
     /// no sense; [`Error::Storage`].
-    pub fn ask(&self, checkpoint: &SignedCheckpoint, key: &VerifierKey, witness: &dyn Witness) -> Result<SignedCheckpoint> {
+    pub fn ask(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        key: &VerifierKey,
+        witness: &dyn Witness,
+    ) -> Result<SignedCheckpoint> {
         let mut old = 0;
         // The first answer may be how far the witness is.
         for _ in 0..2 {
@@ -99,7 +104,10 @@ impl Log {
                 status => return Err(refused(key, status)),
             }
         }
-        Err(Error::Lost { what: format!("the cosignature of witness {}", key.name()), why: "somebody else asked meanwhile" })
+        Err(Error::Lost {
+            what: format!("the cosignature of witness {}", key.name()),
+            why: "somebody else asked meanwhile",
+        })
     }
 
     fn request(&self, checkpoint: &SignedCheckpoint, old: u64) -> Result<Request> {
@@ -116,15 +124,14 @@ impl Log {
         Ok(Request { old, proof, checkpoint: checkpoint.clone() })
     }
 
-    /// Stores a checkpoint with the cosignatures that were gathered, and gives it if it is enough for `judge`. Says why it
-    /// is not in the cache, if so.
+    /// Stores a checkpoint with the cosignatures that were gathered, be they enough or not. Gives why it is not in the cache,
+    /// if so.
     ///
     /// # Errors
-    /// As [`Judge::judge`]; [`Error::Storage`].
-    pub fn add_cosignatures(&self, judge: &Judge, signed: &SignedCheckpoint) -> Result<(Witnessed, Option<String>)> {
+    /// As [`Judge::judge`], witnesses left aside; [`Error::Storage`].
+    pub fn store_cosigned(&self, judge: &Judge, signed: &SignedCheckpoint) -> Result<Option<String>> {
         judge.alone().judge(signed.clone(), self.origin())?;
-        let not_cached = self.store_checkpoint(signed)?;
-        Ok((judge.judge(signed.clone(), self.origin())?, not_cached))
+        self.store_checkpoint(signed)
     }
 }
 

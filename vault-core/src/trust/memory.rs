@@ -221,10 +221,7 @@ fn parse(place: &Path, bytes: &[u8]) -> Result<Wire> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        os::unix::fs::PermissionsExt,
-    };
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
     use crate::error::Kind;

@@ -1,6 +1,8 @@
 //! From a reference to a verified manifest.
 
-use super::{Vault, artifact_folder, chain::record_path, channel::channel_folder, manifest_path, recipients_path, version_path};
+use super::{
+    Vault, artifact_folder, chain::record_path, channel::channel_folder, manifest_path, recipients_path, version_path,
+};
 use crate::{
     error::{Error, Result},
     manifest::{MAX_MANIFEST, Manifest},

@@ -41,6 +41,6 @@ pub fn run(args: &Args, session: &Session) -> Result {
         .iter()
         .map(|(one, at)| json!({ "path": one.path, "digest": digest(&one.digest), "index": at.index }))
         .collect::<Value>();
-    let text = format!("{} added\n{}", count(appended.len() as u64, "entry"), table(&rows));
+    let text = format!("added {} for records without an entry\n{}", appended.len(), table(&rows));
     session.ui.result(&text, &json!({ "appended": objects, "missing": [] }))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vault_core::{
     keys::KeyId,
-    log::{Action, Entry, Log, TreeHash, WIDTH, Checkpoint, Tiles},
+    log::{Action, Checkpoint, Entry, Log, Tiles, TreeHash, WIDTH},
     names::Pattern,
 };
 
@@ -53,7 +53,13 @@ impl Line {
     pub fn row(&self) -> Vec<String> {
         let number = format!("{}{}", self.index, if self.signed { "" } else { "*" });
         let Some(entry) = &self.entry else {
-            return vec![number, "?".into(), "?".into(), "an entry of a kind this program does not know".into(), String::new()];
+            return vec![
+                number,
+                "?".into(),
+                "?".into(),
+                "an entry of a kind this program does not know".into(),
+                String::new(),
+            ];
         };
         let by = entry.signers().iter().map(|id| crate::ui::short(&id.to_hex())).collect::<Vec<_>>().join(", ");
         let by = entry.actor().map_or(by.clone(), |actor| format!("{actor} {by}"));

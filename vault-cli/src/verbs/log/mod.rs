@@ -72,12 +72,17 @@ impl BeliefArgs {
 
     /// The keys that count and what was seen.
     fn view(&self, vault: &Vault, session: &Session) -> Result<LogView> {
-        if self.keys.is_given() || self.trust.trust.is_none() {
-            return self.keys.view(None, &self.trust, vault, session);
+        self.view_with(&self.keys, vault, session)
+    }
+
+    /// The same with these keys.
+    fn view_with(&self, keys: &LogKeyArgs, vault: &Vault, session: &Session) -> Result<LogView> {
+        if keys.is_given() || self.trust.trust.is_none() {
+            return keys.view(None, &self.trust, vault, session);
         }
         let root = self.trust.root(session)?;
         let (policy, _) = root.with(vault, session, |gate| Ok(gate.policy()))?;
-        self.keys.view(Some(&policy), &self.trust, vault, session)
+        keys.view(Some(&policy), &self.trust, vault, session)
     }
 }
 

@@ -5,12 +5,7 @@ use std::time::{Duration, Instant};
 use vault_core::log::{Log, Seen};
 
 use super::entries::{FilterArgs, Line, covered};
-use crate::{
-    cli::duration,
-    failure::Result,
-    logged::LogView,
-    session::Session,
-};
+use crate::{cli::duration, failure::Result, logged::LogView, session::Session};
 
 /// How often it is looked whether the command is to end.
 const STEP: Duration = Duration::from_millis(100);

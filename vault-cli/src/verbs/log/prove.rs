@@ -56,7 +56,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let reference = RecordRef { path: &record.path, digest: record.digest };
     let proof = log.prove(&checkpoint, reference)?.ok_or_else(|| {
         let error = Error::NotFound { what: format!("an entry about {} under the newest checkpoint", record.path) };
-        Failure::from(error).hint("`mvault log append` adds it if it is missing, `mvault log publish` signs what is new")
+        Failure::from(error)
+            .hint("`mvault log append` adds it if it is missing, `mvault log publish` signs what is new")
     })?;
     // What is handed on holds.
     let logged = proof.clone().verify(&judge, Some(log.origin()))?.about(reference)?;

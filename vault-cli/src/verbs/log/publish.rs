@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use vault_core::{
+    Error,
     keys::Signer,
-    log::{Judge, Log, LogKeys, Seen, SignedCheckpoint},
+    log::{Log, LogKeys, Published, SignatureType, SignedCheckpoint, VerifierKey},
+    vault::Vault,
 };
 
 use super::witness::HttpWitness;
@@ -49,63 +51,60 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
     let vault = session.vault()?;
     let log = super::open(&vault)?;
-    let (judge, mut seen) = believed(args, &vault, signer.as_ref(), session)?;
+    let LogView { judge, mut seen } = believed(args, &vault, signer.as_ref(), session)?;
     let published = log.publish(&judge, &mut seen, signer.as_ref())?;
+    let signed = published.checkpoint.signed();
+    let cosigned = ask(args, &log, signed.clone(), session)?;
+    let stored =
+        if cosigned == *signed { Ok(published.not_cached.clone()) } else { log.store_cosigned(&judge, &cosigned) };
+    let counts = judge.judge(cosigned.clone(), log.origin());
+    warn(&published, stored?.as_ref(), session);
+    let cosigners = cosigned.note().signatures().len() - signed.note().signatures().len();
+    report(&log, &published, cosigners as u64, session)?;
+    counts.map(drop).map_err(|error| Failure::operational(format!("the checkpoint is signed and stored, and {error}")))
+}
+
+fn warn(published: &Published, not_cached: Option<&String>, session: &Session) {
     if published.skipped > 0 {
         let skipped = count(published.skipped, "object");
         session.ui.warn(&format!("{skipped} among the batches of the log are none: somebody else writes there"));
     }
-    let mut not_cached = published.not_cached.clone();
-    let signed = published.checkpoint.signed().clone();
-    let cosigned = ask(args, &log, signed.clone(), session)?;
-    let mut failure = None;
-    if cosigned != signed {
-        let judged = log.add_cosignatures(&judge, &cosigned);
-        match judged {
-            Ok((_, cached)) => not_cached = cached,
-            Err(error) => failure = Some(Failure::from(error)),
-        }
-    } else if judge.judge(signed.clone(), log.origin()).is_err() {
-        failure = Some(Failure::operational("too few witnesses cosigned"));
-    }
     if let Some(why) = not_cached {
         session.ui.warn(&format!("log/checkpoint was not replaced: {why}"));
     }
-    let checkpoint = published.checkpoint.checkpoint();
-    let key = published.checkpoint.signer();
-    let key = vault_core::log::VerifierKey::new(log.origin().clone(), vault_core::log::SignatureType::Ed25519, key.clone());
+}
+
+fn report(log: &Log, published: &Published, cosigners: u64, session: &Session) -> Result {
+    let (checkpoint, key) = (published.checkpoint.checkpoint(), published.checkpoint.signer().clone());
+    let key = VerifierKey::new(log.origin().clone(), SignatureType::Ed25519, key);
     let (size, root) = (checkpoint.size(), checkpoint.root());
-    let cosigners = cosigned.note().signatures().len() - signed.note().signatures().len();
     let text = format!(
-        "{} {} of {}, {} more than before\n  root:      {root}\n  log key:   {key}\n  cosigned:  by {}",
+        "{} {size} entries of {}, {} more than before\n  root:      {root}\n  log key:   {key}\n  cosigned:  by {cosigners} witnesses now",
         if published.new { "signed" } else { "nothing new:" },
-        count(size, "entry"),
         log.origin(),
         published.added,
-        count(cosigners as u64, "witness"),
     );
     let object = json!({
         "origin": log.origin().as_str(), "size": size, "root": root.to_base64(), "added": published.added,
         "new": published.new, "cosigned": cosigners, "key": key.to_string(),
     });
-    session.ui.result(&text, &object)?;
-    failure.map_or(Ok(()), Err)
+    session.ui.result(&text, &object)
 }
 
-/// Whoever is named on the command line; without anybody, the key that signs.
-fn believed(args: &Args, vault: &vault_core::vault::Vault, signer: &dyn Signer, session: &Session) -> Result<(Judge, Seen)> {
-    let named = args.belief.is_given();
-    let LogView { judge, seen } = if named {
-        args.belief.view(vault, session)?
-    } else {
-        let keys = crate::logged::LogKeyArgs { witness_key: args.belief.keys.witness_key.clone(), ..Default::default() };
-        let own = LogKeys::Any(vec![signer.verifying_key()]);
-        keys.view_of(own, blake3::hash(signer.verifying_key().key_id().as_bytes()), &args.belief.trust, vault)?
-    };
-    let mut witnesses = judge.witnesses().to_vec();
-    witnesses.extend(args.witness.iter().map(|witness| witness.key().clone()).filter(|key| !judge.witnesses().contains(key)));
-    let threshold = args.belief.keys.witnesses.unwrap_or(witnesses.len());
-    Ok((judge.with_witnesses(witnesses, threshold)?, seen))
+/// Whoever is named on the command line; without anybody, the key that signs. Whoever is asked is a witness.
+fn believed(args: &Args, vault: &Vault, signer: &dyn Signer, session: &Session) -> Result<LogView> {
+    let mut keys = args.belief.keys.clone();
+    for asked in args.witness.iter().map(HttpWitness::key) {
+        if !keys.witness_key.contains(asked) {
+            keys.witness_key.push(asked.clone());
+        }
+    }
+    if args.belief.is_given() {
+        return args.belief.view_with(&keys, vault, session);
+    }
+    let own = signer.verifying_key();
+    let authority = blake3::hash(own.key_id().to_hex().as_bytes());
+    keys.view_of(LogKeys::Any(vec![own]), authority, &args.belief.trust, vault)
 }
 
 /// Asks every witness; what one of them does not do is told, and does not keep the others from being asked.
@@ -115,7 +114,7 @@ fn ask(args: &Args, log: &Log, mut signed: SignedCheckpoint, session: &Session) 
         match log.ask(&signed, witness.key(), witness) {
             Ok(cosigned) => signed = cosigned,
             // Evidence of a second history is more than a witness that is away.
-            Err(error @ vault_core::Error::Untrusted { .. }) => {
+            Err(error @ Error::Untrusted { .. }) => {
                 let failure = Failure::from(error);
                 worst = Some(match worst.take() {
                     Some(worst) => worst.worse(failure),

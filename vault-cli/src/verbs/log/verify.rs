@@ -39,8 +39,9 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let cosigners = audit.checkpoint.iter().flat_map(|checkpoint| checkpoint.cosigners()).map(ToString::to_string);
     let cosigners = cosigners.collect::<Vec<_>>();
     let mut lines = vec![
-        format!("{} of one history: {}", count(audit.entries, "entry"), log.origin()),
-        format!("  signed:    {size}, by {}", count(audit.checkpoints, "checkpoint")),
+        format!("one history: {}", log.origin()),
+        format!("  entries:   {}", audit.entries),
+        format!("  signed:    {size}; {} left", count(audit.checkpoints, "checkpoint")),
     ];
     if !cosigners.is_empty() {
         lines.push(format!("  cosigned:  by {}", cosigners.join(", ")));
@@ -74,11 +75,16 @@ pub fn run(args: &Args, session: &Session) -> Result {
 fn failure(args: &Args, damaged: u64, missing: &[String]) -> Option<Failure> {
     if damaged > 0 {
         let text = format!("{} of the log are not what follows from its entries", count(damaged, "tile"));
-        return Some(Failure::new(Kind::Integrity, text).hint("delete them, and `mvault log publish` the next entry; or restore them"));
+        return Some(
+            Failure::new(Kind::Integrity, text)
+                .hint("delete them, and `mvault log publish` the next entry; or restore them"),
+        );
     }
     if args.complete && !missing.is_empty() {
         let text = format!("{} of the vault have no entry in its log", count(missing.len() as u64, "record"));
-        return Some(Failure::new(Kind::Authenticity, text).hint("ask who made them; `mvault log append` adds entries"));
+        return Some(
+            Failure::new(Kind::Authenticity, text).hint("ask who made them; `mvault log append` adds entries"),
+        );
     }
     None
 }

@@ -25,7 +25,8 @@ impl HttpWitness {
 
     async fn post(&self, body: Vec<u8>) -> Result<Answer, reqwest::Error> {
         // Redirects are not part of the protocol.
-        let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
+        let client =
+            reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
         let mut response = client.post(self.url.clone()).body(body).send().await?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
@@ -59,7 +60,8 @@ impl FromStr for HttpWitness {
         }
         // The prefix may have a path of its own, which ends in a slash or not.
         let prefix = url.trim().trim_end_matches('/');
-        let url: reqwest::Url = format!("{prefix}/add-checkpoint").parse().map_err(|error| format!("{url:?}: {error}"))?;
+        let url: reqwest::Url =
+            format!("{prefix}/add-checkpoint").parse().map_err(|error| format!("{url:?}: {error}"))?;
         if !matches!(url.scheme(), "https" | "http") {
             return Err("its URL is neither https:// nor http://".into());
         }

@@ -61,7 +61,8 @@ fn a_checkpoint_of_a_public_log_verifies_with_its_cosignature() {
 #[test]
 fn what_is_signed_and_cosigned_verifies_and_nothing_else_does() {
     let (log, witness) = (SigningKey::generate().expect("key"), SigningKey::generate().expect("key"));
-    let (log_name, witness_name): (KeyName, KeyName) = ("l".parse().expect("name"), "w.example/1".parse().expect("name"));
+    let (log_name, witness_name): (KeyName, KeyName) =
+        ("l".parse().expect("name"), "w.example/1".parse().expect("name"));
     let mut note = Note::unsigned("l\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n".into()).expect("text");
     note.sign(&log_name, &log).expect("signed");
     note.cosign(&witness_name, &witness, 1_679_315_147).expect("cosigned");

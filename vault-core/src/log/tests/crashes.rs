@@ -1,7 +1,11 @@
 use super::*;
 
 /// Does `work` with each of its writes failing in turn, before and after it was stored, and then once more without.
-fn at_every_write(prepare: impl Fn() -> Fixture, work: impl Fn(&Fixture, &Log) -> Result<()>, check: impl Fn(&Fixture)) {
+fn at_every_write(
+    prepare: impl Fn() -> Fixture,
+    work: impl Fn(&Fixture, &Log) -> Result<()>,
+    check: impl Fn(&Fixture),
+) {
     let counter = prepare();
     let counting = Faulty::counting(directory(counter.dir.path()));
     work(&counter, &counter.over(|_| Store::new(counting.clone()))).expect("nothing fails");
@@ -55,7 +59,10 @@ fn a_client_that_remembers_publishes_on_after_a_crash() {
     fixture.append(3);
     let writes = {
         let counting = Faulty::counting(directory(fixture.dir.path()));
-        fixture.over(|_| Store::new(counting.clone())).publish(&fixture.judge(), &mut Seen::nothing(), &fixture.key).expect("published");
+        fixture
+            .over(|_| Store::new(counting.clone()))
+            .publish(&fixture.judge(), &mut Seen::nothing(), &fixture.key)
+            .expect("published");
         counting.writes()
     };
     // The last two writes are the checkpoint and the cache: the client remembers it, the store does not have it.
@@ -63,7 +70,10 @@ fn a_client_that_remembers_publishes_on_after_a_crash() {
     fixture.append(3);
     let mut seen = Seen::nothing();
     let faulty = fixture.over(|directory| Store::new(Faulty::failing(directory, writes - 1, When::Before)));
-    assert_eq!(faulty.publish(&fixture.judge(), &mut seen, &fixture.key).expect_err("crashed").kind(), Kind::Operational);
+    assert_eq!(
+        faulty.publish(&fixture.judge(), &mut seen, &fixture.key).expect_err("crashed").kind(),
+        Kind::Operational
+    );
     let published = fixture.log.publish(&fixture.judge(), &mut seen, &fixture.key).expect("published");
     assert_eq!(published.checkpoint.checkpoint().size(), 3);
 }

@@ -40,7 +40,8 @@ fn spam_is_an_entry_like_others_and_changes_nothing_that_was_proven() {
     let before = fixture.publish().checkpoint;
     // Anybody who may create objects can add entries, also of kinds that nobody knows.
     let tail = fixture.log.tail(None).expect("followed");
-    let batch = Batch::new(fixture.log.origin(), tail.tree().clone(), vec![b"{\"action\":\"nap\"}".to_vec(); 3]).expect("a batch");
+    let batch = Batch::new(fixture.log.origin(), tail.tree().clone(), vec![b"{\"action\":\"nap\"}".to_vec(); 3])
+        .expect("a batch");
     fs::write(fixture.file("batch/5.0"), batch.to_vec().expect("written")).expect("written");
     fixture.append(1);
     let mut unknown = 0;
@@ -145,9 +146,13 @@ fn damaged_tiles_are_named_and_are_never_believed() {
     fixture.append(600);
     let checkpoint = fixture.publish().checkpoint;
     let proven = |version| fixture.log.prove(&checkpoint, entry(version).record().expect("a record"));
-    for (tile, version) in
-        [("tile/0/000", 3), ("tile/0/002.p/88", 590), ("tile/1/000.p/2", 3), ("tile/entries/001", 300), ("tile/entries/002.p/88", 590)]
-    {
+    for (tile, version) in [
+        ("tile/0/000", 3),
+        ("tile/0/002.p/88", 590),
+        ("tile/1/000.p/2", 3),
+        ("tile/entries/001", 300),
+        ("tile/entries/002.p/88", 590),
+    ] {
         let path = fixture.file(tile);
         let good = fs::read(&path).expect(tile);
         let mut flipped = good.clone();

@@ -26,7 +26,9 @@ fn the_examples_of_the_specification_have_their_paths() {
 
 #[test]
 fn a_path_has_one_spelling() {
-    for good in ["tile/0/000", "tile/63/999.p/255", "tile/entries/x001/000.p/1", "tile/1/x018/x446/x744/x073/x709/x551/615"] {
+    for good in
+        ["tile/0/000", "tile/63/999.p/255", "tile/entries/x001/000.p/1", "tile/1/x018/x446/x744/x073/x709/x551/615"]
+    {
         assert_eq!(Tile::parse(good).expect(good).path(), good);
     }
     for bad in [

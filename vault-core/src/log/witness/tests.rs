@@ -21,9 +21,9 @@ fn a_witness_cosigns_what_continues_what_it_saw() {
         let published = fixture.publish();
         let signed = fixture.log.ask(published.checkpoint.signed(), &key, &witness).expect("cosigned");
         assert!(fixture.log.latest(&judge).is_err() || round > 0, "the new one is not cosigned in the store yet");
-        let (witnessed, not_cached) = fixture.log.add_cosignatures(&judge, &signed).expect("enough");
-        assert_eq!((witnessed.cosigners(), not_cached), (&[key.name().clone()][..], None));
-        assert_eq!(fixture.log.latest(&judge).expect("counts"), Some(witnessed));
+        assert_eq!(fixture.log.store_cosigned(&judge, &signed).expect("stored"), None);
+        let witnessed = fixture.log.latest(&judge).expect("counts").expect("there");
+        assert_eq!((witnessed.signed(), witnessed.cosigners()), (&signed, &[key.name().clone()][..]));
         // The same once more is as good.
         fixture.log.ask(&signed, &key, &witness).expect("cosigned again");
     }
@@ -65,7 +65,8 @@ fn answers_that_are_none_are_refused() {
     let published = fixture.publish();
     let (honest, other) = (cosigner(&fixture, "w"), cosigner(&fixture, "w"));
     let key = honest.verifier_key();
-    let strangers = other.answer(&Request { old: 0, proof: Vec::new(), checkpoint: published.checkpoint.signed().clone() }.to_vec());
+    let strangers = other
+        .answer(&Request { old: 0, proof: Vec::new(), checkpoint: published.checkpoint.signed().clone() }.to_vec());
     assert_eq!(strangers.status, 200);
     for (status, body, kind) in [
         (200, Vec::new(), Kind::Authenticity),
@@ -93,20 +94,23 @@ fn the_fixture_answers_as_the_protocol_says() {
     fixture.append(2);
     let signed = fixture.publish().checkpoint.signed().clone();
     let witness = cosigner(&fixture, "w");
-    let ask = |old, proof: Vec<TreeHash>| {
-        witness.answer(&Request { old, proof, checkpoint: signed.clone() }.to_vec()).status
-    };
+    let ask =
+        |old, proof: Vec<TreeHash>| witness.answer(&Request { old, proof, checkpoint: signed.clone() }.to_vec()).status;
     assert_eq!(ask(3, Vec::new()), 400);
     assert_eq!(ask(1, Vec::new()), 409);
     assert_eq!(ask(0, vec![TreeHash::EMPTY]), 422);
     assert_eq!(ask(0, Vec::new()), 200);
-    assert_eq!(witness.answer(&Request { old: 0, proof: Vec::new(), checkpoint: signed.clone() }.to_vec()).body, b"2\n");
+    assert_eq!(
+        witness.answer(&Request { old: 0, proof: Vec::new(), checkpoint: signed.clone() }.to_vec()).body,
+        b"2\n"
+    );
     assert_eq!(witness.answer(b"old 0\n").status, 400);
     let stranger = Fixture::new();
     stranger.append(1);
     let elsewhere = Request { old: 0, proof: Vec::new(), checkpoint: stranger.publish().checkpoint.signed().clone() };
     assert_eq!(witness.answer(&elsewhere.to_vec()).status, 404);
-    let unsigned = String::from_utf8(Request { old: 2, proof: Vec::new(), checkpoint: signed }.to_vec()).expect("UTF-8");
+    let unsigned =
+        String::from_utf8(Request { old: 2, proof: Vec::new(), checkpoint: signed }.to_vec()).expect("UTF-8");
     let broken = unsigned.replacen("\n2\n", "\n3\n", 1);
     assert_ne!(unsigned, broken);
     assert_eq!(witness.answer(broken.as_bytes()).status, 403);
