@@ -51,17 +51,30 @@ impl Log {
     /// As [`Log::latest`]; [`Error::Stale`] if the store shows only older ones; [`Error::Untrusted`] if it is another log, or
     /// one that was rewritten.
     pub fn latest_since(&self, judge: &Judge, seen: Option<&Checkpoint>) -> Result<Option<Witnessed>> {
+        match self.latest_and_unseen(judge, seen)? {
+            (latest, None) => Ok(latest),
+            (_, Some(unseen)) => Err(gone(unseen)),
+        }
+    }
+
+    /// The newest checkpoint that counts, and what was seen if that is more: somebody who signed it and crashed did not
+    /// store it.
+    pub(super) fn latest_and_unseen<'s>(
+        &self,
+        judge: &Judge,
+        seen: Option<&'s Checkpoint>,
+    ) -> Result<(Option<Witnessed>, Option<&'s Checkpoint>)> {
         let latest = self.latest_from(judge, seen.map_or(0, Checkpoint::size))?;
-        let Some(seen) = seen else { return Ok(latest) };
-        let what = format!("the log at {} entries", seen.size());
+        let Some(seen) = seen else { return Ok((latest, None)) };
         if seen.origin() != self.origin() {
+            let what = format!("the log at {} entries", seen.size());
             return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" });
         }
-        let Some(latest) = latest.filter(|latest| latest.checkpoint().size() >= seen.size()) else {
-            return Err(Error::Stale { what, why: "it was seen before, and the store does not show it any more" });
-        };
-        self.continues(latest.checkpoint(), seen)?;
-        Ok(Some(latest))
+        match &latest {
+            Some(latest) if latest.checkpoint().size() >= seen.size() => self.continues(latest.checkpoint(), seen)?,
+            _ => return Ok((latest, Some(seen))),
+        }
+        Ok((latest, None))
     }
 
     /// Checks that a tree is the beginning of another.
@@ -143,6 +156,12 @@ impl Log {
         found.drain(..found.len().saturating_sub(MAX_LOOKS));
         Ok(found)
     }
+}
+
+/// What is wrong with a store that shows less than was seen.
+pub(super) fn gone(seen: &Checkpoint) -> Error {
+    let what = format!("the log at {} entries", seen.size());
+    Error::Stale { what, why: "it was seen before, and the store does not show it any more" }
 }
 
 fn listed_size(path: &str, folder: &str) -> Option<u64> {

@@ -9,7 +9,7 @@ use super::{
     entry::Entry,
     find::hint_path,
     grow::Growth,
-    latest::{CACHE, FOLDER},
+    latest::{CACHE, FOLDER, gone},
     seen::Seen,
     tile::{MAX_BUNDLE, Tile, Tiles},
 };
@@ -43,15 +43,25 @@ impl Log {
     /// tile should; [`Error::Storage`].
     pub fn publish(&self, judge: &Judge, seen: &mut Seen, signer: &dyn Signer) -> Result<Published> {
         let judge = judge.alone();
-        let before = self.latest_since(&judge, seen.last())?;
+        let (before, unseen) = self.latest_and_unseen(&judge, seen.last())?;
         let mut growth =
             before.as_ref().map_or_else(|| Ok(Growth::default()), |before| self.grown(before.checkpoint()))?;
         let start = growth.frontier();
         let mut tail = self.tail_from(start.clone());
         tail.advance(&mut |index, entry| {
             growth.push(entry, &mut |tile, bytes| self.create_tile(tile, bytes))?;
-            self.create_hint(index, entry)
+            self.create_hint(index, entry)?;
+            match unseen.filter(|unseen| unseen.size() == growth.size()) {
+                Some(unseen) if unseen.root() != growth.frontier().root() => {
+                    let what = format!("the log at {} entries", unseen.size());
+                    Err(Error::Untrusted { what, why: "does not continue what was signed or seen before: a fork" })
+                }
+                _ => Ok(()),
+            }
         })?;
+        if let Some(unseen) = unseen.filter(|unseen| unseen.size() > growth.size()) {
+            return Err(gone(unseen));
+        }
         let (now, skipped) = (growth.frontier(), tail.skipped());
         if let Some(before) = before.filter(|_| now.size() == start.size()) {
             seen.remember(before.checkpoint())?;

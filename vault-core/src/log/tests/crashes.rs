@@ -37,9 +37,11 @@ fn an_append_that_is_interrupted_anywhere_is_done_again_and_doubles_nothing() {
 fn a_publication_that_is_interrupted_anywhere_is_done_again() {
     let prepare = || {
         let fixture = Fixture::new();
-        fixture.append(200);
+        // What names no record needs no hint, and is written quickly.
+        let login = Entry::about_event(Action::Login, "oidc:7f", None, None).expect("an entry");
+        fixture.log.tail(None).expect("followed").append(&vec![login; 252]).expect("appended");
         fixture.publish();
-        fixture.append(70);
+        fixture.append(8);
         fixture
     };
     let publish = |fixture: &Fixture, log: &Log| {
@@ -48,8 +50,8 @@ fn a_publication_that_is_interrupted_anywhere_is_done_again() {
     };
     at_every_write(prepare, publish, |fixture| {
         let audit = fixture.audit().expect("one history");
-        assert_eq!((audit.entries, audit.damaged.len(), audit.foreign), (270, 0, 0));
-        assert_eq!(fixture.latest().expect("counts").expect("there").checkpoint().size(), 270);
+        assert_eq!((audit.entries, audit.damaged.len(), audit.foreign), (260, 0, 0));
+        assert_eq!(fixture.latest().expect("counts").expect("there").checkpoint().size(), 260);
     });
 }
 
