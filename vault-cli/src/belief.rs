@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use vault_core::{
     Error,
     keys::{PublicKey, file},
+    log::{Judge, LogKeys},
     names::Reference,
     trust::{Clock, Memory, Policy, Reached, Rooted},
     vault::{Artifact, Gate, Revocations, Vault},
@@ -22,6 +23,8 @@ use crate::{
 const MAX_DOCUMENT: u64 = 4 << 20;
 /// Where memory is kept below the program's folder for such things.
 const STATE_FOLDER: &str = "trust";
+/// What was seen of logs stands beside what was seen of trust roots.
+const LOG_FOLDER: &str = "logs";
 
 /// Whom to believe.
 #[derive(Debug, clap::Args)]
@@ -130,6 +133,14 @@ impl TrustArgs {
         Ok(())
     }
 
+    /// Where it is remembered how far logs were seen; nowhere with `--stateless`.
+    pub fn memory_of_logs(&self) -> Result<Option<PathBuf>> {
+        if self.stateless {
+            return Ok(None);
+        }
+        Ok(Some(self.state_folder()?.join(LOG_FOLDER)))
+    }
+
     fn state_folder(&self) -> Result<PathBuf> {
         if let Some(folder) = &self.state {
             return Ok(folder.clone());
@@ -208,6 +219,9 @@ impl Root {
         }
         let mut gate = vault.gate(&self.pinned, memory, self.clock)?;
         let signers = self.signers(gate.rooted())?;
+        if let Policy::Rooted(rooted) = gate.policy() {
+            session.logbook.believe(Judge::new(LogKeys::Rooted(rooted)));
+        }
         let done = work(&mut gate);
         for note in gate.notes() {
             session.ui.warn(note);

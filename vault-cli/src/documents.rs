@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
 };
 
@@ -23,4 +23,19 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
         return Err(Failure::usage(format!("{name} is longer than {most} bytes")));
     }
     Ok(bytes)
+}
+
+/// Writes a new file, which nobody need keep secret. On failure nothing is left.
+pub fn create(path: &Path, bytes: &[u8]) -> Result {
+    let name = path.display().to_string();
+    let mut file = File::create_new(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::from(Error::Conflict { what: name.clone() }),
+        _ => Failure::io(&name, &error),
+    })?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // The write is what failed; a leftover is the lesser news.
+        let _ = std::fs::remove_file(path);
+    }
+    written.map_err(|error| Failure::io(&name, &error))
 }

@@ -9,6 +9,8 @@ mod cli;
 mod documents;
 mod failure;
 mod interrupt;
+mod logbook;
+mod logged;
 mod proofs;
 mod secrets;
 mod session;
@@ -49,6 +51,13 @@ fn execute(command: cli::Cli) -> ExitCode {
     let ui = Ui::terminal(command.global.style());
     let session = session::Session::new(command.global, ui, Interrupt::default());
     let result = verbs::run(command.verb, &session).and_then(|()| session.ui.finish());
+    let result = match (result, session.logbook.write()) {
+        (Err(failure), Err(unlogged)) => {
+            session.ui.warn(unlogged.message());
+            Err(failure)
+        }
+        (result, logged) => result.and(logged),
+    };
     session.proofs.keep();
     match result.map_err(|failure| session.interrupt.explain(failure)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ use crate::{
     cli::Global,
     failure::{Failure, Result},
     interrupt::Interrupt,
+    logbook::Logbook,
     proofs::Proofs,
     ui::{Bar, Ui},
 };
@@ -26,11 +27,12 @@ pub struct Session {
     pub ui: Ui,
     pub interrupt: Interrupt,
     pub proofs: Proofs,
+    pub logbook: Logbook,
 }
 
 impl Session {
     pub fn new(global: Global, ui: Ui, interrupt: Interrupt) -> Self {
-        Self { global, ui, interrupt, proofs: Proofs::default() }
+        Self { global, ui, interrupt, proofs: Proofs::default(), logbook: Logbook::default() }
     }
 
     /// Where the vault is, as given.
@@ -86,7 +88,7 @@ impl Session {
             other => other,
         })?;
         self.proofs.watch(url, connection, &store);
-        Ok(store)
+        Ok(self.logbook.watch(store))
     }
 
     /// Opens, or makes, the store for a new vault. What is remembered of another does not count.

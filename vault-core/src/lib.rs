@@ -82,6 +82,7 @@ pub mod floe;
 pub mod index;
 mod journal;
 pub mod keys;
+pub mod log;
 pub mod manifest;
 pub mod names;
 pub mod oms;

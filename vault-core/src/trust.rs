@@ -12,6 +12,7 @@ use crate::{
 
 mod chain;
 mod clock;
+mod kept;
 mod memory;
 mod root;
 mod rooted;
@@ -19,6 +20,7 @@ mod source;
 
 pub use chain::{Candidate, Reached};
 pub use clock::{Clock, TOLERANCE};
+pub(crate) use kept::Kept;
 pub use memory::{Memory, Seen};
 pub use root::{Holder, Key, MAX_ROOT, ROOT_PAYLOAD_TYPE, Release, Required, Role, Status, TrustRoot};
 pub(crate) use rooted::NAMES;

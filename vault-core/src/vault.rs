@@ -51,7 +51,7 @@ pub use gc::{Collected, Collection, Condemned, DEFAULT_GRACE, Decision, Done, Ev
 pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
 pub use proposals::Proposal;
-pub use resolve::Artifact;
+pub use resolve::{Artifact, Record};
 pub use resume::{Afresh, Resume, Resumed};
 pub use retire::{Fate, History, InUse, Judged, Keep, Retired, Retirements};
 pub use reuse::{Comparison, Deduplication, Disclosure, Knowledge, Previous, ReuseCache};

@@ -17,6 +17,7 @@ mod init;
 mod inspect;
 mod key;
 mod lineage;
+mod log;
 mod ls;
 mod manpages;
 mod oms;
@@ -57,6 +58,7 @@ pub enum Verb {
     Channel(channel::Args),
     Freshness(freshness::Args),
     Sign(sign::Args),
+    Log(Box<log::Args>),
     Oms(oms::Args),
     Retire(retire::Args),
     Gc(gc::Args),
@@ -89,6 +91,7 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Channel(args) => channel::run(&args, session),
         Verb::Freshness(args) => freshness::run(&args, session),
         Verb::Sign(args) => sign::run(&args, session),
+        Verb::Log(args) => log::run(&args, session),
         Verb::Oms(args) => oms::run(&args, session),
         Verb::Retire(args) => retire::run(&args, session),
         Verb::Gc(args) => gc::run(&args, session),

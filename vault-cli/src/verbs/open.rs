@@ -21,6 +21,7 @@ use super::describe::while_reading;
 use crate::{
     belief::{BeliefArgs, View},
     failure::{Failure, Result},
+    logged::RequireLogArgs,
     secrets::{PassphraseArgs, Passphrases, load_identities},
     session::Session,
     streams::{STANDARD, was_closed},
@@ -71,6 +72,8 @@ pub struct Args {
     /// Open nothing without an attestation of this type by an accepted signer; repeat for several
     #[arg(long, value_name = "TYPE")]
     require_attestation: Vec<PredicateType>,
+    #[command(flatten)]
+    log: RequireLogArgs,
     /// Open this file only; with a *, which stands for anything, or repeated, all that fit
     #[arg(long, value_name = "PATTERN")]
     file: Vec<Glob>,
@@ -135,6 +138,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let vault = session.vault_for(&args.reference)?;
     let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
     args.require_attestation.iter().try_for_each(|wanted| vault.require_attestation(&artifact, &policy, wanted))?;
+    args.log.check(&vault, &artifact, &policy, &args.belief.trust, session)?;
     let mut passphrases = Passphrases::new(&args.passphrase);
     let ring = keyring(session, &args.identity, &mut passphrases, &args.reference.to_string())?;
     let options = open::Options { beginnings: !args.tensor.is_empty(), ..session.open_options() };

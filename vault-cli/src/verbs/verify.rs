@@ -14,6 +14,7 @@ use super::describe::{Beside, NOBODY, ids, while_reading};
 use crate::{
     belief::{BeliefArgs, View},
     failure::{Failure, Result},
+    logged::RequireLogArgs,
     secrets::Signers,
     session::Session,
     ui::{count, one_line},
@@ -52,6 +53,8 @@ pub struct Args {
     /// Fail without an attestation of this type by an accepted signer; repeat for several
     #[arg(long, value_name = "TYPE")]
     require_attestation: Vec<PredicateType>,
+    #[command(flatten)]
+    log: RequireLogArgs,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
@@ -62,8 +65,12 @@ pub fn run(args: &Args, session: &Session) -> Result {
     };
     if let Some(reference) = &args.reference {
         let (artifact, view) = belief.resolve(&vault, reference, session)?;
+        args.log.check(&vault, &artifact, &view.policy, &args.belief.trust, session)?;
         let demand = Demand { policy: &view.policy, attestations: &args.require_attestation };
         return one(&vault, artifact, &demand, &view.signers, session);
+    }
+    if args.log.require_log {
+        return Err(Failure::usage("--require-log goes with one version or channel"));
     }
     let view = belief.view(&vault, session)?;
     let demand = Demand { policy: &view.policy, attestations: &args.require_attestation };

@@ -118,7 +118,8 @@ impl VerifyingKey {
         der::public_key(der::Algorithm::Ed25519, self.0.as_bytes())
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+    /// The 32 bytes of the public key (RFC 8032).
+    pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Backend, Connection, Created, Entry, Soon, corrupt, path};
+use super::{Backend, Connection, Created, Entry, Soon, check_mutable, corrupt, path};
 use crate::{
     error::{Error, Fault, Result},
     parts::{Ahead, ReadAt, Staged, Wanted},
@@ -401,6 +401,19 @@ impl Backend for Bucket {
         let mut attempts = self.0.attempts(path);
         let answer = self.0.wait(attempts.run(0, || self.0.store.delete(&location)))?;
         self.0.present(path, answer).map(drop)
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        check_mutable(path)?;
+        self.0.answers.forget();
+        let location = location(path)?;
+        let payload = PutPayload::from(bytes.to_vec());
+        let mut attempts = self.0.attempts(path);
+        let put = || self.0.store.put(&location, payload.clone());
+        match self.0.wait(attempts.run(bytes.len() as u64, put))? {
+            Ok(_) => Ok(()),
+            Err(failed) => Err(failed.about(path)),
+        }
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {

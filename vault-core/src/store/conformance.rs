@@ -23,6 +23,7 @@ pub const CHECKS: &[Check] = &[
     ),
     ("paths_outside_the_vault_are_refused", paths_outside_the_vault_are_refused),
     ("an_object_is_described_and_goes_when_it_is_deleted", an_object_is_described_and_goes_when_it_is_deleted),
+    ("one_cache_is_replaced_and_nothing_else_ever", one_cache_is_replaced_and_nothing_else_ever),
     ("a_listing_finds_everything_below_a_folder", a_listing_finds_everything_below_a_folder),
     (
         "staged_objects_are_written_in_any_order_from_several_threads",
@@ -50,6 +51,17 @@ fn listed(store: &dyn Backend, prefix: &str) -> BTreeMap<String, u64> {
     });
     list.expect("list");
     found
+}
+
+fn one_cache_is_replaced_and_nothing_else_ever(store: &dyn Backend) {
+    for text in ["first", "second", "third and longer"] {
+        store.replace(super::MUTABLE, text.as_bytes()).expect("replaced");
+        assert_eq!(store.read(super::MUTABLE, 99).expect("read").as_deref(), Some(text.as_bytes()));
+    }
+    for path in ["log/checkpoints", "vault.json", "models/m/versions/1.dsse.json", "log/../checkpoint", ""] {
+        assert!(matches!(store.replace(path, b"x"), Err(Error::Misuse(_))), "{path}");
+    }
+    assert_eq!(listed(store, "").len(), 1);
 }
 
 fn of_racing_creators_exactly_one_wins(store: &dyn Backend) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Backend, Created, Durability, Entry, corrupt, end_within,
+    Backend, Created, Durability, Entry, check_mutable, corrupt, end_within,
     flusher::Flusher,
     path,
     staging::Staging,
@@ -94,6 +94,17 @@ impl Backend for Directory {
     fn delete(&self, path: &str) -> Result<()> {
         path::check(path)?;
         self.0.tree.remove(path)
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        check_mutable(path)?;
+        let file = Staging::new(&self.0.tree)?;
+        file.write_at(0, bytes)?;
+        file.publish_over(path)?;
+        if self.0.tree.durability == Durability::Synced {
+            self.0.tree.sync_folders([path::split(path).0])?;
+        }
+        Ok(())
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {

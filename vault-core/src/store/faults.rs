@@ -28,7 +28,8 @@ pub enum When {
 
 /// A backend one of whose writes fails. Clones share the count.
 ///
-/// Writes are [`Backend::create`], [`Staged::write_at`] and [`Staged::commit`], counted from 1.
+/// Writes are [`Backend::create`], [`Backend::replace`], [`Backend::delete`], [`Staged::write_at`] and [`Staged::commit`],
+/// counted from 1.
 ///
 /// ```
 /// use vault_core::store::{Backend, Created, Directory, Durability, faults::{Faulty, When}};
@@ -105,6 +106,10 @@ impl Backend for Faulty {
 
     fn delete(&self, path: &str) -> Result<()> {
         self.plan.write(path, || self.inner.delete(path))
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.plan.write(path, || self.inner.replace(path, bytes))
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The vault tree: immutable objects under relative paths, in a folder or in a bucket.
 //!
 //! A [`Backend`] needs four verbs, create-if-absent, read, open and list, and a way to stage large objects whose name
-//! is their hash. Nothing is ever overwritten. What a store gives is not to be trusted: callers hash or verify it.
+//! is their hash. Nothing but one cache is ever overwritten. What a store gives is not to be trusted: callers hash or verify it.
 //!
 //! Everything here is synchronous; a caller on an async runtime uses its `spawn_blocking`.
 
@@ -30,6 +30,7 @@ mod directory_tests;
 pub mod examine;
 pub mod faults;
 mod flusher;
+mod observed;
 mod path;
 mod staging;
 mod tree;
@@ -39,6 +40,10 @@ pub use directory::Directory;
 
 /// Enough to fill a fast line; [`Connection::jobs`] parts are in memory at a time.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+
+/// The only object that is ever overwritten: the newest checkpoint of the log, which <https://c2sp.org/tlog-tiles> wants
+/// under one name. It is a cache of what stands elsewhere, created once.
+pub const MUTABLE: &str = "log/checkpoint";
 
 /// What a store must be able to do: four verbs on immutable objects, plus staging.
 ///
@@ -80,6 +85,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Error::Storage`].
     fn delete(&self, path: &str) -> Result<()>;
+
+    /// Stores `bytes` under `path` whatever is there. For the one object that is a cache: [`MUTABLE`].
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for any other path, or where the store cannot; [`Error::Storage`].
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let _ = bytes;
+        Err(Error::Misuse(format!("{path:?} cannot be replaced in {}", self.describe())))
+    }
 
     /// See [`Fetch::open`], which this is for objects by path.
     ///
@@ -279,6 +293,13 @@ impl Store {
         Directory::create(local_path(url)?, connection.durability).map(Self::new)
     }
 
+    /// The same store, of which `observer` is told path and bytes of whatever is created under a path. Objects that are
+    /// staged are not told.
+    #[must_use]
+    pub fn observed(self, observer: impl Fn(&str, &[u8]) + Send + Sync + 'static) -> Self {
+        Self::new(observed::Observed { store: self, observer: Arc::new(observer) })
+    }
+
     /// See [`Backend::create`].
     ///
     /// # Errors
@@ -317,6 +338,14 @@ impl Store {
     /// As there.
     pub fn delete(&self, path: &str) -> Result<()> {
         self.0.delete(path)
+    }
+
+    /// See [`Backend::replace`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.0.replace(path, bytes)
     }
 
     /// See [`Backend::soon`].
@@ -394,6 +423,11 @@ impl Fetch for Store {
 /// An [`Error::Corrupt`] about an object.
 fn corrupt(path: &str, fault: Fault) -> Error {
     Error::Corrupt { place: Place::Object(path.to_owned()), fault }
+}
+
+/// Refuses to overwrite anything but [`MUTABLE`].
+fn check_mutable(path: &str) -> Result<()> {
+    if path == MUTABLE { Ok(()) } else { Err(Error::Misuse(format!("{path:?} is never replaced"))) }
 }
 
 /// The same error once more.

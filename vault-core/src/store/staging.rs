@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, linkat, openat, unlinkat},
+    fs::{AtFlags, Mode, OFlags, linkat, openat, renameat, unlinkat},
     io::Errno,
 };
 
@@ -72,6 +72,16 @@ impl Staging {
             }
             Err(errno) => Err(self.tree.failed(path)(errno)),
         }
+    }
+
+    /// The same, in the place of whatever has that name.
+    pub(super) fn publish_over(self, path: &str) -> Result<()> {
+        if self.tree.durability == Durability::Synced {
+            self.file.sync_all().map_err(Error::storage(self.tree.location.join(path).display()))?;
+        }
+        let (parent, name) = path::split(path);
+        let folder = self.tree.make_folder(parent).map_err(self.tree.failed(path))?;
+        renameat(&self.tree.root, &self.name, &folder, name).map_err(self.tree.failed(path))
     }
 
     /// Publishes a content object. One that exists must have the same length: a power cut can leave a shorter one where

@@ -2,34 +2,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
-    io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
+    path::Path,
 };
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
 use serde::{Deserialize, Serialize};
 
+use super::kept::{Kept, MAX_KEPT};
 use crate::{
     canonical::{self, Hex, decode_base64, encode_base64},
-    error::{Error, Fault, Place, Result},
+    error::{Error, Place, Result},
     keys::KeyId,
     names::{ArtifactDigest, ChannelName, ModelName},
     provenance::Newest,
-    secret::fill_random,
 };
 
 const DOCUMENT: &str = "memory";
 const FORMAT: &str = "mvault-memory/v1";
-/// A hundred thousand channels and revocations fit.
-const MAX_MEMORY: u64 = 64 << 20;
-/// How long another process may hold the lock: it holds it while it checks a few small records.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is remembered of one trust root, held under a lock until it is dropped.
 #[derive(Debug)]
@@ -39,13 +27,6 @@ pub struct Memory {
     known: bool,
     changed: bool,
     frozen: bool,
-}
-
-#[derive(Debug)]
-struct Kept {
-    path: PathBuf,
-    /// The lock lasts as long as this is open.
-    _lock: File,
 }
 
 /// What is remembered of the newest record of a chain.
@@ -96,23 +77,14 @@ impl Memory {
     /// [`Error::Storage`] if it cannot be read, made or locked within 30 seconds; [`Error::Corrupt`] if it is damaged;
     /// [`Error::Misuse`] if others can write it.
     pub fn open(folder: &Path, origin: blake3::Hash) -> Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::storage(folder.display()))?;
-        let mode = fs::metadata(folder).map_err(Error::storage(folder.display()))?.permissions().mode();
-        if mode & 0o022 != 0 {
-            return Err(Error::Misuse(format!(
-                "{} can be written by others, so it remembers nothing",
-                folder.display()
-            )));
-        }
-        let path = folder.join(format!("{}.json", origin.to_hex()));
-        let lock = lock(&path.with_extension("lock"))?;
-        let read = read(&path)?;
+        let (kept, read) = Kept::open(folder, &format!("{}.json", origin.to_hex()))?;
+        let read = read.map(|bytes| parse(kept.path(), &bytes)).transpose()?;
         let known = read.is_some();
         let wire = read.unwrap_or_else(|| Wire::new(origin));
         if wire.origin != Hex::from(origin) {
             return Err(Error::format(DOCUMENT, "is about another trust root"));
         }
-        Ok(Self { wire, place: Some(Kept { path, _lock: lock }), known, changed: false, frozen: false })
+        Ok(Self { wire, place: Some(kept), known, changed: false, frozen: false })
     }
 
     /// Whether anything was remembered from before. If not, this client cannot tell an old state from a new one.
@@ -213,10 +185,10 @@ impl Memory {
             return Ok(());
         };
         let bytes = canonical::to_vec(DOCUMENT, &self.wire)?;
-        if bytes.len() as u64 > MAX_MEMORY {
-            return Err(Error::limit(DOCUMENT, "length", MAX_MEMORY));
+        if bytes.len() as u64 > MAX_KEPT {
+            return Err(Error::limit(DOCUMENT, "length", MAX_KEPT));
         }
-        replace(&kept.path, &bytes).map_err(Error::storage(kept.path.display()))?;
+        kept.replace(&bytes)?;
         (self.changed, self.known) = (false, true);
         Ok(())
     }
@@ -253,77 +225,19 @@ fn slot(key: &KeyId, chain: &str, generation: u64) -> String {
     format!("{key} {chain} {generation}")
 }
 
-fn lock(path: &Path) -> Result<File> {
-    let failed = |error| Error::storage(path.display())(error);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
-    let start = Instant::now();
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
-            Err(Errno::WOULDBLOCK) => {
-                return Err(failed(std::io::Error::new(
-                    std::io::ErrorKind::TimedOut,
-                    "another process holds the lock",
-                )));
-            }
-            Err(errno) => return Err(failed(errno.into())),
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Wire>> {
-    let failed = |error| Error::storage(path.display())(error);
-    // Without NONBLOCK, opening a FIFO would wait for a writer for ever.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Error::Misuse(format!("{} is not a regular file", path.display())));
-    }
-    let mode = file.metadata().map_err(failed)?.permissions().mode();
-    if mode & 0o022 != 0 {
-        return Err(Error::Misuse(format!("{} can be written by others, so it remembers nothing", path.display())));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_MEMORY + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_MEMORY {
-        return Err(Error::limit(DOCUMENT, "length", MAX_MEMORY));
-    }
-    let at = |error: Error| match error {
-        Error::Corrupt { fault, .. } => Error::Corrupt { place: Place::Object(path.display().to_string()), fault },
-        other => other,
-    };
-    let wire: Wire = canonical::from_slice(DOCUMENT, &bytes).map_err(at)?;
+fn parse(place: &Path, bytes: &[u8]) -> Result<Wire> {
+    let at = |error: Error| error.at(Place::Object(place.display().to_string()));
+    let wire: Wire = canonical::from_slice(DOCUMENT, bytes).map_err(at)?;
     if wire.format != FORMAT {
-        return Err(at(Error::Corrupt {
-            place: Place::Document(DOCUMENT),
-            fault: Fault::Format(format!("is of format {:?}", wire.format)),
-        }));
+        return Err(at(Error::format(DOCUMENT, format!("is of format {:?}", wire.format))));
     }
-    Ok(Some(wire))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut nonce = [0; 8];
-    fill_random(&mut nonce).map_err(std::io::Error::other)?;
-    let temporary = path.with_extension(format!("{}.tmp", hex::encode(nonce)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The write is what failed; a leftover is the lesser news.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    Ok(wire)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
     use crate::error::Kind;
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    keys::KeyId,
+    keys::{KeyId, VerifyingKey},
     names::{ChannelName, ModelName},
     provenance::{Chained, Envelope, Freshness, Promotion, Revocation, Statement},
 };
@@ -86,6 +86,12 @@ impl Rooted {
     pub fn is_usable(&self, id: &KeyId) -> bool {
         let unlisted = blake3::Hash::from_bytes([0; 32]);
         self.root().counts(id, &unlisted, self.clock)
+    }
+
+    /// The keys that hold a role for any model and may sign now.
+    pub fn keys_of(&self, role: Role) -> Vec<VerifyingKey> {
+        let holds = |id: &KeyId| self.is_usable(id) && self.root().holds(role, id, None);
+        self.root().keys().filter(|(id, _)| holds(id)).filter_map(|(_, key)| key.verifying_key().ok()).collect()
     }
 
     /// Whether a new signature by this key would count for this now.

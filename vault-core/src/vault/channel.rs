@@ -283,6 +283,7 @@ impl Gate<'_> {
         self.refuse_revoked(artifact.digest, Some(&channel.model), &name.to_string())?;
         self.check_attestations(channel, &artifact)?;
         artifact.channel = Some((channel.clone(), generation));
+        artifact.promotion = Some(head.approved.digest);
         Ok(artifact)
     }
 

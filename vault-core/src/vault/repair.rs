@@ -228,7 +228,7 @@ impl Mender<'_> {
         let bytes = self.vault.demand(&manifest_path(digest), MAX_MANIFEST)?;
         let manifest = Policy::InsecureSkipSignature.unsigned_manifest(digest, &bytes)?;
         let subject = Subject::of(&bytes);
-        let artifact = Artifact { name: None, channel: None, digest, manifest, subject };
+        let artifact = Artifact::of_digest(digest, manifest, subject);
 
         if !self.vault.is_shredded(&artifact, names, self.policy)? {
             self.recipients(&artifact, names, report)?;

@@ -1,11 +1,13 @@
 //! From a reference to a verified manifest.
 
-use super::{Vault, artifact_folder, manifest_path, recipients_path, version_path};
+use super::{
+    Vault, artifact_folder, chain::record_path, channel::channel_folder, manifest_path, recipients_path, version_path,
+};
 use crate::{
     error::{Error, Result},
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
-    provenance::{MAX_ENVELOPE, Provenance, Subject},
+    provenance::{Envelope, MAX_ENVELOPE, Provenance, Subject},
     store::Soon,
     trust::{Policy, Right, Verified},
     verify::{self, Checked},
@@ -25,9 +27,27 @@ pub struct Artifact {
     pub manifest: Verified<Manifest>,
     /// How statements name it.
     pub subject: Subject,
+    /// The version record that was checked; none for an artifact that was asked for by its digest.
+    pub record: Option<Record>,
+    /// The BLAKE3 of the payload of the promotion that led here.
+    pub promotion: Option<blake3::Hash>,
+}
+
+/// A record that something rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub path: String,
+    /// The BLAKE3 of its bytes.
+    pub digest: blake3::Hash,
 }
 
 impl Artifact {
+    /// One that was asked for by its digest.
+    pub(super) fn of_digest(digest: ArtifactDigest, manifest: Verified<Manifest>, subject: Subject) -> Self {
+        Self { name: None, channel: None, digest, manifest, subject, record: None, promotion: None }
+    }
+
     /// The model it was asked for as a version of.
     pub fn model(&self) -> Option<&ModelName> {
         self.name.as_ref().map(|name| &name.model)
@@ -51,7 +71,8 @@ impl Vault {
     }
 
     fn resolve_version(&self, name: &VersionName, policy: &Policy) -> Result<Artifact> {
-        let Some(envelope) = self.store.read(&version_path(name), MAX_ENVELOPE)? else {
+        let path = version_path(name);
+        let Some(envelope) = self.store.read(&path, MAX_ENVELOPE)? else {
             return Err(Error::NotFound { what: format!("version {name}") });
         };
         let record = policy.version_record(&envelope, name)?;
@@ -59,7 +80,9 @@ impl Vault {
         self.expect_artifact(digest);
         let bytes = self.demand(&manifest_path(digest), MAX_MANIFEST)?;
         let manifest = record.manifest(&bytes)?;
-        Ok(Artifact { name: Some(name.clone()), channel: None, digest, manifest, subject: record.subject })
+        let subject = record.subject;
+        let record = Some(Record { path, digest: blake3::hash(&envelope) });
+        Ok(Artifact { name: Some(name.clone()), channel: None, digest, manifest, subject, record, promotion: None })
     }
 
     /// Whoever resolves a version will want its manifest, and most likely its recipients: one round trip for all.
@@ -78,7 +101,7 @@ impl Vault {
         let subject = Subject::of(&bytes);
         if let Policy::InsecureSkipSignature = policy {
             let manifest = policy.unsigned_manifest(digest, &bytes)?;
-            return Ok(Artifact { name: None, channel: None, digest, manifest, subject });
+            return Ok(Artifact::of_digest(digest, manifest, subject));
         }
         let what = format!("provenance of {digest}");
         let mut refusal = Error::Untrusted { what: what.clone(), why: "is missing" };
@@ -91,7 +114,7 @@ impl Vault {
             };
             let statement = policy.statement::<Provenance>(&envelope, Right::seal(None), &what);
             match statement.and_then(|statement| statement.manifest(&bytes)) {
-                Ok(manifest) => return Ok(Artifact { name: None, channel: None, digest, manifest, subject }),
+                Ok(manifest) => return Ok(Artifact::of_digest(digest, manifest, subject)),
                 // A manifest that is not what the digest names is no attestation's fault.
                 Err(error) if digest != subject.blake3 => return Err(error),
                 Err(error @ Error::Untrusted { .. }) => refusal = error,
@@ -99,6 +122,46 @@ impl Vault {
             }
         }
         Err(refusal)
+    }
+
+    /// The records that say that this is what was asked for: the version record, and the promotion if a channel was asked.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if it was asked for by its digest; [`Error::Lost`] if the store shows another promotion than the one
+    /// that was checked; [`Error::Storage`].
+    pub fn records(&self, artifact: &Artifact) -> Result<Vec<Record>> {
+        let Some(record) = &artifact.record else {
+            let rule = "was asked for by its digest, for which no single record speaks; name a version or channel";
+            return Err(Error::Misuse(format!("{} {rule}", artifact.digest)));
+        };
+        let mut records = vec![record.clone()];
+        if let (Some((channel, generation)), Some(payload)) = (&artifact.channel, artifact.promotion) {
+            let path = record_path(&channel_folder(channel), *generation);
+            let bytes = self.demand(&path, MAX_ENVELOPE)?;
+            if blake3::hash(Envelope::parse_record(&bytes)?.payload()) != payload {
+                return Err(Error::Lost { what: path, why: "it is not the promotion any more that was checked" });
+            }
+            records.push(Record { path, digest: blake3::hash(&bytes) });
+        }
+        Ok(records)
+    }
+
+    /// The version record of this name as it stands in the store: nobody's signature is checked.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Storage`].
+    pub fn version_record(&self, name: &VersionName) -> Result<Record> {
+        self.record_at(&version_path(name))
+    }
+
+    /// Any record as it stands in the store: nobody's signature is checked.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Storage`].
+    pub fn record_at(&self, path: &str) -> Result<Record> {
+        let bytes = self.store.read(path, MAX_ENVELOPE)?;
+        let bytes = bytes.ok_or_else(|| Error::NotFound { what: path.to_owned() })?;
+        Ok(Record { path: path.to_owned(), digest: blake3::hash(&bytes) })
     }
 
     /// Verifies every stored byte of an artifact against its manifest. Needs no key.

@@ -101,8 +101,7 @@ impl Vault {
         let manifest = Policy::InsecureSkipSignature.unsigned_manifest(digest, &bytes)?;
         let mut found: Vec<_> = damage.iter().map(|(object, place)| places(&manifest, object, place)).collect();
         let Some((policy, ring)) = key else { return Ok((found, None)) };
-        let artifact =
-            Artifact { name: None, channel: None, digest, manifest: manifest.clone(), subject: Subject::of(&bytes) };
+        let artifact = Artifact::of_digest(digest, manifest.clone(), Subject::of(&bytes));
         match self.opened(&artifact, &manifest, policy, ring) {
             Ok(opened) => {
                 found.iter_mut().flatten().for_each(|place| name_files(&opened, place));

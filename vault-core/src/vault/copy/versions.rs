@@ -133,7 +133,7 @@ impl<'a> Job<'a> {
         }
         let manifest = Policy::InsecureSkipSignature.unsigned_manifest(digest, &bytes)?;
         let name = wanted.version.as_ref().map(|(name, _)| name.clone());
-        let artifact = Artifact { name, channel: None, digest, manifest, subject: wanted.subject };
+        let artifact = Artifact { name, ..Artifact::of_digest(digest, manifest, wanted.subject) };
         let (shreddings, shredded) = self.shreddings(&artifact)?;
         let recipients = if shredded.is_some() { Vec::new() } else { self.recipients(&artifact)? };
         let attestations = self.attestations(&artifact)?;

@@ -1,0 +1,99 @@
+use std::fs;
+
+use crate::Office;
+
+#[test]
+fn what_does_not_stand_in_the_log_is_not_opened() {
+    let office = Office::new();
+    Office::refused(office.demand("m:1", &[]), 4, "authenticity");
+    office.run(&["log", "append"]).ok();
+    let never = Office::refused(office.demand("m:1", &[]), 4, "authenticity");
+    assert!(never.contains("never signed"), "{never}");
+    office.publish();
+    office.demand("m:1", &[]).ok();
+    // Not covered by a checkpoint yet.
+    office.seal("m:2").ok();
+    Office::refused(office.demand("m:2", &[]), 4, "authenticity");
+    office.publish();
+    office.demand("m:2", &[]).ok();
+    // Another key of the log, none at all, a digest, all versions.
+    let by = |key: &[&str]| {
+        office.run(&[&["verify", "m:1", "--signer", "signer.pub", "--require-log", "--state", "s2"], key].concat())
+    };
+    Office::refused(by(&["--log-key", "stranger.pub"]), 4, "authenticity");
+    Office::refused(by(&[]), 2, "usage");
+    Office::refused(by(&["--log-key", "alice.pub"]), 2, "usage");
+    let without = office.run(&["verify", "m:1", "--signer", "signer.pub", "--log-key", "log.pub"]);
+    Office::refused(without, 2, "usage");
+    let all = office.believing(&["verify", "--all", "--signer", "signer.pub", "--require-log"]);
+    Office::refused(all, 2, "usage");
+    // The record is changed where it stands: by somebody who is believed, even.
+    office.run(&["log", "prove", "m:1", "--output", "m1.proof", "--log-key", "log.pub", "--stateless"]).ok();
+    fs::remove_file(office.0.path("vault/models/m/versions/1.dsse.json")).expect("removed");
+    fs::remove_file(office.0.path("vault/log/genesis.json")).expect("hidden");
+    office.seal("m:1").ok();
+    Office::refused(office.demand("m:1", &["--log-proof", "m1.proof"]), 4, "authenticity");
+}
+
+#[test]
+fn a_log_that_goes_back_or_was_rewritten_is_refused() {
+    let office = Office::new();
+    office.run(&["log", "append"]).ok();
+    office.publish();
+    office.0.copy("vault", "old");
+    office.seal("m:2").ok();
+    office.publish();
+    office.demand("m:1", &[]).ok();
+    let in_old = |args: &[&str]| office.believing(&[&["--vault", "old"], args].concat());
+    Office::refused(in_old(&["verify", "m:1", "--signer", "signer.pub", "--require-log"]), 5, "stale");
+    Office::refused(in_old(&["log", "verify"]), 5, "stale");
+    Office::refused(in_old(&["log", "monitor", "--once"]), 5, "stale");
+    // Another future of the old log, signed by its own key.
+    office.run(&["--vault", "old", "seal", "model", "m:9", "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
+    let why = Office::refused(in_old(&["log", "publish", "--key", "log.key"]), 4, "authenticity");
+    assert!(why.contains("a fork"), "{why}");
+    office.run(&["--vault", "old", "log", "publish", "--key", "log.key", "--stateless"]).ok();
+    for args in [
+        &["log", "verify"][..],
+        &["log", "monitor", "--once"],
+        &["log", "show"],
+        &["log", "publish", "--key", "log.key"],
+    ] {
+        let why = Office::refused(in_old(args), 4, "authenticity");
+        assert!(why.contains("a fork"), "{why}");
+    }
+}
+
+#[test]
+fn damage_is_named_and_what_is_missing_fails_on_request() {
+    let office = Office::new();
+    office.run(&["log", "append"]).ok();
+    office.publish();
+    fs::write(office.0.path("vault/log/tile/entries/000.p/3"), "damaged").expect("written");
+    let damaged = office.believing(&["log", "verify"]);
+    let why = Office::refused(damaged.clone(), 3, "integrity");
+    assert!(why.contains("1 tile"), "{why}");
+    assert_eq!(damaged.json()["damaged"], serde_json::json!(["log/tile/entries/000.p/3"]));
+    Office::refused(office.demand("m:1", &[]), 3, "integrity");
+    fs::remove_file(office.0.path("vault/log/tile/entries/000.p/3")).expect("removed");
+    // A record that appeared without a command.
+    office.seal("m:2").ok();
+    office.publish();
+    let record = office.0.read("vault/models/m/versions/2.dsse.json");
+    office.0.write("vault/models/m/versions/3.dsse.json", &record);
+    office.believing(&["log", "verify"]).ok();
+    let why = Office::refused(office.believing(&["log", "verify", "--complete"]), 4, "authenticity");
+    assert!(why.contains("1 record"), "{why}");
+}
+
+#[test]
+fn an_entry_that_cannot_be_added_is_said_and_added_later() {
+    let office = Office::new();
+    // Nothing can be created among the batches.
+    fs::write(office.0.path("vault/log/batch"), "in the way").expect("written");
+    let error = office.seal("m:2").exits(3).error().expect("an error in JSON");
+    assert!(error.message.contains("not in its log"), "{}", error.message);
+    office.run(&["verify", "m:2", "--signer", "signer.pub"]).ok();
+    fs::remove_file(office.0.path("vault/log/batch")).expect("removed");
+    assert_eq!(office.run(&["log", "append"]).ok().json()["appended"].as_array().expect("a list").len(), 6);
+}

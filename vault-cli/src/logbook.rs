@@ -1,0 +1,64 @@
+//! What a command created in a vault, so that the vault's log says so.
+//!
+//! Nobody has to think of it: every store is watched, and whatever record was created is logged when the command ends,
+//! whether it succeeded or not. What a killed command left out, `mvault log append` finds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vault_core::{
+    log::{Entry, Judge, Log, is_logged},
+    store::Store,
+};
+
+use crate::failure::{Failure, Result};
+
+type Entries = Arc<Mutex<Vec<vault_core::Result<Entry>>>>;
+
+/// The records of one run.
+#[derive(Debug, Default)]
+pub struct Logbook {
+    stores: Mutex<Vec<(Store, Entries)>>,
+    judge: Mutex<Option<Judge>>,
+}
+
+impl Logbook {
+    /// The same store, watched.
+    pub fn watch(&self, store: Store) -> Store {
+        let entries = Entries::default();
+        let book = Arc::clone(&entries);
+        let watched = store.clone().observed(move |path, bytes| {
+            if is_logged(path) {
+                let entry = Entry::about_record(path, bytes, None);
+                book.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+            }
+        });
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push((store, entries));
+        watched
+    }
+
+    /// Whose checkpoints say where a log ends. Without this, the store is asked.
+    pub fn believe(&self, judge: Judge) {
+        *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Some(judge);
+    }
+
+    /// Logs what was created since the last time.
+    pub fn write(&self) -> Result {
+        let judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (store, entries) in &*self.stores.lock().unwrap_or_else(PoisonError::into_inner) {
+            let entries = std::mem::take(&mut *entries.lock().unwrap_or_else(PoisonError::into_inner));
+            if !entries.is_empty() {
+                append(store, entries, judge.as_ref()).map_err(|error| {
+                    Failure::from(error)
+                        .prefixed("what was done stands in the vault, and not in its log: ")
+                        .hint("`mvault log append` adds what is missing")
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append(store: &Store, entries: Vec<vault_core::Result<Entry>>, judge: Option<&Judge>) -> vault_core::Result<()> {
+    let Some(log) = Log::open(store)? else { return Ok(()) };
+    log.append_records(judge, &entries.into_iter().collect::<vault_core::Result<Vec<_>>>()?).map(drop)
+}

@@ -1,0 +1,210 @@
+//! Whom a command believes about a log, and the demand that what it uses stands in one.
+
+use std::path::PathBuf;
+
+use vault_core::{
+    Error,
+    keys::PublicKey,
+    log::{Judge, Log, LogKeys, Logged, MAX_PROOF_FILE, Proof, RecordRef, Seen, VerifierKey},
+    trust::Policy,
+    vault::{Artifact, Record, Vault},
+};
+
+use crate::{
+    belief::TrustArgs,
+    documents,
+    failure::{Failure, Result},
+    secrets::load_public,
+    session::Session,
+};
+
+/// Whose checkpoints count.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Whom to believe about the log")]
+pub struct LogKeyArgs {
+    /// Whose checkpoints count: a public key file, or NAME+ID+KEY; repeat for several [default: the log keys of the trust root]
+    #[arg(long, value_name = "KEY")]
+    pub log_key: Vec<String>,
+    /// The key of a witness, NAME+ID+KEY; repeat for several
+    #[arg(long, value_name = "VKEY")]
+    pub witness_key: Vec<VerifierKey>,
+    /// How many of the witnesses must have cosigned [default: all]
+    #[arg(long, value_name = "M")]
+    pub witnesses: Option<usize>,
+}
+
+/// The demand that what is opened stands in a log.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Whom to believe about the log")]
+pub struct RequireLogArgs {
+    /// Refuse what does not stand in the log of the vault
+    #[arg(long)]
+    pub require_log: bool,
+    /// A proof that it does, from `mvault log prove`, instead of asking the vault; repeat for several
+    #[arg(long, value_name = "FILE", requires = "require_log")]
+    pub log_proof: Vec<PathBuf>,
+    #[command(flatten)]
+    pub keys: LogKeyArgs,
+}
+
+/// Who is believed about a log, and what was seen of it.
+#[derive(Debug)]
+pub struct LogView {
+    pub judge: Judge,
+    pub seen: Seen,
+}
+
+impl LogKeyArgs {
+    /// Whether a key of the log is named.
+    pub fn is_given(&self) -> bool {
+        !self.log_key.is_empty()
+    }
+
+    /// The keys that are named, or those of the trust root behind `policy`.
+    pub fn view(
+        &self,
+        policy: Option<&Policy>,
+        trust: &TrustArgs,
+        vault: &Vault,
+        session: &Session,
+    ) -> Result<LogView> {
+        let (keys, authority) = match policy {
+            _ if self.is_given() => self.named(session)?,
+            Some(Policy::Rooted(rooted)) => (LogKeys::Rooted(rooted.clone()), rooted.origin()),
+            _ => {
+                return Err(Failure::usage("no key of the log is named")
+                    .hint("give --log-key FILE.pub, or --trust ROOT.json with keys of the role `log`"));
+            }
+        };
+        self.view_of(keys, authority, trust, vault)
+    }
+
+    /// These keys, and what was seen under them.
+    pub fn view_of(&self, keys: LogKeys, authority: blake3::Hash, trust: &TrustArgs, vault: &Vault) -> Result<LogView> {
+        let witnesses = self.witnesses.unwrap_or(self.witness_key.len());
+        let judge = Judge::new(keys).with_witnesses(self.witness_key.clone(), witnesses)?;
+        let seen = match trust.memory_of_logs()? {
+            Some(folder) => Seen::open(&folder, authority, vault.id())?,
+            None => Seen::nothing(),
+        };
+        Ok(LogView { judge, seen })
+    }
+
+    /// The keys on the command line, and what stands for all of them.
+    fn named(&self, session: &Session) -> Result<(LogKeys, blake3::Hash)> {
+        let (mut named, mut any, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        for text in &self.log_key {
+            if text.contains('+') && !std::path::Path::new(text).exists() {
+                let key: VerifierKey = text.parse()?;
+                all.push(key.to_string());
+                named.push(key);
+                continue;
+            }
+            let path = PathBuf::from(text);
+            let PublicKey::Signing(key) = load_public(&path)? else {
+                return Err(Failure::usage(format!("{text} is a recipient key, where the key of a log is expected")));
+            };
+            session.global.examples().check(&path, key.key_id())?;
+            all.push(key.key_id().to_hex());
+            any.push(key);
+        }
+        all.sort_unstable();
+        let keys = LogKeys::Several(vec![LogKeys::Named(named), LogKeys::Any(any)]);
+        Ok((keys, blake3::hash(all.join("\n").as_bytes())))
+    }
+}
+
+impl RequireLogArgs {
+    /// Demands the records behind an artifact in the log, if that was asked for.
+    pub fn check(
+        &self,
+        vault: &Vault,
+        artifact: &Artifact,
+        policy: &Policy,
+        trust: &TrustArgs,
+        session: &Session,
+    ) -> Result {
+        if !self.require_log {
+            return if self.keys.is_given() || !self.keys.witness_key.is_empty() {
+                Err(Failure::usage("--log-key and --witness-key go with --require-log"))
+            } else {
+                Ok(())
+            };
+        }
+        let LogView { judge, mut seen } = self.keys.view(Some(policy), trust, vault, session)?;
+        let records = vault.records(artifact)?;
+        let logged = if self.log_proof.is_empty() {
+            in_vault(vault, &judge, &mut seen, &records)?
+        } else {
+            in_files(&self.log_proof, &judge, &seen, &records)?
+        };
+        if trust.explain {
+            for one in &logged {
+                session.ui.explain(&told(one));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn reference(record: &Record) -> RecordRef<'_> {
+    RecordRef { path: &record.path, digest: record.digest }
+}
+
+/// Asks the log of the vault.
+fn in_vault(vault: &Vault, judge: &Judge, seen: &mut Seen, records: &[Record]) -> Result<Vec<Logged>> {
+    let what = || "the log of the vault".to_owned();
+    let missing = |why| Error::Untrusted { what: what(), why };
+    let log = Log::open(vault.store())?.ok_or_else(|| missing("is demanded, and there is none"))?;
+    let checkpoint = log.latest_since(judge, seen.last())?.ok_or_else(|| missing("was never signed"))?;
+    seen.remember(checkpoint.checkpoint())?;
+    let demand = |record: &Record| log.demand(judge, &checkpoint, reference(record));
+    let logged: Result<Vec<_>, Error> = records.iter().map(demand).collect();
+    logged.map_err(|error| match error {
+        Error::Untrusted { why: "is not in the log", .. } => Failure::from(error)
+            .hint("`mvault log append` and `mvault log publish` log what is missing; ask first why it is"),
+        other => other.into(),
+    })
+}
+
+/// Takes the proofs in files.
+fn in_files(files: &[PathBuf], judge: &Judge, seen: &Seen, records: &[Record]) -> Result<Vec<Logged>> {
+    let mut proven = Vec::new();
+    for path in files {
+        let proof = Proof::parse(&documents::read(path, MAX_PROOF_FILE)?).map_err(|e| Failure::local(path, &e))?;
+        let logged = proof.verify(judge, seen.last().map(vault_core::log::Checkpoint::origin));
+        let logged = logged.map_err(|error| Failure::from(error).prefixed(&format!("{}: ", path.display())))?;
+        let checkpoint = logged.checkpoint.checkpoint();
+        if let Some(seen) = seen.last()
+            && seen.size() == checkpoint.size()
+            && seen.root() != checkpoint.root()
+        {
+            let what = format!("{}: the log at {} entries", path.display(), seen.size());
+            return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" }.into());
+        }
+        proven.push(logged);
+    }
+    let find = |record: &Record| {
+        let about = |logged: &&Logged| logged.entry.record() == Some(reference(record));
+        let found = proven.iter().find(about).cloned();
+        found.ok_or_else(|| {
+            let error = Error::Untrusted { what: record.path.clone(), why: "is proven by none of the log proofs" };
+            Failure::from(error).hint("`mvault log prove` makes one for each record: the version, and the promotion")
+        })
+    };
+    records.iter().map(find).collect()
+}
+
+/// One line about something that is logged.
+pub fn told(logged: &Logged) -> String {
+    let checkpoint = logged.checkpoint.checkpoint();
+    let path = logged.entry.record().map(|record| record.path).unwrap_or_default();
+    let cosigned = logged.checkpoint.cosigners().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let cosigned = if cosigned.is_empty() { String::new() } else { format!(", cosigned by {}", cosigned.join(", ")) };
+    format!(
+        "log: {path} is entry {} of {}, signed at {} entries{cosigned}",
+        logged.index,
+        checkpoint.origin(),
+        checkpoint.size()
+    )
+}

@@ -1,0 +1,29 @@
+//! `mvault log init`
+
+use serde_json::json;
+use vault_core::log::{KeyName, Log};
+
+use crate::{failure::Result, session::Session};
+
+/// Start the log of a vault
+///
+/// From then on every command that changes the vault adds an entry. Records that are there already are added by `mvault log
+/// append`. The name of the log stands in every checkpoint, and is best the address it is served under, without `https://`.
+///
+/// JSON: {"origin"}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault log init
+  mvault log init --origin registry.example.com/models/log")]
+pub struct Args {
+    /// The name of the log [default: a random one]
+    #[arg(long, value_name = "NAME")]
+    origin: Option<KeyName>,
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let vault = session.vault()?;
+    let log = Log::init(vault.store(), args.origin.clone())?;
+    let text = format!("started the log {}\n  next: mvault log append; mvault log publish --key …", log.origin());
+    session.ui.result(&text, &json!({ "origin": log.origin().as_str() }))
+}

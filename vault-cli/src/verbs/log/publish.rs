@@ -1,0 +1,128 @@
+//! `mvault log publish`
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use vault_core::{
+    Error,
+    keys::Signer,
+    log::{Log, LogKeys, Published, SignatureType, SignedCheckpoint, VerifierKey},
+    vault::Vault,
+};
+
+use super::witness::HttpWitness;
+use crate::{
+    failure::{Failure, Result},
+    logged::LogView,
+    secrets::{PassphraseArgs, Passphrases, load_signing},
+    session::Session,
+    ui::count,
+};
+
+/// Sign how far the log is, and have witnesses cosign it
+///
+/// Writes what readers need to check the log (tiles), and a checkpoint signed by KEY, which holds the role `log` under the
+/// trust root or is known to readers as --log-key. What was signed before must be the beginning of what is signed now. If
+/// it is interrupted, the next one does the rest.
+///
+/// A witness is its key and where it is asked: --witness 'NAME+ID+KEY https://witness.example/'. What fewer than --witnesses
+/// of them cosign is an error, and signed all the same; the next publication asks again.
+///
+/// JSON: {"origin", "size", "root", "added", "new", "cosigned", "key"}; "key" is what readers give as --log-key
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault log publish --key log.key
+  mvault log publish --key log.key --trust root.json
+  mvault log publish --key log.key --log-key old-log.pub")]
+pub struct Args {
+    /// Whose signature the checkpoint gets
+    #[arg(long, value_name = "FILE.key")]
+    key: PathBuf,
+    /// A witness to ask: its key, a space, its URL; repeat for several
+    #[arg(long, value_name = "VKEY URL")]
+    witness: Vec<HttpWitness>,
+    #[command(flatten)]
+    belief: super::BeliefArgs,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
+    let vault = session.vault()?;
+    let log = super::open(&vault)?;
+    let LogView { judge, mut seen } = believed(args, &vault, signer.as_ref(), session)?;
+    let published = log.publish(&judge, &mut seen, signer.as_ref())?;
+    let signed = published.checkpoint.signed();
+    let cosigned = ask(args, &log, signed.clone(), session)?;
+    let stored =
+        if cosigned == *signed { Ok(published.not_cached.clone()) } else { log.store_cosigned(&judge, &cosigned) };
+    let counts = judge.judge(cosigned.clone(), log.origin());
+    warn(&published, stored?.as_ref(), session);
+    let cosigners = cosigned.note().signatures().len() - signed.note().signatures().len();
+    report(&log, &published, cosigners as u64, session)?;
+    counts.map(drop).map_err(|error| Failure::operational(format!("the checkpoint is signed and stored, and {error}")))
+}
+
+fn warn(published: &Published, not_cached: Option<&String>, session: &Session) {
+    if published.skipped > 0 {
+        let skipped = count(published.skipped, "object");
+        session.ui.warn(&format!("{skipped} among the batches of the log are none: somebody else writes there"));
+    }
+    if let Some(why) = not_cached {
+        session.ui.warn(&format!("log/checkpoint was not replaced: {why}"));
+    }
+}
+
+fn report(log: &Log, published: &Published, cosigners: u64, session: &Session) -> Result {
+    let (checkpoint, key) = (published.checkpoint.checkpoint(), published.checkpoint.signer().clone());
+    let key = VerifierKey::new(log.origin().clone(), SignatureType::Ed25519, key);
+    let (size, root) = (checkpoint.size(), checkpoint.root());
+    let text = format!(
+        "{} {size} entries of {}, {} more than before\n  root:      {root}\n  log key:   {key}\n  cosigned:  by {cosigners} witnesses now",
+        if published.new { "signed" } else { "nothing new:" },
+        log.origin(),
+        published.added,
+    );
+    let object = json!({
+        "origin": log.origin().as_str(), "size": size, "root": root.to_base64(), "added": published.added,
+        "new": published.new, "cosigned": cosigners, "key": key.to_string(),
+    });
+    session.ui.result(&text, &object)
+}
+
+/// Whoever is named on the command line; without anybody, the key that signs. Whoever is asked is a witness.
+fn believed(args: &Args, vault: &Vault, signer: &dyn Signer, session: &Session) -> Result<LogView> {
+    let mut keys = args.belief.keys.clone();
+    for asked in args.witness.iter().map(HttpWitness::key) {
+        if !keys.witness_key.contains(asked) {
+            keys.witness_key.push(asked.clone());
+        }
+    }
+    if args.belief.is_given() {
+        return args.belief.view_with(&keys, vault, session);
+    }
+    let own = signer.verifying_key();
+    let authority = blake3::hash(own.key_id().to_hex().as_bytes());
+    keys.view_of(LogKeys::Any(vec![own]), authority, &args.belief.trust, vault)
+}
+
+/// Asks every witness; what one of them does not do is told, and does not keep the others from being asked.
+fn ask(args: &Args, log: &Log, mut signed: SignedCheckpoint, session: &Session) -> Result<SignedCheckpoint> {
+    let mut worst: Option<Failure> = None;
+    for witness in &args.witness {
+        match log.ask(&signed, witness.key(), witness) {
+            Ok(cosigned) => signed = cosigned,
+            // Evidence of a second history is more than a witness that is away.
+            Err(error @ Error::Untrusted { .. }) => {
+                let failure = Failure::from(error);
+                worst = Some(match worst.take() {
+                    Some(worst) => worst.worse(failure),
+                    None => failure,
+                });
+            }
+            Err(error) => session.ui.warn(&format!("{} did not cosign: {error}", witness.key().name())),
+        }
+    }
+    worst.map_or(Ok(signed), Err)
+}

@@ -1,0 +1,148 @@
+//! From batches to tiles to a signed checkpoint. Whatever is interrupted here is done again from the checkpoint before,
+//! with the same outcome: everything but the signature follows from the batches.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Log,
+    checkpoint::{Checkpoint, Judge, SignedCheckpoint, Witnessed},
+    entry::Entry,
+    find::hint_path,
+    grow::Growth,
+    latest::{CACHE, FOLDER, gone},
+    seen::Seen,
+    tile::{MAX_BUNDLE, Tile, Tiles},
+};
+use crate::{
+    error::{Error, Fault, Place, Result},
+    keys::Signer,
+    store::Created,
+};
+
+/// What came of publishing.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The checkpoint that is the newest now.
+    pub checkpoint: Witnessed,
+    /// How many entries it has more than the one before.
+    pub added: u64,
+    /// Whether it was signed now. If not, there was nothing new.
+    pub new: bool,
+    /// Why the cache under `log/checkpoint` was not replaced, if it was not. Readers find the checkpoint without it.
+    pub not_cached: Option<String>,
+    /// How many things stand in the place of batches and are none.
+    pub skipped: u64,
+}
+
+impl Log {
+    /// Writes the tiles of everything that is in the log by now, and signs a checkpoint of it.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if `judge` does not accept this signer, or what the store shows does not continue what was
+    /// signed or `seen` before; [`Error::Stale`] if the store shows less; [`Error::Corrupt`] if something else stands where a
+    /// tile should; [`Error::Storage`].
+    pub fn publish(&self, judge: &Judge, seen: &mut Seen, signer: &dyn Signer) -> Result<Published> {
+        let judge = judge.alone();
+        let (before, unseen) = self.latest_and_unseen(&judge, seen.last())?;
+        let mut growth =
+            before.as_ref().map_or_else(|| Ok(Growth::default()), |before| self.grown(before.checkpoint()))?;
+        let start = growth.frontier();
+        let mut tail = self.tail_from(start.clone());
+        tail.advance(&mut |index, entry| {
+            growth.push(entry, &mut |tile, bytes| self.create_tile(tile, bytes))?;
+            self.create_hint(index, entry)?;
+            match unseen.filter(|unseen| unseen.size() == growth.size()) {
+                Some(unseen) if unseen.root() != growth.frontier().root() => {
+                    let what = format!("the log at {} entries", unseen.size());
+                    Err(Error::Untrusted { what, why: "does not continue what was signed or seen before: a fork" })
+                }
+                _ => Ok(()),
+            }
+        })?;
+        if let Some(unseen) = unseen.filter(|unseen| unseen.size() > growth.size()) {
+            return Err(gone(unseen));
+        }
+        let (now, skipped) = (growth.frontier(), tail.skipped());
+        if let Some(before) = before.filter(|_| now.size() == start.size()) {
+            seen.remember(before.checkpoint())?;
+            let not_cached = self.cache(before.signed()).err().map(|error| error.to_string());
+            return Ok(Published { checkpoint: before, added: 0, new: false, not_cached, skipped });
+        }
+        growth.tell_partial(start.size(), &mut |tile, bytes| self.create_tile(tile, bytes))?;
+        let signed = Checkpoint::new(self.origin.clone(), now.size(), now.root()).sign(signer)?;
+        let checkpoint = judge.judge(signed, &self.origin)?;
+        // Remembered before anybody can see it: a log never signs two trees of one size.
+        seen.remember(checkpoint.checkpoint())?;
+        let not_cached = self.store_checkpoint(checkpoint.signed())?;
+        Ok(Published { checkpoint, added: now.size() - start.size(), new: true, not_cached, skipped })
+    }
+
+    /// The tree of a checkpoint, ready to grow: from its tiles, or from the batches if those are damaged.
+    fn grown(&self, checkpoint: &Checkpoint) -> Result<Growth> {
+        let (size, root) = (checkpoint.size(), checkpoint.root());
+        let from_tiles = Tiles::open(&self.store, size, root).and_then(|mut tiles| Growth::after(&mut tiles, size));
+        match from_tiles {
+            Err(Error::Corrupt { .. }) => {}
+            other => return other,
+        }
+        let mut growth = Growth::default();
+        let mut at_size = None;
+        self.tail_from(growth.frontier()).advance(&mut |index, entry| {
+            if index < size {
+                growth.push(entry, &mut |tile, bytes| self.create_tile(tile, bytes))?;
+            }
+            if index + 1 == size {
+                at_size = Some(growth.clone());
+            }
+            Ok(())
+        })?;
+        let found = at_size.filter(|growth| growth.frontier().root() == root);
+        found.ok_or_else(|| Error::Untrusted {
+            what: format!("the log at {size} entries"),
+            why: "is not what its batches say: a fork",
+        })
+    }
+
+    /// Stores a checkpoint for good, and then in the cache. Gives why it is not in the cache, if so.
+    pub(super) fn store_checkpoint(&self, signed: &SignedCheckpoint) -> Result<Option<String>> {
+        let bytes = signed.to_vec();
+        let name = format!("{FOLDER}/{}.{}", signed.checkpoint().size(), hex::encode(Sha256::digest(&bytes)));
+        let (Created::New | Created::Exists) = self.store.create(&super::path(&name), &bytes)?;
+        Ok(self.cache(signed).err().map(|error| error.to_string()))
+    }
+
+    /// Puts a checkpoint into the cache, unless a larger one is there. What stands there is only a hint to be judged, so
+    /// that two who do this at once do no harm.
+    fn cache(&self, signed: &SignedCheckpoint) -> Result<()> {
+        let bytes = signed.to_vec();
+        let shown = self.shown()?;
+        let larger = |shown: &[u8]| {
+            SignedCheckpoint::parse(shown).is_ok_and(|shown| shown.checkpoint().size() > signed.checkpoint().size())
+        };
+        match shown {
+            Some(shown) if shown == bytes || larger(&shown) => Ok(()),
+            _ => self.store.replace(&super::path(CACHE), &bytes),
+        }
+    }
+
+    /// Creates a tile, which may be there already if somebody else did.
+    fn create_tile(&self, tile: Tile, bytes: &[u8]) -> Result<()> {
+        let path = super::path(&tile.path());
+        if self.store.create(&path, bytes)? == Created::New
+            || self.store.read(&path, MAX_BUNDLE)?.as_deref() == Some(bytes)
+        {
+            return Ok(());
+        }
+        let fault = Fault::Format("is not the tile that follows from the entries".into());
+        Err(Error::Corrupt { place: Place::Object(path), fault })
+    }
+
+    /// Notes where the entry about a record stands, so that it is found without a search. Only a hint.
+    fn create_hint(&self, index: u64, entry: &[u8]) -> Result<()> {
+        if let Some(record) = Entry::parse(entry).ok().as_ref().and_then(Entry::record) {
+            let (Created::New | Created::Exists) =
+                self.store.create(&super::path(&hint_path(record)), format!("{index}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+}

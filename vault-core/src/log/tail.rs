@@ -1,0 +1,259 @@
+//! The end of the log: following batches to it, and adding one.
+
+use std::collections::HashMap;
+
+use super::{
+    Log,
+    batch::{Batch, MAX_BATCH, MAX_ENTRIES, batch_path},
+    checkpoint::{Checkpoint, Judge, SignedCheckpoint},
+    entry::{Entry, RecordRef},
+    merkle::{Frontier, TreeHash},
+    tile::Tiles,
+};
+use crate::{
+    error::{Error, Fault, Place, Result},
+    store::Created,
+};
+
+/// How many things that are no batch may stand where one is looked for. Somebody who may create objects can put them
+/// there; each costs everybody a request.
+const MAX_ATTEMPTS: u64 = 10_000;
+/// How often an object may exist and not be there to read.
+const MAX_ABSENCES: u32 = 8;
+
+/// The end of the log, as far as it was followed.
+#[derive(Debug, Clone)]
+pub struct Tail<'a> {
+    log: &'a Log,
+    tree: Frontier,
+    attempt: u64,
+    /// The records that were named by the entries that were passed, and where.
+    named: HashMap<blake3::Hash, u64>,
+    skipped: u64,
+}
+
+/// An entry that is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number, from 0.
+    pub index: u64,
+    /// Whether it was added now. If not, an entry about the same record was there.
+    pub new: bool,
+}
+
+/// An entry on its way.
+struct Pending {
+    number: usize,
+    bytes: Vec<u8>,
+    record: Option<blake3::Hash>,
+}
+
+impl RecordRef<'_> {
+    /// What stands for it where only its identity matters.
+    pub(super) fn key(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.digest.as_bytes()).update(self.path.as_bytes());
+        hasher.finalize()
+    }
+}
+
+impl Log {
+    /// The log from behind this tree on. Batches before it are not read.
+    pub fn tail_from(&self, tree: Frontier) -> Tail<'_> {
+        Tail { log: self, tree, attempt: 0, named: HashMap::new(), skipped: 0 }
+    }
+
+    /// The log from its newest checkpoint on, or from the start if there is none that can be built on. Without a judge the
+    /// store's word is taken for where the log ends: what is added in a wrong place is missing from the log, which
+    /// [`Log::missing`] finds.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn tail(&self, judge: Option<&Judge>) -> Result<Tail<'_>> {
+        let tree = match self.start(judge) {
+            Ok(tree) => tree,
+            Err(error @ Error::Storage { .. }) => return Err(error),
+            // Whatever is wrong with checkpoint or tiles, the batches tell the same.
+            Err(_) => Frontier::default(),
+        };
+        Ok(self.tail_from(tree))
+    }
+
+    /// The log behind what a checkpoint covers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the tiles of the checkpoint are damaged; [`Error::Storage`].
+    pub fn tail_after(&self, checkpoint: &Checkpoint) -> Result<Tail<'_>> {
+        Ok(self.tail_from(Tiles::open(&self.store, checkpoint.size(), checkpoint.root())?.frontier()))
+    }
+
+    fn start(&self, judge: Option<&Judge>) -> Result<Frontier> {
+        let checkpoint = match judge {
+            Some(judge) => self.latest(&judge.alone())?.map(|witnessed| witnessed.checkpoint().clone()),
+            None => self.shown()?.map(|bytes| SignedCheckpoint::parse(&bytes)).transpose()?.and_then(|signed| {
+                Some(signed.checkpoint().clone()).filter(|checkpoint| checkpoint.origin() == self.origin())
+            }),
+        };
+        let Some(checkpoint) = checkpoint else { return Ok(Frontier::default()) };
+        Ok(Tiles::open(&self.store, checkpoint.size(), checkpoint.root())?.frontier())
+    }
+}
+
+impl Tail<'_> {
+    /// The tree as far as it was followed.
+    pub fn tree(&self) -> &Frontier {
+        &self.tree
+    }
+
+    /// How many things stand in the place of batches and are none.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Where the entry stands that names this record, if one was passed.
+    pub fn named(&self, record: RecordRef<'_>) -> Option<u64> {
+        self.named.get(&record.key()).copied()
+    }
+
+    /// Follows the log to its end, and calls `each` for every entry on the way, with its number.
+    ///
+    /// # Errors
+    /// The first error of `each`; [`Error::Corrupt`] if more than 10 000 things stand where a batch is looked for;
+    /// [`Error::Storage`].
+    pub fn advance(&mut self, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        while let Some(batch) = self.next()? {
+            let first = self.tree.size();
+            for (index, entry) in (first..).zip(batch.entries()) {
+                each(index, entry)?;
+            }
+            self.pass(&batch);
+        }
+        Ok(())
+    }
+
+    /// The next batch, which is not passed yet.
+    fn next(&mut self) -> Result<Option<Batch>> {
+        loop {
+            let path = self.path();
+            let Some(found) = self.read(&path)? else { return Ok(None) };
+            let batch = found.as_deref().and_then(|bytes| Batch::parse(bytes).ok());
+            if let Some(batch) = batch.filter(|batch| batch.continues(self.log.origin(), &self.tree)) {
+                return Ok(Some(batch));
+            }
+            // Whoever takes a batch for none puts its own entries where nobody looks: that is worth a second look.
+            if self.read(&path)? != Some(found) {
+                let source = std::io::Error::other("the store gives different bytes for one object");
+                return Err(Error::Storage { what: path, source });
+            }
+            if self.attempt == MAX_ATTEMPTS {
+                let fault = Fault::Limit { what: "number of objects that are no batch", limit: MAX_ATTEMPTS };
+                return Err(Error::Corrupt { place: Place::Object(path), fault });
+            }
+            self.attempt += 1;
+            self.skipped += 1;
+        }
+    }
+
+    fn path(&self) -> String {
+        super::path(&batch_path(self.tree.size(), self.attempt))
+    }
+
+    /// What stands at a path; inside, `None` for what is too long or no regular file.
+    fn read(&self, path: &str) -> Result<Option<Option<Vec<u8>>>> {
+        match self.log.store.read(path, MAX_BATCH) {
+            Ok(bytes) => Ok(bytes.map(Some)),
+            Err(Error::Corrupt { .. }) => Ok(Some(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes behind a batch.
+    fn pass(&mut self, batch: &Batch) {
+        for entry in batch.entries() {
+            let index = self.tree.size();
+            if let Some(record) = Entry::parse(entry).ok().as_ref().and_then(Entry::record) {
+                self.named.entry(record.key()).or_insert(index);
+            }
+            self.tree.push(TreeHash::leaf(entry));
+        }
+        self.attempt = 0;
+    }
+
+    /// Adds entries at the end of the log, in this order; the end is looked for from here. An entry about a record that
+    /// another one names already, in what was passed, is not added again. When this returns, they are durable.
+    ///
+    /// # Errors
+    /// [`Error::Storage`]: some may have been added. Whoever tries again with the same entries about records adds none
+    /// twice, if it follows the log from before.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<Vec<Appended>> {
+        let mut pending = Vec::new();
+        for (number, entry) in entries.iter().enumerate() {
+            let record = entry.record().map(|record| record.key());
+            pending.push(Pending { number, bytes: entry.to_vec()?, record });
+        }
+        let mut done = vec![None; entries.len()];
+        let mut absences = 0;
+        loop {
+            self.advance(&mut |_, _| Ok(()))?;
+            self.drop_named(&mut pending, &mut done);
+            let chosen = choose(&pending);
+            if chosen == 0 {
+                break;
+            }
+            let bytes = pending[..chosen].iter().map(|one| one.bytes.clone()).collect();
+            let batch = Batch::new(self.log.origin(), self.tree.clone(), bytes)?;
+            match self.create(&batch)? {
+                Some(true) => {
+                    let first = self.tree.size();
+                    self.pass(&batch);
+                    for (index, one) in (first..).zip(pending.drain(..chosen)) {
+                        done[one.number] = Some(Appended { index, new: true });
+                    }
+                }
+                Some(false) => {}
+                None if absences < MAX_ABSENCES => absences += 1,
+                None => {
+                    let source = std::io::Error::other("the store says that it exists, and does not give it");
+                    return Err(Error::Storage { what: self.path(), source });
+                }
+            }
+        }
+        Ok(done.into_iter().flatten().collect())
+    }
+
+    /// Takes out what is named already.
+    fn drop_named(&self, pending: &mut Vec<Pending>, done: &mut [Option<Appended>]) {
+        pending.retain(|one| {
+            let named = one.record.and_then(|record| self.named.get(&record));
+            if let Some(index) = named {
+                done[one.number] = Some(Appended { index: *index, new: false });
+            }
+            named.is_none()
+        });
+    }
+
+    /// Creates a batch: whether what stands there is it, or `None` if nothing does after all.
+    fn create(&self, batch: &Batch) -> Result<Option<bool>> {
+        let (path, bytes) = (self.path(), batch.to_vec()?);
+        let created = self.log.store.create(&path, &bytes);
+        if let Ok(Created::New) = created {
+            return Ok(Some(true));
+        }
+        // Entries carry random nonces: equal bytes are our own, whose answer was lost.
+        match (created, self.read(&path)) {
+            (Err(error), Ok(None) | Err(_)) | (Ok(_), Err(error)) => Err(error),
+            (Ok(_), Ok(None)) => Ok(None),
+            (Ok(_), Ok(Some(found))) => Ok(Some(found.as_deref() == Some(&bytes))),
+            (Err(_), Ok(Some(found))) if found.as_deref() != Some(&bytes) => Ok(Some(false)),
+            // It is there, and maybe not durable: the second create sees to that.
+            (Err(_), Ok(Some(_))) => self.log.store.create(&path, &bytes).map(|_| Some(true)),
+        }
+    }
+}
+
+/// How many of the first entries go into one batch: no record twice.
+fn choose(pending: &[Pending]) -> usize {
+    let mut records = std::collections::HashSet::new();
+    let fits = |one: &&Pending| one.record.is_none_or(|record| records.insert(record));
+    pending.iter().take(MAX_ENTRIES).take_while(fits).count()
+}
