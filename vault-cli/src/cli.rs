@@ -29,7 +29,8 @@ const EXITS: &str = "EXIT CODES:
   1 the system or network failed   6 no key: nothing given opens it
   2 usage                          7 conflict: exists already
   3 integrity: bytes differ        8 not found
-  4 authenticity: signer           130, 143 interrupted, terminated";
+  4 authenticity: signer           9 denied by the registry
+                                   130, 143 interrupted, terminated";
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]

@@ -2,7 +2,7 @@
 
 use vault_core::{
     names::Reference,
-    store::{Connection, Durability, Store, is_remote},
+    store::{Access, Connection, Durability, Store, is_remote},
     vault::Vault,
     workers::Threads,
 };
@@ -70,6 +70,7 @@ impl Session {
             max_bandwidth: transfer.max_bandwidth,
             patience: transfer.give_up_after,
             proven: false,
+            access: Access::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use object_store::{
 
 use crate::{
     error::{Error, Result},
-    store::Connection,
+    store::{Connection, registry},
 };
 
 /// How long to wait for a connection.
@@ -23,8 +23,11 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// The client signs a request once, and a signature is good for a few minutes.
 const LONGEST_RETRY: Duration = Duration::from_mins(4);
 
-/// The object store that a URL names, its root moved to the vault's.
+/// The object store or registry that a URL names, its root moved to the vault's.
 pub(super) fn connect(url: &str, connection: &Connection) -> Result<Arc<dyn ObjectStore>> {
+    if registry::is_registry(url) {
+        return Ok(Arc::new(registry::Objects::new(url, connection)?));
+    }
     let unfit = |why: &str| Error::Misuse(format!("{url:?}: {why}"));
     let (scheme, rest) = url.split_once("://").ok_or_else(|| unfit("is no URL"))?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -97,7 +100,7 @@ fn settings<'a>(connection: &'a Connection, prefix: &'a str) -> impl Iterator<It
     of_provider.map(|(name, value)| (name.to_ascii_lowercase(), value))
 }
 
-fn options() -> ClientOptions {
+pub(in crate::store) fn options() -> ClientOptions {
     // Without a limit for whole requests: large parts on slow lines take what they take, and `Attempts` ends the stalled.
     ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT).with_read_timeout(SILENCE)
 }
