@@ -10,6 +10,7 @@ mod documents;
 mod failure;
 mod interrupt;
 mod proofs;
+mod registry;
 mod secrets;
 mod session;
 mod state;

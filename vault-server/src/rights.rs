@@ -174,7 +174,11 @@ mod tests {
 
     fn grant(permissions: &[Permission], models: &str, channels: &str) -> Grant {
         let pattern = |text: &str| text.parse().expect("a pattern");
-        Grant { permissions: permissions.iter().copied().collect(), models: pattern(models), channels: pattern(channels) }
+        Grant {
+            permissions: permissions.iter().copied().collect(),
+            models: pattern(models),
+            channels: pattern(channels),
+        }
     }
 
     fn name(path: &str) -> ObjectName {

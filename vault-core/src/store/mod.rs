@@ -352,6 +352,14 @@ impl Store {
         self.0.open(path)
     }
 
+    /// See [`Backend::open_sized`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_sized(&self, path: &str, length: u64) -> Result<Box<dyn ReadAt>> {
+        self.0.open_sized(path, length)
+    }
+
     /// See [`Backend::stat`].
     ///
     /// # Errors
