@@ -71,7 +71,7 @@ pub struct Global {
 pub struct RegistryArgs {
     /// Certificates (PEM) of authorities to believe besides those of the system
     #[arg(long, global = true, value_name = "FILE", env = "MVAULT_CA", hide_short_help = true)]
-    pub ca: Option<PathBuf>,
+    pub registry_ca: Option<PathBuf>,
     /// The key to show a registry, instead of the one that `mvault login` stored
     #[arg(long, global = true, value_name = "FILE", env = "MVAULT_TOKEN_FILE", hide_short_help = true)]
     pub token_file: Option<PathBuf>,

@@ -30,7 +30,7 @@ pub fn access(url: &str, args: &RegistryArgs) -> Result<Access> {
 
 /// The certificates that are believed besides those of the system.
 pub fn authorities(args: &RegistryArgs) -> Result<Option<Vec<u8>>> {
-    let Some(path) = &args.ca else { return Ok(None) };
+    let Some(path) = &args.registry_ca else { return Ok(None) };
     let failed = |error: io::Error| Failure::io(path.display(), &error);
     if fs::metadata(path).map_err(failed)?.len() > MAX_CERTIFICATES {
         return Err(Failure::usage(format!("{}: is too long for a file of certificates", path.display())));

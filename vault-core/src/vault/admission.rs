@@ -14,6 +14,7 @@ use super::{
     },
     gate::root_folder,
     gc::{documents, runs},
+    promote::WITHDRAWN,
     proposals::Record,
     session,
 };
@@ -163,8 +164,8 @@ impl Admission {
 
     fn promotion(&self, channel: &ChannelName, generation: u64, bytes: &[u8]) -> Result<()> {
         let rooted = self.rooted()?;
-        if is_withdrawal(bytes, rooted) {
-            return Ok(());
+        if let Some(judged) = withdrawal(bytes, rooted) {
+            return judged;
         }
         let envelope = envelope(bytes)?;
         promotion(&envelope, channel, generation)?;
@@ -175,8 +176,8 @@ impl Admission {
 
     fn revocation(&self, generation: u64, bytes: &[u8]) -> Result<()> {
         let rooted = self.rooted()?;
-        if is_withdrawal(bytes, rooted) {
-            return Ok(());
+        if let Some(judged) = withdrawal(bytes, rooted) {
+            return judged;
         }
         let envelope = envelope(bytes)?;
         revocation(&envelope, generation)?;
@@ -277,6 +278,16 @@ fn manifest(digest: ArtifactDigest, bytes: &[u8]) -> Result<()> {
         return Err(Error::Corrupt { place: Place::Document("manifest"), fault });
     }
     Manifest::parse(bytes).map(drop)
+}
+
+/// Whether a withdrawal counts; none for what is another kind of record.
+fn withdrawal(bytes: &[u8], rooted: Option<&Rooted>) -> Option<Result<()>> {
+    Envelope::parse_record_of(bytes, WITHDRAWN).ok()?;
+    if is_withdrawal(bytes, rooted) {
+        return Some(Ok(()));
+    }
+    let why = "is not signed by a key that the trust root lists";
+    Some(Err(Error::Untrusted { what: "withdrawal".into(), why }))
 }
 
 fn collection(path: &str, bytes: &[u8]) -> Result<()> {
