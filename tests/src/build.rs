@@ -56,8 +56,8 @@ pub fn mvault_server() -> &'static Path {
 
 fn build(package: &str, name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // Both at once: built alone, a package may have its dependencies with other features, and then all of them are built.
-    cargo.args(["build", "--locked", "--quiet", "-p", "vault-cli", "-p", "vault-server", "--bins"]);
+    // All at once: built alone, a package may have its dependencies with other features, and then all of them are built.
+    cargo.args(["build", "--locked", "--quiet", "--workspace", "--bins"]);
     cargo.args(["--message-format", "json"]);
     cargo.arg("--profile").arg(profile()).arg("--target-dir").arg(target()).current_dir(workspace());
     let output = cargo.output().expect("cargo runs");

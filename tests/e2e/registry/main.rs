@@ -3,6 +3,7 @@
 
 mod abuse;
 mod admission;
+mod documents;
 mod keys;
 mod lying;
 mod vaults;

@@ -29,11 +29,11 @@ fn a_vault_behind_a_registry_seals_opens_shares_copies_and_checks() {
     assert_eq!((&report["versions"], &report["damage"], &report["foreign"]), (&json!(2), &json!([]), &json!([])));
 
     // Out of the registry, and back under another name of the same contents.
-    desk.run(&["copy", "--from", &desk.url, "--to", "copy", "--init", "--signer", "signer.pub"]).ok();
+    desk.run(&["copy", "m:1", "--from", &desk.url, "--to", "copy", "--init", "--signer", "signer.pub"]).ok();
     desk.run(&["--vault", "copy", "verify", "m:1", "--signer", "signer.pub"]).ok();
     desk.work.write("more", &noise(3_000_000));
     desk.run(&["--vault", "copy", "seal", "more", "o:1", "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
-    desk.run(&["copy", "--from", "copy", "--to", &desk.url, "--signer", "signer.pub"]).ok();
+    desk.run(&["copy", "o:1", "--from", "copy", "--to", &desk.url, "--signer", "signer.pub"]).ok();
     desk.open("o:1", "back").ok();
     assert_eq!(desk.work.read("back/more"), noise(3_000_000));
     // The vault is a vault like any other.

@@ -424,7 +424,7 @@ impl Backend for Bucket {
             let mut stream = if last.is_empty() {
                 self.0.store.list(folder.as_ref())
             } else {
-                self.0.store.list_with_offset(folder.as_ref(), &Path::from(last.as_str()))
+                self.0.store.list_with_offset(folder.as_ref(), &location(&last)?)
             };
             let read = async {
                 while found.len() < limit {

@@ -86,6 +86,19 @@ impl fmt::Display for Objects {
     }
 }
 
+impl Objects {
+    /// Why an object is not given, if asking for its first byte says more.
+    async fn explained(&self, location: &Path, error: object_store::Error) -> object_store::Error {
+        let ask = async {
+            let mut request = self.0.request("GET", &self.0.target(location), HttpRequestBody::empty())?;
+            let first = "bytes=0-0".parse().map_err(|_| unfit("a range cannot be asked for"))?;
+            request.headers_mut().insert("range", first);
+            self.0.send(request).await
+        };
+        ask.await.err().unwrap_or(error)
+    }
+}
+
 /// What is left of a listing.
 struct Walk {
     client: Arc<Client>,
@@ -150,6 +163,10 @@ impl ObjectStore for Objects {
             request.headers_mut().insert("range", value);
         }
         let answer = match self.0.send(request).await {
+            // The refusal of a HEAD has no body that would say why.
+            Err(error) if options.head && Refused::within(&error).is_some_and(Refused::is_unexplained) => {
+                return Err(self.explained(location, error).await);
+            }
             Err(error) if Refused::within(&error).is_some_and(Refused::is_absent) => {
                 return Err(object_store::Error::NotFound { path: location.to_string(), source: Box::new(error) });
             }

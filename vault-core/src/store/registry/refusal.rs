@@ -54,6 +54,11 @@ impl Refused {
         matches!(self.status, 408 | 429 | 500..)
     }
 
+    /// Whether it is a refusal that does not say why, and not that there is no such object.
+    pub(super) fn is_unexplained(&self) -> bool {
+        self.kind.is_none() && (400..500).contains(&self.status) && !self.is_absent() && !self.is_transient()
+    }
+
     /// Whether something has the name already.
     pub(super) fn is_taken(&self) -> bool {
         self.status == 412
