@@ -42,7 +42,7 @@ mod signed;
 mod whereabouts;
 
 pub use access::{Access, Skipped};
-pub use admission::{Admission, moves};
+pub use admission::{Admission, moves, publishes};
 pub use attest::{Added, Attestation, Found, Which};
 pub use channel::{Entry, Head, Promoted};
 pub use copy::{Artifacts, Copied, CopyRequest, Existing, Moved, Selection};

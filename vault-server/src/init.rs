@@ -133,7 +133,8 @@ checkpoint = "checkpoint.json"
 [limits]
 # connections = 1024
 # transfers = 64
-# max_object = 268435456          # bytes
+# max_object = 134217728          # bytes
+# memory = 134217728              # bytes of documents, and of objects on their way to a bucket, at a time
 # per_address = 2000              # requests a second
 # per_principal = 2000            # requests a second
 # strangers_per_minute = 60       # requests without a valid key, from one address

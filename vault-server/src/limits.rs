@@ -21,6 +21,8 @@ use crate::problem::Problem;
 
 /// Buckets that a limiter keeps before it throws away those that are full again.
 const MAX_BUCKETS: usize = 50_000;
+/// Bytes that are counted as one.
+const UNIT: u64 = 1024;
 /// How long a request waits for a place among the transfers.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -34,6 +36,9 @@ pub struct Limits {
     pub transfers: usize,
     /// The longest object, in bytes.
     pub max_object: u64,
+    /// Bytes of documents, and of objects on their way to a bucket, that are in memory at a time. A longer one waits until it is
+    /// alone.
+    pub memory: u64,
     /// Requests a second from one address.
     pub per_address: NonZeroU32,
     /// Requests a second of one principal.
@@ -54,7 +59,8 @@ impl Default for Limits {
         Self {
             connections: 1024,
             transfers: 64,
-            max_object: 256 << 20,
+            max_object: 128 << 20,
+            memory: 128 << 20,
             per_address: number(2000),
             per_principal: number(2000),
             strangers_per_minute: number(60),
@@ -84,12 +90,18 @@ pub struct Gauges {
     principals: Rates<String>,
     strangers: Rates<IpAddr>,
     transfers: Arc<Semaphore>,
+    /// In units of [`UNIT`].
+    memory: Arc<Semaphore>,
+    units: u32,
 }
 
 impl Gauges {
     /// Nothing is counted yet.
     pub fn new(limits: &Limits) -> Self {
+        let units = u32::try_from(limits.memory / UNIT).unwrap_or(u32::MAX).max(1);
         Self {
+            memory: Arc::new(Semaphore::new(units as usize)),
+            units,
             addresses: Rates::new(Quota::per_second(limits.per_address)),
             principals: Rates::new(Quota::per_second(limits.per_principal)),
             strangers: Rates::new(Quota::per_minute(limits.strangers_per_minute)),
@@ -126,10 +138,22 @@ impl Gauges {
     /// # Errors
     /// A problem if none gets free.
     pub async fn transfer(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let busy = || Problem::later(StatusCode::SERVICE_UNAVAILABLE, "too many transfers at a time", 1);
-        let place = tokio::time::timeout(PATIENCE, Arc::clone(&self.transfers).acquire_owned()).await;
-        place.map_err(|_| busy())?.map_err(|_| busy())
+        take(&self.transfers, 1).await
     }
+
+    /// Waits for room for so many bytes in memory.
+    ///
+    /// # Errors
+    /// A problem if there is none soon.
+    pub async fn memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Problem> {
+        take(&self.memory, u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)).await
+    }
+}
+
+async fn take(places: &Arc<Semaphore>, number: u32) -> Result<OwnedSemaphorePermit, Problem> {
+    let busy = || Problem::later(StatusCode::SERVICE_UNAVAILABLE, "too many transfers at a time", 1);
+    let taken = tokio::time::timeout(PATIENCE, Arc::clone(places).acquire_many_owned(number)).await;
+    taken.map_err(|_| busy())?.map_err(|_| busy())
 }
 
 /// Who has a network of IPv6 has all of its addresses.
@@ -188,6 +212,17 @@ mod tests {
         assert_eq!(gauges.address(at("2001:db8::2")).expect_err("the same network").status(), 429);
         gauges.address(at("192.0.2.2")).expect("another");
         gauges.address(at("2001:db8:0:1::1")).expect("another");
+    }
+
+    #[tokio::test]
+    async fn memory_is_given_until_it_is_taken_and_never_refused_for_ever() {
+        let gauges = Gauges::new(&Limits { memory: 10 * UNIT, ..Limits::default() });
+        let (some, more) = (gauges.memory(9 * UNIT).await.expect("room"), gauges.memory(1).await.expect("room"));
+        let waiting = gauges.memory(u64::MAX);
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "none is left");
+        drop((some, more));
+        waiting.await.expect("all of it for one that is too long");
     }
 
     #[test]

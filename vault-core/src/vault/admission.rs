@@ -59,6 +59,16 @@ pub fn moves(path: &str, bytes: &[u8]) -> Option<(VersionName, Option<ChannelNam
     Some((described.version, described.channel))
 }
 
+/// The version that the outcome of a session publishes, by whoever finishes it; none for every other object.
+pub fn publishes(path: &str, bytes: &[u8]) -> Option<VersionName> {
+    let Some((_, session::Part::Outcome)) = session::parse_path(path) else { return None };
+    let Ok(Outcome::Committed { path, .. }) = Outcome::parse(bytes) else { return None };
+    match ObjectName::parse(&path) {
+        Some(ObjectName::Version(name)) => Some(name),
+        _ => None,
+    }
+}
+
 /// Whose records are let in.
 #[derive(Debug, Clone)]
 pub enum Admission {

@@ -111,6 +111,7 @@ pub struct Content {
     name: blake3::Hash,
     hasher: blake3::Hasher,
     to: Destination,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum Destination {
@@ -124,11 +125,11 @@ impl Content {
     pub async fn start(app: &Arc<App>, path: &str, name: blake3::Hash, length: u64) -> Result<Self, Problem> {
         let there = path.to_owned();
         let upload = app.blocking(move |app| app.store.upload(&there)).await?;
-        let to = upload.map_or_else(
-            || Destination::Memory(Vec::with_capacity(usize::try_from(length).unwrap_or(0))),
-            Destination::Upload,
-        );
-        Ok(Self { app: Arc::clone(app), path: path.to_owned(), name, hasher: blake3::Hasher::new(), to })
+        let (to, room) = match upload {
+            Some(upload) => (Destination::Upload(upload), None),
+            None => (Destination::Memory(Vec::new()), Some(app.gauges.memory(length).await?)),
+        };
+        Ok(Self { app: Arc::clone(app), path: path.to_owned(), name, hasher: blake3::Hasher::new(), to, _room: room })
     }
 
     /// Takes the body, and gives the object its name.

@@ -14,7 +14,7 @@ use vault_core::{
     Error,
     error::Kind,
     store::Created,
-    vault::{ObjectName, moves},
+    vault::{ObjectName, moves, publishes},
 };
 
 use super::{
@@ -144,7 +144,10 @@ pub async fn create(
     let stored = tokio::time::timeout(deadline, async {
         match &name {
             ObjectName::Content(hash) => Content::start(&app, &path, *hash, length).await?.receive(receive).await,
-            _ => document(&app, &principal, &name, &path, receive).await,
+            _ => {
+                let _room = app.gauges.memory(length).await?;
+                document(&app, &principal, &name, &path, receive).await
+            }
         }
     });
     let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object took too long to arrive");
@@ -163,7 +166,7 @@ async fn document(
     receive: body::Incoming,
 ) -> Result<Created, Problem> {
     let bytes = receive.whole().await?;
-    may_move(principal, path, &bytes)?;
+    may_say(principal, path, &bytes)?;
     let (path, is_root) = (path.to_owned(), matches!(name, ObjectName::TrustRoot(..)));
     app.blocking(move |app| {
         app.admissions.current()?.judge(&path, &bytes)?;
@@ -176,15 +179,18 @@ async fn document(
     .await
 }
 
-/// What a proposal or a revocation is about is in it, not in its path.
-fn may_move(principal: &Principal, path: &str, bytes: &[u8]) -> Result<(), Problem> {
-    use Permission::{Approve, Promote, Sign};
-    let Some((version, channel)) = moves(path, bytes) else { return Ok(()) };
-    let need = match &channel {
-        Some(channel) => Need::any(&[Promote, Approve], Resource::Channel(channel)),
-        None => Need::any(&[Sign, Approve], Resource::Model(&version.model)),
-    };
-    Ok(need.granted_by(&principal.grants)?)
+/// What a proposal, a revocation or the end of a session is about is in it, not in its path.
+fn may_say(principal: &Principal, path: &str, bytes: &[u8]) -> Result<(), Problem> {
+    use Permission::{Approve, Promote, Seal, Sign};
+    let grants = &principal.grants;
+    if let Some(version) = publishes(path, bytes) {
+        return Ok(Need::any(&[Seal], Resource::Model(&version.model)).granted_by(grants)?);
+    }
+    match moves(path, bytes) {
+        None => Ok(()),
+        Some((_, Some(channel))) => Ok(Need::any(&[Promote, Approve], Resource::Channel(&channel)).granted_by(grants)?),
+        Some((version, None)) => Ok(Need::any(&[Sign, Approve], Resource::Model(&version.model)).granted_by(grants)?),
+    }
 }
 
 /// Deletes an object.

@@ -1,7 +1,7 @@
 //! What a registry lets into a vault with a trust root, and what it does not.
 
 use super::*;
-use crate::vault::{Admission, InUse, ObjectName, moves};
+use crate::vault::{Admission, InUse, ObjectName, moves, publishes};
 
 impl World {
     fn admission(&self, at: &str) -> Admission {
@@ -134,6 +134,8 @@ fn what_a_proposal_is_about_is_read_from_it() {
     let mut channels = 0;
     for (path, bytes) in world.everything() {
         let about = moves(&path, &bytes);
+        let published = publishes(&path, &bytes);
+        assert_eq!(published.is_some(), path.ends_with("/outcome.json"), "{path}");
         match ObjectName::parse(&path).expect("a place") {
             ObjectName::Proposal(..) => {
                 let (version, channel) = about.expect("a proposal");
