@@ -39,6 +39,7 @@ fn a_vault_behind_a_registry_seals_opens_shares_copies_and_checks() {
     // The vault is a vault like any other.
     let beside = registry.folder().join("vault").display().to_string();
     desk.run(&["--vault", &beside, "verify", "o:1", "--signer", "signer.pub"]).ok();
+    assert_eq!(desk.run(&["--vault", &beside, "fsck"]).ok().json()["foreign"], json!([]));
 }
 
 #[test]

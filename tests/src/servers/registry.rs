@@ -209,6 +209,12 @@ pub struct Liar {
     lie: Arc<Mutex<Box<Lie>>>,
 }
 
+impl std::fmt::Debug for Liar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Liar").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
 impl Liar {
     /// In front of a registry; it tells the truth yet.
     pub fn before(registry: &Registry) -> Self {
