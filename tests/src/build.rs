@@ -45,19 +45,27 @@ fn profile() -> String {
 /// The real `mvault`, built on the first call with the profile and target folder of this test.
 pub fn mvault() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
+    BINARY.get_or_init(|| build("vault-cli", "mvault"))
 }
 
-fn build() -> PathBuf {
+/// The real `mvault-server`, in the same way.
+pub fn mvault_server() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("vault-server", "mvault-server"))
+}
+
+fn build(package: &str, name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--quiet", "-p", "vault-cli", "--bin", "mvault", "--message-format", "json"]);
+    // All at once: built alone, a package may have its dependencies with other features, and then all of them are built.
+    cargo.args(["build", "--locked", "--quiet", "--workspace", "--bins"]);
+    cargo.args(["--message-format", "json"]);
     cargo.arg("--profile").arg(profile()).arg("--target-dir").arg(target()).current_dir(workspace());
     let output = cargo.output().expect("cargo runs");
-    assert!(output.status.success(), "mvault does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
     let executable = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let built = message["target"]["name"] == "mvault" && message["target"]["kind"][0] == "bin";
+        let built = message["target"]["name"] == name && message["target"]["kind"][0] == "bin";
         if built { message["executable"].as_str().map(PathBuf::from) } else { None }
     };
     messages.lines().find_map(executable).expect("cargo names the binary it built")

@@ -11,7 +11,7 @@ pub mod servers;
 pub mod wire;
 mod workspace;
 
-pub use build::mvault;
+pub use build::{mvault, mvault_server};
 pub use folder::{Entry, Tree, copy, make_private, noise, tree};
 pub use model_signing::ModelSigning;
 pub use python::{Python, Reference, have, skip};

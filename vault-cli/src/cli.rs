@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -29,14 +30,15 @@ const EXITS: &str = "EXIT CODES:
   1 the system or network failed   6 no key: nothing given opens it
   2 usage                          7 conflict: exists already
   3 integrity: bytes differ        8 not found
-  4 authenticity: signer           130, 143 interrupted, terminated";
+  4 authenticity: signer           9 denied by the registry
+                                   130, 143 interrupted, terminated";
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Global {
-    /// The vault: a path, a file:// URL, s3://BUCKET/PREFIX, az://… or gs://…
+    /// The vault: a path, a file:// URL, s3://BUCKET/PREFIX, az://…, gs://…, or a registry's https://HOST/VAULT
     #[arg(long, global = true, value_name = "URL", env = "MVAULT_VAULT")]
     pub vault: Option<String>,
     /// Print one JSON object instead of text; on failure {"error":{…}} on standard error
@@ -59,6 +61,20 @@ pub struct Global {
     pub engine: Engine,
     #[command(flatten)]
     pub transfer: TransferArgs,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// How a registry is reached.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Registries")]
+pub struct RegistryArgs {
+    /// Certificates (PEM) of authorities to believe besides those of the system
+    #[arg(long, global = true, value_name = "FILE", env = "MVAULT_CA", hide_short_help = true)]
+    pub registry_ca: Option<PathBuf>,
+    /// The key to show a registry, instead of the one that `mvault login` stored
+    #[arg(long, global = true, value_name = "FILE", env = "MVAULT_TOKEN_FILE", hide_short_help = true)]
+    pub token_file: Option<PathBuf>,
 }
 
 /// How bytes go to and from an object store.

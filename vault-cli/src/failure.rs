@@ -95,7 +95,7 @@ impl Failure {
     pub fn exit(&self) -> u8 {
         match self.class {
             Class::Signal(number) => 128 + number,
-            Class::Core(kind) => exit_code(kind),
+            Class::Core(kind) => kind.exit_code(),
         }
     }
 
@@ -138,7 +138,7 @@ impl Failure {
             Class::Core(Kind::Authenticity) => 7,
             Class::Core(Kind::Stale) => 6,
             Class::Core(Kind::NoKey) => 5,
-            Class::Core(Kind::NotFound) => 4,
+            Class::Core(Kind::Denied | Kind::NotFound) => 4,
             Class::Core(Kind::Conflict) => 3,
             Class::Core(Kind::Usage) => 2,
             Class::Core(_) => 1,
@@ -150,19 +150,6 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let hint = advice(&error).map(str::to_owned);
         Self { class: Class::Core(error.kind()), message: error.to_string(), hint }
-    }
-}
-
-fn exit_code(kind: Kind) -> u8 {
-    match kind {
-        Kind::Usage => USAGE,
-        Kind::Integrity => 3,
-        Kind::Authenticity => 4,
-        Kind::Stale => 5,
-        Kind::NoKey => 6,
-        Kind::Conflict => 7,
-        Kind::NotFound => 8,
-        _ => 1,
     }
 }
 
@@ -220,6 +207,10 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Lost { .. } => "nothing was lost; try again",
         Error::InUse { .. } => "move the channel first; `--even-if-in-use` retires it all the same",
         Error::Conflict { what } if what.starts_with("version ") => "versions are never replaced; choose a new version",
+        Error::Denied { why, .. } if why.contains("who asks") => {
+            "`mvault login URL` stores a key that the registry knows"
+        }
+        Error::Denied { .. } => "ask whoever runs the registry for the permission; `mvault whoami` shows what there is",
         Error::Conflict { .. } => "nothing is ever overwritten; choose another name or remove it first",
         Error::NotFound { what } if what.starts_with("a vault at ") => "make one with `mvault init`",
         Error::NotFound { what } if what.starts_with("version ") => "`mvault ls` lists what there is",
@@ -246,6 +237,7 @@ mod tests {
             (Kind::NoKey, 6, "no-key"),
             (Kind::Conflict, 7, "conflict"),
             (Kind::NotFound, 8, "not-found"),
+            (Kind::Denied, 9, "denied"),
         ] {
             let failure = Failure::new(kind, "m");
             assert_eq!((failure.exit(), failure.kind()), (exit, name));

@@ -12,6 +12,7 @@ mod interrupt;
 mod logbook;
 mod logged;
 mod proofs;
+mod registry;
 mod secrets;
 mod session;
 mod state;

@@ -2,7 +2,7 @@
 
 use vault_core::{
     names::Reference,
-    store::{Connection, Durability, Store, is_remote},
+    store::{Access, Connection, Durability, Store, is_registry, is_remote},
     vault::Vault,
     workers::Threads,
 };
@@ -14,6 +14,7 @@ use crate::{
     interrupt::Interrupt,
     logbook::Logbook,
     proofs::Proofs,
+    registry,
     ui::{Bar, Ui},
 };
 
@@ -72,6 +73,7 @@ impl Session {
             max_bandwidth: transfer.max_bandwidth,
             patience: transfer.give_up_after,
             proven: false,
+            access: Access::default(),
         }
     }
 
@@ -82,7 +84,7 @@ impl Session {
 
     /// Opens the store that a vault is in.
     fn store(&self, url: &str, connection: &Connection) -> Result<Store> {
-        let connection = &reach(url, connection)?;
+        let connection = &self.reach(url, connection)?;
         let store = Store::open_url(url, &remembered(url, connection)).map_err(|error| match error {
             vault_core::Error::NotFound { what } => vault_core::Error::NotFound { what: format!("a vault at {what}") },
             other => other,
@@ -93,10 +95,23 @@ impl Session {
 
     /// Opens, or makes, the store for a new vault. What is remembered of another does not count.
     pub fn new_store(&self, url: &str) -> Result<Store> {
-        let connection = reach(url, &self.connection())?;
+        let connection = self.reach(url, &self.connection())?;
         let store = Store::create_url(url, &connection)?;
         self.proofs.watch(url, &connection, &store);
         Ok(store)
+    }
+
+    /// Adds what is known about the place that a vault is in: what the files and programs of AWS say, or who asks a registry.
+    pub fn reach(&self, url: &str, connection: &Connection) -> Result<Connection> {
+        if is_registry(url) {
+            let access = registry::access(url, &self.global.registry)?;
+            return Ok(Connection { access, ..connection.clone() });
+        }
+        if !aws::is_s3(url) {
+            return Ok(connection.clone());
+        }
+        let settings = aws::configuration(&connection.settings)?.settings;
+        Ok(Connection { settings, ..connection.clone() })
     }
 
     /// How many threads work.
@@ -114,15 +129,6 @@ impl Session {
         self.interrupt.arm()?;
         Ok(self.ui.bar(doing, total, !self.global.no_progress, self.interrupt.clone()))
     }
-}
-
-/// Adds what the files and programs of AWS say, if that is where a vault is.
-fn reach(url: &str, connection: &Connection) -> Result<Connection> {
-    if !aws::is_s3(url) {
-        return Ok(connection.clone());
-    }
-    let settings = aws::configuration(&connection.settings)?.settings;
-    Ok(Connection { settings, ..connection.clone() })
 }
 
 /// Whether the store needs no proof any more.

@@ -46,7 +46,7 @@ pub fn have_one_reader_each(command: &Command, matches: &ArgMatches) -> Result<(
         let id = arg.get_id().as_str();
         let paths = matches.try_get_many::<PathBuf>(id).ok().flatten().into_iter().flatten();
         let numbers = matches.try_get_many::<u16>(id).ok().flatten().into_iter().flatten();
-        let takes_standard = id == "path" || id.ends_with("passphrase_file");
+        let takes_standard = id == "path" || id.ends_with("passphrase_file") || id == "token_file";
         let origins = paths
             .flat_map(|path| origins(path, takes_standard))
             .chain(numbers.flat_map(|number| of_descriptor(u32::from(*number))));

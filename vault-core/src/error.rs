@@ -4,6 +4,10 @@
 
 use std::fmt;
 
+mod kind;
+
+pub use kind::Kind;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -73,6 +77,14 @@ pub enum Error {
         /// When and why it went.
         why: String,
     },
+    /// A registry does not let whoever asked do this.
+    #[error("{what}: {why}")]
+    Denied {
+        /// What was to be done.
+        what: String,
+        /// What is missing, in the registry's words.
+        why: String,
+    },
     /// Nothing of this name exists.
     #[error("{what} does not exist")]
     NotFound {
@@ -102,28 +114,6 @@ pub enum Error {
 
 /// The most characters of a rule that an error repeats.
 const MAX_RULE: usize = 200;
-
-/// The class of an [`Error`]: what a program branches on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Kind {
-    /// [`Error::Storage`] and [`Error::InputChanged`].
-    Operational,
-    /// [`Error::Misuse`].
-    Usage,
-    /// [`Error::Corrupt`].
-    Integrity,
-    /// [`Error::Untrusted`].
-    Authenticity,
-    /// [`Error::Stale`].
-    Stale,
-    /// [`Error::WrongKey`].
-    NoKey,
-    /// [`Error::Conflict`], [`Error::Lost`] and [`Error::InUse`].
-    Conflict,
-    /// [`Error::NotFound`] and [`Error::Gone`].
-    NotFound,
-}
 
 /// Where a [`Error::Corrupt`] was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,6 +189,7 @@ impl Error {
             Self::WrongKey { .. } => Kind::NoKey,
             Self::Conflict { .. } | Self::Lost { .. } | Self::InUse { .. } => Kind::Conflict,
             Self::NotFound { .. } | Self::Gone { .. } => Kind::NotFound,
+            Self::Denied { .. } => Kind::Denied,
             Self::Storage { .. } | Self::InputChanged { .. } => Kind::Operational,
             Self::Misuse(_) => Kind::Usage,
         }
@@ -231,22 +222,6 @@ impl Error {
     /// An [`Error::Corrupt`] for a document above a limit of the format.
     pub(crate) fn limit(document: &'static str, what: &'static str, limit: u64) -> Self {
         Self::Corrupt { place: Place::Document(document), fault: Fault::Limit { what, limit } }
-    }
-}
-
-impl Kind {
-    /// The name of this class in machine-readable output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Operational => "operational",
-            Self::Usage => "usage",
-            Self::Integrity => "integrity",
-            Self::Authenticity => "authenticity",
-            Self::Stale => "stale",
-            Self::NoKey => "no-key",
-            Self::Conflict => "conflict",
-            Self::NotFound => "not-found",
-        }
     }
 }
 
@@ -296,7 +271,7 @@ mod tests {
         let hash = blake3::hash(b"");
         let hex = hash.to_hex();
         let at = |place, fault| Error::Corrupt { place, fault };
-        let cases: [(Error, String, &str); 17] = [
+        let cases: [(Error, String, &str); 18] = [
             (at(Place::Object("objects/a".into()), Fault::Missing), "objects/a: is missing".into(), "integrity"),
             (
                 at(
@@ -338,6 +313,7 @@ mod tests {
                 "conflict",
             ),
             (Error::Gone { what: "m:1".into(), why: "was retired".into() }, "m:1: was retired".into(), "not-found"),
+            (Error::Denied { what: "a/b".into(), why: "needs seal".into() }, "a/b: needs seal".into(), "denied"),
             (Error::NotFound { what: "m:1".into() }, "m:1 does not exist".into(), "not-found"),
             (
                 Error::InputChanged { what: "f".into(), why: "it shrank" },

@@ -13,6 +13,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 mod access;
+mod admission;
 mod attest;
 mod chain;
 mod channel;
@@ -24,6 +25,7 @@ mod gate;
 mod gc;
 mod lineage;
 mod listing;
+mod naming;
 mod promote;
 mod proposals;
 mod repair;
@@ -40,6 +42,7 @@ mod signed;
 mod whereabouts;
 
 pub use access::{Access, Skipped};
+pub use admission::{Admission, moves, publishes};
 pub use attest::{Added, Attestation, Found, Which};
 pub use channel::{Entry, Head, Promoted};
 pub use copy::{Artifacts, Copied, CopyRequest, Existing, Moved, Selection};
@@ -50,6 +53,7 @@ pub use gate::Gate;
 pub use gc::{Collected, Collection, Condemned, DEFAULT_GRACE, Decision, Done, Event as GarbageEvent, Mode, Started};
 pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
+pub use naming::ObjectName;
 pub use proposals::Proposal;
 pub use resolve::{Artifact, Record};
 pub use resume::{Afresh, Resume, Resumed};

@@ -1,13 +1,208 @@
-//! `mvault-server`, the registry beside a vault. Not there yet: a later release fills it. Everything `mvault` does works on a
-//! directory without it.
+//! `mvault-server`, the registry beside a vault.
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use vault_core::{
+    Error, Result,
+    store::{Connection, Store},
+    trust::{MAX_ROOT, Reached},
+    vault::Vault,
+};
+use vault_server::{
+    app::{Admissions, App, router},
+    audit::{Audit, JsonLines},
+    config::Config,
+    dev, init,
+    limits::Gauges,
+    listen,
+    state::States,
+    tls::Certificate,
+};
+
+/// How often the files of the certificate are looked at.
+const RELOAD: Duration = Duration::from_secs(5);
+/// How the settings of object stores begin.
+const PROVIDERS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
+
+/// The registry beside a vault: identity, rights and a record of every action, in front of the same objects.
+#[derive(Debug, Parser)]
+#[command(name = "mvault-server", version, max_term_width = 120, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// The configuration
+    #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
+    config: Option<PathBuf>,
+    /// Serve a vault in a folder, to try things out: on this machine only, with a certificate of its own
+    #[arg(long)]
+    dev: bool,
+    /// The folder of --dev
+    #[arg(long, value_name = "FOLDER", default_value = "mvault-dev", requires = "dev")]
+    dir: PathBuf,
+    /// Listen here instead of where the configuration says
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented configuration, a TLS key and certificate, a key for the server's own records, and show the key of
+    /// the first administrator, once
+    Init {
+        /// The folder for the files
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        dir: PathBuf,
+        /// The vault: a folder, or s3://BUCKET/PREFIX; made if it is not there
+        #[arg(long, value_name = "URL", default_value = "vault")]
+        vault: String,
+        /// A name or address that clients use; repeat for several
+        #[arg(long, value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
+        host: Vec<String>,
+        /// Where to listen
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+        listen: SocketAddr,
+    },
+}
 
 fn main() -> ExitCode {
-    #[expect(clippy::print_stderr, reason = "all this program has to say")]
-    {
-        eprintln!("error: mvault-server is not part of this release; mvault works on a directory without a server");
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If standard error is closed the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(error.kind().exit_code())
+        }
     }
-    ExitCode::from(2)
+}
+
+fn run(cli: Cli) -> Result<()> {
+    if let Some(Command::Init { dir, vault, host, listen }) = cli.command {
+        let plan = init::Plan { folder: dir, vault, hosts: host, address: listen.to_string() };
+        return show_admin(&Config::load(&init::write(&plan)?)?);
+    }
+    let path = match cli.config {
+        Some(path) => path,
+        None => dev::prepare(&cli.dir)?,
+    };
+    let mut config = Config::load(&path)?;
+    if let Some(address) = cli.listen {
+        config.listen.address = address;
+    }
+    if cli.dev {
+        if !config.listen.address.ip().is_loopback() {
+            return Err(Error::Misuse("--dev serves this machine only".into()));
+        }
+        show_admin(&config)?;
+    }
+    let (app, certificate) = (open(&config)?, Certificate::load(&config.listen.certificate, &config.listen.key)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(Error::storage("async runtime"))?.block_on(serve(&config, app, Arc::new(certificate), cli.dev))
+}
+
+fn store(config: &Config) -> Result<Store> {
+    let settings = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| PROVIDERS.iter().any(|provider| name.starts_with(provider)))
+        .collect();
+    Store::create_url(&config.vault.url, &Connection { settings, ..Connection::default() })
+}
+
+fn states(config: &Config, store: Store) -> Result<States> {
+    States::open(store, init::server_key(&config.server.key)?, Some(config.server.checkpoint.clone()))
+}
+
+/// Makes vault and first key where there are none, and shows the key.
+fn show_admin(config: &Config) -> Result<()> {
+    let store = store(config)?;
+    init::vault(store.clone())?;
+    if let Some(key) = init::first_admin(&states(config, store)?)? {
+        say(&format!("the key of the first administrator, shown this once:\n  {}", key.expose()))?;
+    }
+    Ok(())
+}
+
+fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(Error::storage("standard output"))
+}
+
+fn read_root(path: &Path) -> Result<Vec<u8>> {
+    let failed = || Error::storage(path.display());
+    if std::fs::metadata(path).map_err(failed())?.len() > 2 * MAX_ROOT {
+        return Err(Error::Misuse(format!("{}: is too long for a trust root", path.display())));
+    }
+    std::fs::read(path).map_err(failed())
+}
+
+fn open(config: &Config) -> Result<App> {
+    let store = store(config)?;
+    let vault = Vault::open(store.clone())?;
+    let pinned = config.vault.trust_root.as_deref().map(|path| Reached::pin(&read_root(path)?)).transpose()?;
+    Ok(App {
+        name: config.vault.name.clone(),
+        states: states(config, store.clone())?,
+        store,
+        admissions: Admissions::new(vault, pinned),
+        limits: config.limits,
+        gauges: Gauges::new(&config.limits),
+        audit: Arc::new(JsonLines::new(std::io::stderr())),
+    })
+}
+
+async fn serve(config: &Config, app: App, certificate: Arc<Certificate>, dev: bool) -> Result<()> {
+    let address = config.listen.address;
+    let listener = TcpListener::bind(address).await.map_err(Error::storage(address))?;
+    let address = listener.local_addr().map_err(Error::storage(address))?;
+    let url = format!("https://{address}/{}", config.vault.name);
+    say(&format!("serving {url}"))?;
+    if dev {
+        let folder = config.listen.certificate.display();
+        say(&format!("trust its certificate with:\n  export MVAULT_CA={folder}\n  mvault login {url}"))?;
+    }
+    let (tls, audit) = (Arc::new(certificate.config()?), Arc::clone(&app.audit));
+    tokio::spawn(renew(certificate, Arc::clone(&audit)));
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::storage("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::storage("signals"))?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    listen::serve(listener, tls, router(Arc::new(app)), config.limits, audit, stop).await;
+    Ok(())
+}
+
+/// Looks for new certificates, for ever.
+async fn renew(certificate: Arc<Certificate>, audit: Arc<dyn Audit>) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(RELOAD).await;
+        let certificate = Arc::clone(&certificate);
+        let result = tokio::task::spawn_blocking(move || certificate.reload()).await;
+        let Ok(result) = result else { continue };
+        match result {
+            Ok(false) => {}
+            Ok(true) => audit.note("the certificate was read again"),
+            // The same failure every few seconds is told once.
+            Err(error) if told.as_ref() == Some(&error.to_string()) => {}
+            Err(error) => {
+                audit.note(&format!("the certificate stays the old one: {error}"));
+                told = Some(error.to_string());
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod moto;
 mod process;
 mod rclone;
+mod registry;
 mod seaweed;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 
 pub use moto::Moto;
 pub use rclone::Rclone;
+pub use registry::{Connection, Liar, Registry, drain, request};
 pub use seaweed::Seaweed;
 
 use crate::{

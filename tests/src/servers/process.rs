@@ -67,8 +67,21 @@ impl Process {
 
     /// The end of what the server said.
     fn log(&self) -> String {
-        let log = fs::read(self.folder.join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned()
+        let log = self.whole_log();
+        let from = log.len().saturating_sub(2000);
+        log.get(from..).unwrap_or(&log).to_owned()
+    }
+
+    /// All that the server said.
+    pub(super) fn whole_log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Asks the server to end.
+    pub(super) fn terminate(&self) {
+        let pid = fs::read_to_string(self.folder.join("pid")).ok().and_then(|text| text.trim().parse().ok());
+        let pid = pid.and_then(Pid::from_raw).expect("the server runs");
+        rustix::process::kill_process(pid, Signal::TERM).expect("the server runs");
     }
 }
 

@@ -12,5 +12,5 @@ pub use keys::{
     Signers, holds_private_key, load_identities, load_private, load_public, load_recipients, load_reference,
     load_signing, token_uri,
 };
-pub use passphrase::{PassphraseArgs, Passphrases};
+pub use passphrase::{PassphraseArgs, Passphrases, read_token};
 pub use program::Program;

@@ -30,6 +30,14 @@ pub struct PassphraseArgs {
     pub passphrase_fd: Option<u16>,
 }
 
+/// The API key for a registry, from the first line of a file (`-` is standard input) or else from the terminal.
+pub fn read_token(file: Option<&PathBuf>, url: &str) -> Result<SecretVec> {
+    match Passphrases::from_file(file) {
+        given if given.is_given() => given.source.read(),
+        _ => ask(&format!("API key for {url}: ")),
+    }
+}
+
 /// Gives passphrases, asking for each at most once. One that was given serves everything in the command.
 #[derive(Debug)]
 pub struct Passphrases {
@@ -44,6 +52,18 @@ enum Source {
     File(PathBuf),
     Descriptor(u32),
     Terminal,
+}
+
+impl Source {
+    /// The first line of what was given; on a terminal nothing was.
+    fn read(&self) -> Result<SecretVec> {
+        match self {
+            Self::File(path) => read(File::open(path), &path.display().to_string()),
+            Self::Descriptor(0) => read(duplicate(0), "standard input"),
+            Self::Descriptor(number) => read(duplicate(*number), &format!("file descriptor {number}")),
+            Self::Terminal => Err(Failure::usage("a terminal is asked, not read")),
+        }
+    }
 }
 
 impl Passphrases {
@@ -75,10 +95,8 @@ impl Passphrases {
             return Ok(known.clone());
         }
         let passphrase = match &self.source {
-            Source::File(path) => read(File::open(path), &path.display().to_string())?,
-            Source::Descriptor(0) => read(duplicate(0), "standard input")?,
-            Source::Descriptor(number) => read(duplicate(*number), &format!("file descriptor {number}"))?,
             Source::Terminal => ask(&format!("passphrase for {what}: "))?,
+            given => given.read()?,
         };
         Ok(self.known.insert(passphrase).clone())
     }
@@ -139,10 +157,15 @@ fn first_line(bytes: &[u8]) -> Result<SecretVec, &'static str> {
     }
 }
 
+fn no_terminal(prompt: &str) -> Failure {
+    let failure = Failure::usage(format!("there is no terminal to ask for the {}", prompt.trim_end_matches(": ")));
+    let is_token = prompt.starts_with("API key");
+    failure.hint(if is_token { "give --token-file FILE" } else { "give --passphrase-file FILE or --passphrase-fd N" })
+}
+
 fn ask(prompt: &str) -> Result<SecretVec> {
     if File::open(TERMINAL).is_err() {
-        return Err(Failure::usage(format!("there is no terminal to ask for the {}", prompt.trim_end_matches(": ")))
-            .hint("give --passphrase-file FILE or --passphrase-fd N"));
+        return Err(no_terminal(prompt));
     }
     let typed = rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
         std::io::ErrorKind::Interrupted => Failure::signal(2),

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use crate::{failure::Result, session::Session};
 
+mod admin;
 mod approve;
 mod channel;
 mod completions;
@@ -18,6 +19,8 @@ mod inspect;
 mod key;
 mod lineage;
 mod log;
+mod login;
+mod logout;
 mod ls;
 mod manpages;
 mod oms;
@@ -36,6 +39,7 @@ mod sign;
 mod statements;
 mod trust;
 mod verify;
+mod whoami;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -65,6 +69,10 @@ pub enum Verb {
     Shred(shred::Args),
     Fsck(fsck::Args),
     Doctor(doctor::Args),
+    Login(login::Args),
+    Logout(logout::Args),
+    Whoami(whoami::Args),
+    Admin(admin::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Manpages(manpages::Args),
@@ -98,6 +106,10 @@ pub fn run(verb: Verb, session: &Session) -> Result {
         Verb::Shred(args) => shred::run(&args, session),
         Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Doctor(args) => doctor::run(&args, session),
+        Verb::Login(args) => login::run(&args, session),
+        Verb::Logout(args) => logout::run(&args, session),
+        Verb::Whoami(args) => whoami::run(&args, session),
+        Verb::Admin(args) => admin::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session),
         Verb::Manpages(args) => manpages::run(&args, session),
     }

@@ -25,6 +25,8 @@ pub const CHECKS: &[Check] = &[
     ("an_object_is_described_and_goes_when_it_is_deleted", an_object_is_described_and_goes_when_it_is_deleted),
     ("one_cache_is_replaced_and_nothing_else_ever", one_cache_is_replaced_and_nothing_else_ever),
     ("a_listing_finds_everything_below_a_folder", a_listing_finds_everything_below_a_folder),
+    ("pages_are_in_order_and_follow_one_another", pages_are_in_order_and_follow_one_another),
+    ("an_upload_is_there_when_it_is_finished", an_upload_is_there_when_it_is_finished),
     (
         "staged_objects_are_written_in_any_order_from_several_threads",
         staged_objects_are_written_in_any_order_from_several_threads,
@@ -150,6 +152,44 @@ fn a_listing_finds_everything_below_a_folder(store: &dyn Backend) {
         Err(Error::Misuse("enough".into()))
     });
     assert_eq!(stop.expect_err("stopped").to_string(), "enough");
+}
+
+fn pages_are_in_order_and_follow_one_another(store: &dyn Backend) {
+    let mut expected: Vec<String> = (0..9).map(|number| format!("a/{}/{number}", number * 5 % 9)).collect();
+    for path in expected.iter().map(String::as_str).chain(["a-b/1", "b/1", "vault.json"]) {
+        assert_eq!(store.create(path, b"x").expect("create"), Created::New);
+    }
+    expected.sort();
+    expected.retain(|path| !path.ends_with('3'));
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = store.page("a", &after, 3, &|path| !path.ends_with('3')).expect("page");
+        assert!(page.len() <= 3);
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.path);
+        seen.extend(page.into_iter().map(|entry| entry.path));
+    }
+    assert_eq!(seen, expected);
+    assert_eq!(store.page("", "", 1, &|_| true).expect("page")[0].path, "a-b/1");
+    assert!(store.page("none", "", 9, &|_| true).expect("page").is_empty());
+    assert!(matches!(store.page("../a", "", 9, &|_| true), Err(Error::Misuse(_))));
+}
+
+fn an_upload_is_there_when_it_is_finished(store: &dyn Backend) {
+    let Some(mut upload) = store.upload("a/b").expect("upload") else { return };
+    let mut late = store.upload("a/b").expect("upload").expect("as before");
+    let abandoned = store.upload("a/c").expect("upload").expect("as before");
+    for piece in [&b"one, "[..], b"", b"two"] {
+        upload.write(piece).expect("write");
+        late.write(b"other").expect("write");
+    }
+    assert_eq!(store.read("a/b", 99).expect("read"), None, "not before it is finished");
+    assert_eq!(upload.finish().expect("finish"), Created::New);
+    assert_eq!(late.finish().expect("finish"), Created::Exists);
+    drop(abandoned);
+    assert_eq!(store.read("a/b", 99).expect("read").as_deref(), Some(&b"one, two"[..]));
+    assert_eq!(store.read("a/c", 99).expect("read"), None);
+    assert_eq!(store.leftovers().expect("leftovers"), []);
 }
 
 fn staged_objects_are_written_in_any_order_from_several_threads(store: &dyn Backend) {

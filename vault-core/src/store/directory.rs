@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Backend, Created, Durability, Entry, check_mutable, corrupt, end_within,
+    Backend, Created, Durability, Entry, Upload, check_mutable, corrupt, end_within,
     flusher::Flusher,
     path,
     staging::Staging,
@@ -64,11 +64,7 @@ impl Backend for Directory {
         path::check(path)?;
         let file = Staging::new(&self.0.tree)?;
         file.write_at(0, bytes)?;
-        let created = file.publish(path)?;
-        if self.0.tree.durability == Durability::Synced {
-            self.0.tree.sync_folders([path::split(path).0])?;
-        }
-        Ok(created)
+        name(&self.0.tree, file, path)
     }
 
     fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
@@ -112,6 +108,12 @@ impl Backend for Directory {
         self.0.tree.walk(prefix, each)
     }
 
+    fn upload(&self, path: &str) -> Result<Option<Box<dyn Upload>>> {
+        path::check(path)?;
+        let (file, tree) = (Staging::new(&self.0.tree)?, Arc::clone(&self.0.tree));
+        Ok(Some(Box::new(UploadedFile { file, tree, path: path.to_owned(), length: 0 })))
+    }
+
     fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>> {
         let file = Staging::new(&self.0.tree)?;
         Ok(Box::new(StagedFile { file, capacity, directory: Arc::clone(&self.0) }))
@@ -144,6 +146,36 @@ impl Backend for Directory {
         })?;
         Ok(found)
     }
+}
+
+/// A file that is written from its beginning to its end.
+struct UploadedFile {
+    file: Staging,
+    tree: Arc<Tree>,
+    path: String,
+    length: u64,
+}
+
+impl Upload for UploadedFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_at(self.length, bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Created> {
+        let Self { file, tree, path, length: _ } = *self;
+        name(&tree, file, &path)
+    }
+}
+
+/// Gives a file its name, durable with the folders that lead to it.
+fn name(tree: &Tree, file: Staging, path: &str) -> Result<Created> {
+    let created = file.publish(path)?;
+    if tree.durability == Durability::Synced {
+        tree.sync_folders([path::split(path).0])?;
+    }
+    Ok(created)
 }
 
 struct StagedFile {

@@ -31,12 +31,17 @@ pub mod examine;
 pub mod faults;
 mod flusher;
 mod observed;
+mod page;
 mod path;
+mod registry;
 mod staging;
 mod tree;
 
 pub use bucket::Bucket;
 pub use directory::Directory;
+pub use page::Keep;
+pub use path::{check as check_path, check_prefix};
+pub use registry::{Access, Address, Registry, Token, is_registry, is_vault_name};
 
 /// Enough to fill a fast line; [`Connection::jobs`] parts are in memory at a time.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -128,6 +133,30 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The first error of `each`; [`Error::Corrupt`] if folders nest too deep; [`Error::Storage`].
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()>;
 
+    /// The first `limit` objects below the folder `prefix` whose paths are behind `after`, in the byte order of their paths.
+    /// Others than those that `keep` wants are passed over. Memory does not grow with the number of objects.
+    ///
+    /// # Errors
+    /// As [`Backend::list`].
+    fn page(&self, prefix: &str, after: &str, limit: usize, keep: Keep<'_>) -> Result<Vec<Entry>> {
+        let mut page = page::Page::new(after, limit, keep);
+        self.list(prefix, &mut |entry| {
+            page.offer(entry);
+            Ok(())
+        })?;
+        Ok(page.into_entries())
+    }
+
+    /// Starts an object that is durable when its own [`Upload::finish`] returns, whatever became of others: for servers,
+    /// which answer for each. `None` if the store has no better way than to gather the bytes and [`create`](Self::create).
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn upload(&self, path: &str) -> Result<Option<Box<dyn Upload>>> {
+        let _ = path;
+        Ok(None)
+    }
+
     /// Starts a content-addressed object of at most `capacity` bytes. See [`Staged`].
     ///
     /// A committed object can be read under its name when [`sync`](Self::sync) has returned, maybe earlier.
@@ -167,6 +196,21 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn leftovers(&self) -> Result<Vec<Entry>> {
         Ok(Vec::new())
     }
+}
+
+/// An object on its way into a store, its bytes in order. Dropping it unfinished leaves nothing behind.
+pub trait Upload: Send {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Gives the object its name unless that is taken, and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn finish(self: Box<Self>) -> Result<Created>;
 }
 
 /// Something that will be read next. See [`Backend::soon`].
@@ -232,6 +276,8 @@ pub struct Connection {
     pub patience: Duration,
     /// Whether this object store was seen to refuse the second of two creates, so that it need not be tried again.
     pub proven: bool,
+    /// How a registry is reached.
+    pub access: Access,
 }
 
 impl Default for Connection {
@@ -243,6 +289,7 @@ impl Default for Connection {
             max_bandwidth: None,
             patience: Duration::from_mins(3),
             proven: false,
+            access: Access::default(),
         }
     }
 }
@@ -250,13 +297,14 @@ impl Default for Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Settings hold secret keys.
-        let Self { durability, settings: _, jobs, max_bandwidth, patience, proven } = self;
+        let Self { durability, settings: _, jobs, max_bandwidth, patience, proven, access } = self;
         f.debug_struct("Connection")
             .field("durability", durability)
             .field("jobs", jobs)
             .field("max_bandwidth", max_bandwidth)
             .field("patience", patience)
             .field("proven", proven)
+            .field("access", access)
             .finish_non_exhaustive()
     }
 }
@@ -271,7 +319,8 @@ impl Store {
         Self(Arc::new(backend))
     }
 
-    /// Opens the store at a path, a `file://` URL, or the URL of an object store: `s3://bucket/prefix`, `az://`, `gs://`.
+    /// Opens the store at a path, a `file://` URL, the URL of an object store (`s3://bucket/prefix`, `az://`, `gs://`), or
+    /// that of a registry: `https://host/vault`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such folder, [`Error::Misuse`] for other kinds of URL, [`Error::Storage`].
@@ -324,6 +373,14 @@ impl Store {
         self.0.open(path)
     }
 
+    /// See [`Backend::open_sized`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_sized(&self, path: &str, length: u64) -> Result<Box<dyn ReadAt>> {
+        self.0.open_sized(path, length)
+    }
+
     /// See [`Backend::stat`].
     ///
     /// # Errors
@@ -364,6 +421,22 @@ impl Store {
     /// As there.
     pub fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         self.0.list(prefix, each)
+    }
+
+    /// See [`Backend::page`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn page(&self, prefix: &str, after: &str, limit: usize, keep: Keep<'_>) -> Result<Vec<Entry>> {
+        self.0.page(prefix, after, limit, keep)
+    }
+
+    /// See [`Backend::upload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn upload(&self, path: &str) -> Result<Option<Box<dyn Upload>>> {
+        self.0.upload(path)
     }
 
     /// See [`Backend::stage`].
@@ -453,11 +526,12 @@ fn end_within(capacity: u64, offset: u64, bytes: &[u8]) -> Result<u64> {
     })
 }
 
-/// Whether a URL names a bucket.
+/// Whether a URL names a bucket or a registry.
 pub fn is_remote(url: &str) -> bool {
-    url.split_once("://").is_some_and(|(scheme, _)| {
-        ["s3", "s3a", "az", "azure", "abfs", "abfss", "gs"].iter().any(|it| scheme.eq_ignore_ascii_case(it))
-    })
+    is_registry(url)
+        || url.split_once("://").is_some_and(|(scheme, _)| {
+            ["s3", "s3a", "az", "azure", "abfs", "abfss", "gs"].iter().any(|it| scheme.eq_ignore_ascii_case(it))
+        })
 }
 
 /// The folder a URL means.
@@ -515,7 +589,7 @@ mod tests {
         for bad in ["", "file://v", "file:///%zz", "file:///%2", "file:///%ff", "file:///%00", "file://host/v"] {
             assert!(matches!(local_path(bad), Err(Error::Misuse(_))), "{bad}");
         }
-        for later in ["https://registry", "ftp://host/x"] {
+        for later in ["http://registry", "ftp://host/x"] {
             let message = local_path(later).expect_err(later).to_string();
             assert!(message.ends_with("vaults are not supported yet"), "{message}");
         }

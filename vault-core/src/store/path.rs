@@ -10,12 +10,18 @@ const MAX_PATH: usize = 1024;
 const MAX_SEGMENT: usize = 255;
 
 /// Refuses what is not the path of an object.
-pub(super) fn check(path: &str) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Misuse`].
+pub fn check(path: &str) -> Result<()> {
     if is_path(path) { Ok(()) } else { Err(Error::Misuse(format!("{path:?} is not a path in a vault"))) }
 }
 
 /// Refuses what is neither a folder nor empty, which means the whole vault.
-pub(super) fn check_prefix(prefix: &str) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Misuse`].
+pub fn check_prefix(prefix: &str) -> Result<()> {
     if prefix.is_empty() { Ok(()) } else { check(prefix) }
 }
 

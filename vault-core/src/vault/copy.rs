@@ -17,7 +17,7 @@ use crate::{
     workers::{Progress, Threads},
 };
 
-mod chains;
+pub(super) mod chains;
 pub(super) mod content;
 mod endings;
 mod history;

@@ -21,6 +21,9 @@ use crate::{
     workers::{Progress, Threads},
 };
 
+/// Where a registry keeps its own records, which are its own business.
+const REGISTRY: &str = "server/";
+
 /// Something that is not as it should be.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -363,9 +366,9 @@ pub(super) fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
     ArtifactDigest::from_hex(hex).ok()
 }
 
-/// What writers and garbage collection tell one another.
+/// What writers and garbage collection tell one another, and what a registry keeps for itself.
 fn is_coordination_path(path: &str) -> bool {
-    session::parse_path(path).is_some() || gc::runs::parse_path(path).is_some()
+    path.starts_with(REGISTRY) || session::parse_path(path).is_some() || gc::runs::parse_path(path).is_some()
 }
 
 /// Recipients and attestations; promotions, proposals, revocations, statements of freshness, trust roots.

@@ -103,7 +103,7 @@ impl Vault {
         Ok(remembered)
     }
 
-    fn walk(&self, mut reached: Reached, notes: &mut Vec<String>) -> Result<Reached> {
+    pub(super) fn walk(&self, mut reached: Reached, notes: &mut Vec<String>) -> Result<Reached> {
         for _ in 0..MAX_STEPS {
             let version = reached.root().version() + 1;
             let mut next: Option<Reached> = None;

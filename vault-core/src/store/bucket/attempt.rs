@@ -8,7 +8,10 @@ use std::{
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    store::registry::Refused,
+};
 
 /// The wait after the first failure; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -129,7 +132,10 @@ impl Failed {
     /// As an error about an object.
     pub(super) fn about(self, path: &str) -> Error {
         match self {
-            Self::Answer(error) => Error::storage(path)(io::Error::from(error)),
+            Self::Answer(error) => match Refused::within(&error) {
+                Some(refused) => refused.about(path),
+                None => Error::storage(path)(io::Error::from(error)),
+            },
             Self::GaveUp(error) => error,
         }
     }
@@ -138,6 +144,9 @@ impl Failed {
 /// Whether the same request may succeed a moment later.
 fn is_transient(error: &object_store::Error) -> bool {
     let object_store::Error::Generic { .. } = error else { return false };
+    if let Some(refused) = Refused::within(error) {
+        return refused.is_transient();
+    }
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(http) = inner.downcast_ref::<HttpError>() {

@@ -14,14 +14,17 @@ use object_store::{
 use super::http::{Connector, is_loopback};
 use crate::{
     error::{Error, Result},
-    store::Connection,
+    store::{Connection, registry},
 };
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The object store that a URL names, its root moved to the vault's.
+/// The object store or registry that a URL names, its root moved to the vault's.
 pub(super) fn connect(url: &str, connection: &Connection) -> Result<Arc<dyn ObjectStore>> {
+    if registry::is_registry(url) {
+        return Ok(Arc::new(registry::Objects::new(url, connection)?));
+    }
     let unfit = |why: &str| Error::Misuse(format!("{url:?}: {why}"));
     let (scheme, rest) = url.split_once("://").ok_or_else(|| unfit("is no URL"))?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -102,7 +105,7 @@ fn settings<'a>(connection: &'a Connection, prefix: &'a str) -> impl Iterator<It
     of_provider.map(|(name, value)| (name.to_ascii_lowercase(), value))
 }
 
-fn options() -> ClientOptions {
+pub(in crate::store) fn options() -> ClientOptions {
     // No limit for whole requests, nor for silence, in which an upload counts as silent: large parts on slow lines take
     // what they take, and `Attempts` ends what has stalled.
     ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT)

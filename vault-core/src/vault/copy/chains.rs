@@ -51,7 +51,7 @@ pub(super) fn out_of_reach() -> Error {
 }
 
 /// Whether this says that a number is out of use. Under a trust root, somebody whom it lists must have signed it.
-pub(super) fn is_withdrawal(bytes: &[u8], once: Option<&Rooted>) -> bool {
+pub(in crate::vault) fn is_withdrawal(bytes: &[u8], once: Option<&Rooted>) -> bool {
     let Ok(envelope) = Envelope::parse_record_of(bytes, WITHDRAWN) else { return false };
     let payload = std::str::from_utf8(envelope.payload()).unwrap_or_default();
     let id = payload.strip_prefix(r#"{"proposal":""#).and_then(|rest| rest.strip_suffix(r#""}"#));

@@ -101,14 +101,18 @@ pub(super) fn belongs_elsewhere() -> Error {
     Error::format("record", "is about something else than its path says")
 }
 
-pub(super) fn promotion(envelope: &Envelope, channel: &ChannelName, generation: u64) -> Result<Statement<Promotion>> {
+pub(in crate::vault) fn promotion(
+    envelope: &Envelope,
+    channel: &ChannelName,
+    generation: u64,
+) -> Result<Statement<Promotion>> {
     let statement = Statement::<Promotion>::parse(envelope.payload())?;
     statement.predicate.check()?;
     let is_here = statement.predicate.channel_name()? == *channel && statement.predicate.generation() == generation;
     if is_here { Ok(statement) } else { Err(belongs_elsewhere()) }
 }
 
-pub(super) fn revocation(envelope: &Envelope, generation: u64) -> Result<Statement<Revocation>> {
+pub(in crate::vault) fn revocation(envelope: &Envelope, generation: u64) -> Result<Statement<Revocation>> {
     let statement = Statement::<Revocation>::parse(envelope.payload())?;
     statement.predicate.check()?;
     if statement.predicate.generation() == generation { Ok(statement) } else { Err(belongs_elsewhere()) }
@@ -128,7 +132,7 @@ pub(in crate::vault) fn attestation(bytes: &[u8], subject: &Subject, name: &str)
     if is_here { Ok(()) } else { Err(belongs_elsewhere()) }
 }
 
-pub(super) fn freshness(bytes: &[u8], channel: &ChannelName, number: u64) -> Result<()> {
+pub(in crate::vault) fn freshness(bytes: &[u8], channel: &ChannelName, number: u64) -> Result<()> {
     let statement = Statement::<Freshness>::parse(envelope(bytes)?.payload())?;
     let made = u64::try_from(statement.predicate.created().seconds()).unwrap_or(0);
     let is_here = statement.predicate.is_for(channel) && (made..=made.saturating_add(NAMES)).contains(&number);

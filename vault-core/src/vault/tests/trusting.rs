@@ -11,6 +11,7 @@ use crate::{
     vault::{Gate, Proposal, Stated},
 };
 
+mod admitting;
 mod channels;
 mod copying;
 mod crashes;

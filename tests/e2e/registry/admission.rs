@@ -1,0 +1,124 @@
+//! What a registry does not let into a vault, whatever a client says.
+
+use vault_tests::{
+    Workspace,
+    servers::{Registry, drain, request},
+    wire::Message,
+};
+
+use crate::Desk;
+
+const HEX: &str = "abababababababababababababababababababababababababababababababab";
+
+#[track_caller]
+fn kind(answer: &Message) -> String {
+    let problem: serde_json::Value =
+        serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{}", answer.text()));
+    assert_eq!(problem["status"], answer.status());
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    problem["kind"].as_str().expect("a kind").to_owned()
+}
+
+#[test]
+fn content_that_is_not_its_name_and_documents_that_are_none_are_refused() {
+    let registry = Registry::start();
+    let admin = &registry.admin;
+    for (path, bytes) in [
+        (format!("objects/ab/{HEX}"), &b"something else"[..]),
+        (format!("artifacts/{HEX}/manifest.json"), b"{}"),
+        (format!("artifacts/{HEX}/recipients/1.dsse.json"), b"{}"),
+        (format!("artifacts/{HEX}/attestations/{HEX}.dsse.json"), b"{}"),
+        ("models/m/versions/1.dsse.json".into(), b"{}"),
+        ("models/m/channels/production/1.dsse.json".into(), b"{}"),
+        ("revocations/1.dsse.json".into(), b"not even JSON"),
+        (format!("proposals/{HEX}/{HEX}.dsse.json"), b"{}"),
+        (format!("trust/1/{HEX}.dsse.json"), b"{}"),
+        (format!("sessions/{}/lease-1.json", &HEX[..32]), b"{}"),
+        (format!("sessions/{}/outcome.json", &HEX[..32]), b"{}"),
+        (format!("gc/{}/started.json", &HEX[..32]), b"{}"),
+    ] {
+        let answer = registry.put(admin, &path, bytes);
+        assert_eq!((answer.status(), kind(&answer).as_str()), (422, "integrity"), "{path}: {}", answer.text());
+        assert_eq!(registry.get(admin, &path).status(), 404, "{path}");
+    }
+    let staged = registry.folder().join("vault/staging");
+    let left = std::fs::read_dir(staged).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "nothing that was refused is left behind");
+}
+
+#[test]
+fn a_record_by_nobody_whom_the_trust_root_lists_is_refused() {
+    let registry = Registry::start();
+    let desk = Desk::new(Workspace::with_examples(), &registry);
+    for name in ["mallory", "signer"] {
+        desk.run(&["key", "generate", "--kind", "signing", "-o", name, "--no-passphrase"]).ok();
+    }
+    desk.run(&["--allow-example-keys", "trust", "publish", "root.json"]).ok();
+    // A vault of one's own, whose records are then brought along by a raw client.
+    desk.work.write("weights", b"weights");
+    let there = |args: &[&str]| desk.run(&[&["--vault", "own", "--allow-example-keys"], args].concat());
+    there(&["init"]).ok();
+    there(&["seal", "weights", "m:1", "--to", "node.pub", "--sign-with", "mallory.key"]).ok();
+    let mut refused = 0;
+    for (path, entry) in vault_tests::tree(&desk.work.path("own")) {
+        let path = path.clone();
+        let answer = registry.put(&registry.admin, &path, &entry.bytes);
+        if path.ends_with(".dsse.json") || path.ends_with("outcome.json") {
+            assert_eq!((answer.status(), kind(&answer).as_str()), (422, "authenticity"), "{path}: {}", answer.text());
+            refused += 1;
+        } else if path != "vault.json" {
+            assert_eq!(answer.status(), 201, "{path}: {}", answer.text());
+        }
+    }
+    assert!(refused >= 3, "version, recipients and provenance");
+    // The same by who may is let in.
+    desk.run(&[
+        "--allow-example-keys",
+        "seal",
+        "weights",
+        "m:2",
+        "--to",
+        "node.pub",
+        "--sign-with",
+        "trainer.key",
+        "--trust",
+        "root.json",
+        "--state",
+        "state",
+    ])
+    .ok();
+}
+
+#[test]
+fn an_object_is_created_once_and_read_by_ranges() {
+    let registry = Registry::start();
+    let admin = &registry.admin;
+    let bytes: Vec<u8> = (0..=255).cycle().take(700_000).collect();
+    let hash = blake3::hash(&bytes).to_hex();
+    let path = format!("objects/{}/{hash}", &hash[..2]);
+    let target = format!("/v1/vaults/main/objects/{path}");
+    assert_eq!(registry.put(admin, &path, &bytes).status(), 201);
+    let again = registry.put(admin, &path, &bytes);
+    assert_eq!((again.status(), kind(&again).as_str()), (412, "conflict"));
+    let whole = registry.get(admin, &path);
+    assert!(whole.body == bytes);
+    assert_eq!(whole.header("etag"), Some(format!("\"{hash}\"").as_str()));
+    let range = registry.ask(admin, "GET", &target, &[("range", "bytes=300000-300009")], b"");
+    assert_eq!((range.status(), &range.body[..]), (206, &bytes[300_000..300_010]));
+    assert_eq!(range.header("content-range"), Some("bytes 300000-300009/700000"));
+    let head = registry.ask(admin, "HEAD", &target, &[], b"");
+    assert_eq!((head.status(), head.header("content-length")), (200, Some("700000")));
+    let tag = whole.header("etag").expect("a tag").to_owned();
+    assert_eq!(registry.ask(admin, "GET", &target, &[("if-none-match", &tag)], b"").status(), 304);
+    let many = format!("bytes=0-0{}", ",1-1".repeat(2000));
+    assert_eq!(registry.ask(admin, "GET", &target, &[("range", &many)], b"").status(), 416);
+
+    // Without the condition, without a length, with another length.
+    assert_eq!(registry.ask(admin, "PUT", &target, &[], &bytes).status(), 428);
+    let unsure = request(admin, "PUT", &target, &[("if-none-match", "*"), ("content-length", "10")], b"");
+    let mut connection = registry.connect().expect("connected");
+    std::io::Write::write_all(&mut connection, &unsure).expect("sent");
+    connection.sock.shutdown(std::net::Shutdown::Write).expect("closed");
+    drain(&mut connection);
+    assert_eq!(registry.get(admin, "objects/ab/".to_owned().as_str()).status(), 400);
+}

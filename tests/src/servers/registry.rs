@@ -1,0 +1,285 @@
+//! `mvault-server` on loopback, a raw client for it, and one in front of it that lies.
+
+use std::{
+    fs,
+    io::{self, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+
+use super::{START, process};
+use crate::{
+    build::mvault_server,
+    wire::{Asked, Message},
+    workspace::Output,
+};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A connection of a raw client.
+pub type Connection = StreamOwned<ClientConnection, TcpStream>;
+
+/// A running registry. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Registry {
+    process: process::Process,
+    folder: tempfile::TempDir,
+    port: u16,
+    /// The key of the first administrator.
+    pub admin: String,
+}
+
+impl Registry {
+    /// Starts one over a new vault.
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// The same with these lines at the end of its configuration, where the limits are.
+    pub fn with(limits: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [port] = process::free_ports();
+        let mut init = Command::new(mvault_server());
+        init.args(["init", "--vault", "vault", "--listen", &format!("127.0.0.1:{port}"), "--dir"]).arg(folder.path());
+        let said = String::from_utf8(Output::of(&mut init, b"").ok().stdout).expect("UTF-8");
+        let admin = said.lines().map(str::trim).find(|line| line.starts_with("mvk_")).expect("a key").to_owned();
+        let config = folder.path().join("server.toml");
+        let text = fs::read_to_string(&config).expect("a configuration");
+        fs::write(&config, text + limits).expect("our own file");
+        let process = run(&config);
+        let mut registry = Self { process, folder, port, admin };
+        registry.wait();
+        registry
+    }
+
+    fn wait(&mut self) {
+        let start = Instant::now();
+        while start.elapsed() < START {
+            if let Some(log) = self.process.ended() {
+                panic!("mvault-server ended: {log}");
+            }
+            let hello = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            if self.try_exchange(hello, Asked::Other).is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("mvault-server is not ready");
+    }
+
+    /// Ends it and starts it again over the same vault.
+    pub fn restart(&mut self) {
+        self.process.terminate();
+        while self.process.ended().is_none() {
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.process = run(&self.folder.path().join("server.toml"));
+        self.wait();
+    }
+
+    /// What clients call it.
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}/main", self.port)
+    }
+
+    /// The certificate to believe.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("tls.crt")
+    }
+
+    /// The folder with its configuration; `vault` in it is its vault.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// All that it wrote down.
+    pub fn log(&self) -> String {
+        self.process.whole_log()
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.process.terminate();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
+    /// A connection of its own.
+    pub fn connect(&self) -> io::Result<Connection> {
+        connect(self.port, &self.certificate())
+    }
+
+    fn try_exchange(&self, request: &[u8], asked: Asked) -> io::Result<Message> {
+        let mut connection = self.connect()?;
+        connection.write_all(request)?;
+        connection.flush()?;
+        Message::read_answer(&mut BufReader::new(connection), asked)
+    }
+
+    /// Sends bytes as they are, and reads the answer.
+    pub fn exchange(&self, request: &[u8]) -> Message {
+        self.try_exchange(request, Asked::Other).expect("an answer")
+    }
+
+    /// Asks with a key.
+    pub fn ask(&self, key: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
+        let asked = if method == "HEAD" { Asked::Head } else { Asked::Other };
+        self.try_exchange(&request(key, method, target, headers, body), asked).expect("an answer")
+    }
+
+    /// Creates an object with a key.
+    pub fn put(&self, key: &str, path: &str, bytes: &[u8]) -> Message {
+        self.ask(key, "PUT", &format!("/v1/vaults/main/objects/{path}"), &[("if-none-match", "*")], bytes)
+    }
+
+    /// Reads an object with a key.
+    pub fn get(&self, key: &str, path: &str) -> Message {
+        self.ask(key, "GET", &format!("/v1/vaults/main/objects/{path}"), &[], b"")
+    }
+
+    /// Makes a key with these permissions.
+    pub fn key(&self, name: &str, permissions: &[&str], models: &str, channels: &str) -> String {
+        let permissions = permissions.join("\",\"");
+        let body = format!(
+            r#"{{"name":"{name}","grants":[{{"permissions":["{permissions}"],"models":"{models}","channels":"{channels}"}}]}}"#
+        );
+        let answer =
+            self.ask(&self.admin, "POST", "/v1/keys", &[("content-type", "application/json")], body.as_bytes());
+        assert_eq!(answer.status(), 201, "{}", answer.text());
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        answer["key"].as_str().expect("a key").to_owned()
+    }
+}
+
+fn run(config: &Path) -> process::Process {
+    let arguments = vec!["--config".into(), config.display().to_string()];
+    process::Process::start(mvault_server(), &[], |_| arguments).expect("mvault-server starts")
+}
+
+/// A request as it is sent, on a connection that ends with it.
+pub fn request(key: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut message = Message { first: format!("{method} {target} HTTP/1.1"), ..Message::default() };
+    message.set("host", "localhost");
+    message.set("connection", "close");
+    if !key.is_empty() {
+        message.set("authorization", &format!("Bearer {key}"));
+    }
+    if !matches!(method, "GET" | "HEAD") {
+        message.set("content-length", &body.len().to_string());
+    }
+    for (name, value) in headers {
+        message.set(name, value);
+    }
+    body.clone_into(&mut message.body);
+    message.bytes()
+}
+
+fn connect(port: u16, certificate: &Path) -> io::Result<Connection> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(certificate).map_err(io::Error::other)? {
+        roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(session, stream))
+}
+
+type Lie = dyn Fn(&Message, Message) -> Message + Send;
+
+/// A server with the registry's certificate that answers as the registry does, except where it lies.
+pub struct Liar {
+    port: u16,
+    lie: Arc<Mutex<Box<Lie>>>,
+}
+
+impl std::fmt::Debug for Liar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Liar").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl Liar {
+    /// In front of a registry; it tells the truth yet.
+    pub fn before(registry: &Registry) -> Self {
+        let folder = registry.folder().to_owned();
+        let chain = CertificateDer::pem_file_iter(folder.join("tls.crt")).expect("certificates");
+        let chain = chain.map(|certificate| certificate.expect("a certificate")).collect();
+        let key = PrivateKeyDer::from_pem_file(folder.join("tls.key")).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("TLS").with_no_client_auth().with_single_cert(chain, key).expect("a certificate");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+        let port = listener.local_addr().expect("it is bound").port();
+        let lie: Arc<Mutex<Box<Lie>>> = Arc::new(Mutex::new(Box::new(|_, answer| answer)));
+        let (upstream, config, telling) = (registry.port, Arc::new(config), Arc::clone(&lie));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (config, telling, certificate) =
+                    (Arc::clone(&config), Arc::clone(&telling), folder.join("tls.crt"));
+                // A connection that breaks is the client's business.
+                thread::spawn(move || serve(stream, config, upstream, &certificate, &telling));
+            }
+        });
+        Self { port, lie }
+    }
+
+    /// Lies from now on.
+    pub fn tell(&self, lie: impl Fn(&Message, Message) -> Message + Send + 'static) {
+        *self.lie.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(lie);
+    }
+
+    /// What clients call it.
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}/main", self.port)
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    upstream: u16,
+    certificate: &Path,
+    lie: &Mutex<Box<Lie>>,
+) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let session = ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut reader = BufReader::new(StreamOwned::new(session, stream));
+    while let Some(mut request) = Message::read_request(&mut reader, || Ok(()))? {
+        let asked = if request.method() == "HEAD" { Asked::Head } else { Asked::Other };
+        request.set("connection", "close");
+        let mut onward = connect(upstream, certificate)?;
+        onward.write_all(&request.bytes())?;
+        onward.flush()?;
+        let mut answer = Message::read_answer(&mut BufReader::new(onward), asked)?;
+        answer.set("connection", "keep-alive");
+        let answer = lie.lock().unwrap_or_else(PoisonError::into_inner)(&request, answer);
+        let stream = reader.get_mut();
+        stream.write_all(&if asked == Asked::Head { answer.head() } else { answer.bytes() })?;
+        stream.flush()?;
+    }
+    Ok(())
+}
+
+/// Reads until the other end has no more to say, which is what an answer that breaks off is.
+pub fn drain(connection: &mut Connection) -> Vec<u8> {
+    let mut all = Vec::new();
+    let _ = connection.read_to_end(&mut all);
+    all
+}

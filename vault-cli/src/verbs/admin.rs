@@ -1,0 +1,149 @@
+//! `mvault admin`
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use vault_core::names::Pattern;
+
+use super::whoami::{connect, grant, text};
+use crate::{
+    cli::duration,
+    failure::{Failure, Result},
+    session::Session,
+    ui::table,
+};
+
+/// Manage a registry
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    area: Area,
+}
+
+#[derive(Debug, Subcommand)]
+enum Area {
+    /// Manage its API keys
+    #[command(subcommand)]
+    Key(KeyVerb),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyVerb {
+    List(ListArgs),
+    Add(AddArgs),
+    Disable(DisableArgs),
+    Rotate(RotateArgs),
+}
+
+/// List the keys, without what is secret
+///
+/// JSON: {"keys": [{"id", "name", "grants", "created", "expires", "disabled", "counts"}]}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault --vault https://registry.example/main admin key list")]
+struct ListArgs {}
+
+/// Add a key, and show it once
+///
+/// JSON: {"id", "key"}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault --vault https://registry.example/main admin key add trainer --permission read --permission seal --models 'llama-*'
+  mvault --vault https://registry.example/main admin key add node-7 --permission read --expires-in 90d")]
+struct AddArgs {
+    /// What people call it
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// What it may do: read, seal, sign, promote, approve, admin, audit; repeat for several
+    #[arg(long, value_name = "PERMISSION", required = true)]
+    permission: Vec<String>,
+    /// For which models; `*` stands for anything
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    models: Pattern,
+    /// For which of their channels
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    channels: Pattern,
+    /// When it ceases to count, such as 12h, 90d [default: never]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    expires_in: Option<std::time::Duration>,
+}
+
+/// Disable a key, for ever
+///
+/// JSON: {}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault --vault https://registry.example/main admin key disable 0123456789abcdef")]
+struct DisableArgs {
+    /// The key's id
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Replace a key by a new one with the same rights, and show that once
+///
+/// JSON: {"id", "key"}
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLE:
+  mvault --vault https://registry.example/main admin key rotate 0123456789abcdef --overlap 24h")]
+struct RotateArgs {
+    /// The key's id
+    #[arg(value_name = "ID")]
+    id: String,
+    /// How long the old one goes on counting, at most 30d
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "24h")]
+    overlap: std::time::Duration,
+}
+
+pub fn run(args: &Args, session: &Session) -> Result {
+    let Area::Key(verb) = &args.area;
+    let registry = connect(session)?;
+    match verb {
+        KeyVerb::List(_) => {
+            let keys = registry.get("keys")?;
+            let head = ["ID", "NAME", "COUNTS", "EXPIRES", "MAY"].map(str::to_owned).to_vec();
+            let rows = keys["keys"].as_array().into_iter().flatten().map(row);
+            session.ui.result(&table(&[head].into_iter().chain(rows).collect::<Vec<_>>()), &keys)
+        }
+        KeyVerb::Add(args) => {
+            let grants = json!([{ "permissions": args.permission, "models": args.models, "channels": args.channels }]);
+            let expires = args.expires_in.map(expiry).transpose()?;
+            let wanted = json!({ "name": args.name, "grants": grants, "expires": expires });
+            show_once(session, &registry.post("keys", &wanted)?)
+        }
+        KeyVerb::Disable(args) => {
+            let answer = registry.post(&format!("keys/{}/disable", id(&args.id)?), &json!({}))?;
+            session.ui.result("disabled", &answer)
+        }
+        KeyVerb::Rotate(args) => {
+            let overlap = json!({ "overlap_seconds": args.overlap.as_secs() });
+            show_once(session, &registry.post(&format!("keys/{}/rotate", id(&args.id)?), &overlap)?)
+        }
+    }
+}
+
+/// It stands in a path.
+fn id(text: &str) -> Result<&str> {
+    let is_id = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_id { Ok(text) } else { Err(Failure::usage(format!("{text:?} is not the id of a key"))) }
+}
+
+fn expiry(after: std::time::Duration) -> Result<String> {
+    let at = jiff::Timestamp::now().checked_add(after);
+    at.map(|time| time.to_string()).map_err(|_| Failure::usage("no key lives that long"))
+}
+
+fn show_once(session: &Session, key: &Value) -> Result {
+    session.ui.note("keep it now: it is shown this once");
+    session.ui.result(&text(&key["key"]), key)
+}
+
+fn row(key: &Value) -> Vec<String> {
+    let grants: Vec<_> =
+        key["grants"].as_array().into_iter().flatten().map(|one| grant(one).trim().to_owned()).collect();
+    let counts = match (key["counts"].as_bool(), key["disabled"].as_bool()) {
+        (Some(true), _) => "yes",
+        (_, Some(true)) => "disabled",
+        _ => "expired",
+    };
+    vec![text(&key["id"]), text(&key["name"]), counts.into(), text(&key["expires"]), grants.join("; ")]
+}

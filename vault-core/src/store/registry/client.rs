@@ -1,0 +1,147 @@
+//! Requests to a registry and their answers.
+
+use std::{error::Error as _, fmt, io, time::Duration};
+
+use bytes::Bytes;
+use object_store::{
+    Certificate,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+        ReqwestConnector,
+    },
+};
+
+use super::{Address, Refused, Token};
+use crate::{
+    error::{Error, Result},
+    store::{Connection, bucket::connect},
+};
+
+/// The most of a refusal's body that is looked at, in bytes.
+const MAX_REFUSAL: usize = 64 << 10;
+/// The longest that a registry can make a client wait before it asks again.
+const LONGEST_PAUSE: u64 = 30;
+
+/// One vault of a registry, and who asks about it.
+pub(in crate::store) struct Client {
+    http: HttpClient,
+    pub(super) address: Address,
+    token: Option<Token>,
+}
+
+impl Client {
+    /// Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the URL names no registry or a certificate is none; [`Error::Storage`].
+    pub(in crate::store) fn new(url: &str, connection: &Connection) -> Result<Self> {
+        let address = Address::parse(url)?;
+        let mut options = connect::options().with_http1_only();
+        if let Some(pem) = &connection.access.authorities {
+            let unfit = |_| Error::Misuse("the file of certificates is not PEM".into());
+            let certificates = Certificate::from_pem_bundle(pem).map_err(unfit)?;
+            if certificates.is_empty() {
+                return Err(Error::Misuse("the file of certificates holds none".into()));
+            }
+            for certificate in certificates {
+                options = options.with_root_certificate(certificate);
+            }
+        }
+        let http = ReqwestConnector::default().connect(&options);
+        let http = http.map_err(|error| Error::storage(url)(io::Error::from(error)))?;
+        Ok(Self { http, address, token: connection.access.token.clone() })
+    }
+
+    /// A request without headers of its own. `target` is a path of the API with its query.
+    pub(super) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        body: HttpRequestBody,
+    ) -> object_store::Result<HttpRequest> {
+        let length = body.content_length();
+        let mut request = HttpRequest::new(body);
+        let unfit = || Refused::unfit(format!("{target:?} cannot be asked for")).into_store();
+        *request.method_mut() = method.parse().map_err(|_| unfit())?;
+        *request.uri_mut() = format!("{}{target}", self.address.origin()).parse().map_err(|_| unfit())?;
+        if method != "GET" && method != "HEAD" {
+            request.headers_mut().insert("content-length", length.into());
+        }
+        if let Some(token) = &self.token {
+            let value = [b"Bearer ", token.expose()].concat();
+            request.headers_mut().insert("authorization", value.as_slice().try_into().map_err(|_| unfit())?);
+            // Such a value is written to no log.
+            request.headers_mut().values_mut().for_each(|value| value.set_sensitive(true));
+        }
+        Ok(request)
+    }
+
+    /// Sends a request. Every answer but a success is an error that [`Refused`] is in.
+    pub(super) async fn send(&self, request: HttpRequest) -> object_store::Result<HttpResponse> {
+        let answer = self.http.execute(request).await.map_err(unreachable)?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let pause = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let body = beginning(answer, MAX_REFUSAL).await;
+        let refused = Refused::new(status.as_u16(), &body);
+        if let Some(pause) = pause.filter(|_| refused.is_transient()) {
+            tokio::time::sleep(Duration::from_secs(pause.min(LONGEST_PAUSE))).await;
+        }
+        Err(refused.into_store())
+    }
+
+    /// A whole body of at most `most` bytes.
+    pub(super) async fn body(answer: HttpResponse, most: usize) -> object_store::Result<Vec<u8>> {
+        let mut stream = answer.into_body().bytes_stream();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await {
+            let chunk = chunk.map_err(unreachable)?;
+            if bytes.len() + chunk.len() > most {
+                return Err(Refused::unfit(format!("an answer is longer than {most} bytes")).into_store());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+/// As much of a body as comes, which may be cut off.
+async fn beginning(answer: HttpResponse, most: usize) -> Vec<u8> {
+    let mut stream = answer.into_body().bytes_stream();
+    let mut bytes: Vec<u8> = Vec::new();
+    while bytes.len() < most
+        && let Some(Ok(chunk)) = std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
+    {
+        let chunk: Bytes = chunk;
+        bytes.extend_from_slice(&chunk[..chunk.len().min(most - bytes.len())]);
+    }
+    bytes
+}
+
+/// A failure of the connection. A certificate that is not believed will not be believed a moment later.
+pub(super) fn unreachable(error: HttpError) -> object_store::Error {
+    let mut cause = error.source();
+    let mut words = error.to_string();
+    while let Some(inner) = cause {
+        words = inner.to_string();
+        cause = inner.source();
+    }
+    if error.kind() != HttpErrorKind::Decode && words.contains("certificate") {
+        return Refused::unfit(format!("the registry is not believed: {words}")).into_store();
+    }
+    object_store::Error::Generic { store: "registry", source: Box::new(error) }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address.origin(), self.address.vault())
+    }
+}

@@ -1,0 +1,253 @@
+//! What every request shares, and the way of a request from its first header to its line in the log.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State as Shared,
+    http::{HeaderValue, Method, Request, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use vault_core::{
+    Error, Result,
+    secret::fill_random,
+    store::Store,
+    trust::{Clock, Reached},
+    vault::{Admission, Vault},
+};
+
+use crate::{
+    audit::{Audit, Event},
+    identity::{Presented, Principal},
+    limits::{Gauges, Limits},
+    listen,
+    problem::{Problem, Reason},
+    routes,
+    state::{State, States},
+};
+
+/// How long what was read counts as current.
+const FRESH: Duration = Duration::from_secs(1);
+/// The most characters of a path that are written down.
+const MAX_TARGET: usize = 1200;
+
+/// A server.
+#[derive(Debug)]
+pub struct App {
+    /// What the vault is called in paths.
+    pub name: String,
+    /// Its objects.
+    pub store: Store,
+    /// The registry's own records.
+    pub states: States,
+    /// What is let in.
+    pub admissions: Admissions,
+    /// What is allowed at a time.
+    pub limits: Limits,
+    /// What is counted.
+    pub gauges: Gauges,
+    /// Where everything is written down.
+    pub audit: Arc<dyn Audit>,
+}
+
+impl App {
+    /// Does what blocks on a thread for that.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let app = Arc::clone(self);
+        Ok(off(move || work(&app)).await?)
+    }
+
+    async fn state(self: &Arc<Self>) -> Result<Arc<State>, Problem> {
+        match self.states.fresh() {
+            Some(state) => Ok(state),
+            None => self.blocking(|app| app.states.current()).await,
+        }
+    }
+}
+
+/// Runs what blocks on a thread for that.
+///
+/// # Errors
+/// What `work` returns.
+pub async fn off<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let ended = |error: tokio::task::JoinError| Error::storage("worker")(std::io::Error::other(error));
+    tokio::task::spawn_blocking(work).await.map_err(ended)?
+}
+
+/// What the trust root of the vault lets in, read again every second.
+#[derive(Debug)]
+pub struct Admissions {
+    vault: Vault,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The newest root that was reached: what was seen once is not forgotten.
+    root: Option<Reached>,
+    current: Option<(Instant, Admission)>,
+}
+
+impl Admissions {
+    /// Begins at a trust root that somebody named; without one, at the one that the vault shows.
+    pub fn new(vault: Vault, pinned: Option<Reached>) -> Self {
+        Self { vault, known: Mutex::new(Known { root: pinned, current: None }) }
+    }
+
+    /// What is let in now. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if the vault shows several trust roots; [`Error::Storage`].
+    pub fn current(&self) -> Result<Admission> {
+        let root = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, admission)) = known.current.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+                return Ok(admission.clone());
+            }
+            known.root.clone()
+        };
+        let root = root.map_or_else(|| self.vault.first_root(), |root| Ok(Some(root)))?;
+        let admission = match &root {
+            None => Admission::WellFormed,
+            Some(root) => self.vault.admission(root, Clock::now())?,
+        };
+        let reached = match &admission {
+            Admission::WellFormed => None,
+            Admission::Rooted(rooted) => Some(rooted.reached().clone()),
+            Admission::Expired(reached) => Some(reached.clone()),
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.root = reached.or(root);
+        known.current = Some((Instant::now(), admission.clone()));
+        Ok(admission)
+    }
+
+    /// Reads again before the next object: the trust root may just have changed.
+    pub fn forget(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).current = None;
+    }
+}
+
+/// All that the server answers.
+pub fn router(app: Arc<App>) -> Router {
+    let known = routes::for_principals().layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
+    let all = routes::for_everybody().merge(known);
+    let all = all.fallback(routes::nowhere).method_not_allowed_fallback(routes::not_so);
+    all.layer(middleware::from_fn_with_state(Arc::clone(&app), journey)).with_state(app)
+}
+
+/// The id of a request.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// The first and the last that happens to a request.
+async fn journey(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
+    let start = Instant::now();
+    let id = request_id();
+    let address = listen::address(&request).map_or(IpAddr::from([0; 4]), |address| address.ip());
+    let (method, target) = (request.method().clone(), shortened(request.uri().path()));
+    let sent = length(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = match app.gauges.address(address) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let principal = response.extensions_mut().remove::<Principal>();
+    let reason = response.extensions_mut().remove::<Reason>();
+    if !is_probe(&target) {
+        app.audit.record(&Event {
+            request: &id,
+            address: &address.to_string(),
+            principal: principal.as_ref().map(|principal| principal.id.as_str()),
+            action: action(&method, &target),
+            target: &target,
+            status: response.status().as_u16(),
+            reason: reason.as_ref().map(|reason| reason.0.as_str()),
+            bytes: if method == Method::PUT { sent } else { length(response.headers()) },
+            millis: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Who asks. Everything behind this has a [`Principal`].
+async fn identify(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
+    let address = listen::address(&request).map_or(IpAddr::from([0; 4]), |address| address.ip());
+    let found = match app.state().await {
+        Ok(state) => authenticate(&state, &request),
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(principal) = found else {
+        let limited = app.gauges.stranger(address);
+        return limited.map_or_else(Problem::into_response, |()| Problem::unauthenticated().into_response());
+    };
+    let mut response = match app.gauges.principal(&principal.id) {
+        Ok(()) => {
+            request.extensions_mut().insert(principal.clone());
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    response.extensions_mut().insert(principal);
+    response
+}
+
+fn authenticate(state: &State, request: &Request<Body>) -> Option<Principal> {
+    let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let presented = Presented::parse(token).filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
+    state.authenticate(&presented, Timestamp::now())
+}
+
+fn request_id() -> String {
+    let mut random = [0; 8];
+    // An id that is no id at all still leaves the time.
+    let _ = fill_random(&mut random);
+    format!("{:016x}", u64::from_be_bytes(random))
+}
+
+fn shortened(path: &str) -> String {
+    path.chars().take(MAX_TARGET).collect()
+}
+
+fn length(headers: &axum::http::HeaderMap) -> u64 {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn is_probe(target: &str) -> bool {
+    matches!(target, "/healthz" | "/readyz")
+}
+
+/// What a request wants to do, in a word.
+fn action(method: &Method, target: &str) -> &'static str {
+    let is_key = target.starts_with("/v1/keys");
+    match *method {
+        Method::PUT => "create",
+        Method::DELETE => "delete",
+        Method::POST if is_key => "key",
+        Method::GET if target.ends_with("/objects") => "list",
+        Method::GET | Method::HEAD if target == "/v1/whoami" => "login",
+        Method::GET | Method::HEAD => "read",
+        _ => "other",
+    }
+}

@@ -1,0 +1,140 @@
+//! Who asks: API keys.
+//!
+//! A key is `mvk_`, sixteen hex digits that name it, `_`, and 32 random bytes in base64url. Only a hash of the random bytes is
+//! kept; a slow one would gain nothing, because nobody guesses 256 bits.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use subtle::ConstantTimeEq as _;
+use vault_core::{
+    Result,
+    secret::{Secret, fill_random},
+};
+use zeroize::Zeroizing;
+
+use crate::rights::Grant;
+
+/// What every key begins with, so that scanners of leaked secrets know it.
+pub const PREFIX: &str = "mvk_";
+/// BLAKE3 `derive_key` context.
+const CONTEXT: &str = "mvault-server 2026-11-22 API key at rest v1";
+/// Random bytes of a key, and of its id.
+const SECRET: usize = 32;
+const ID: usize = 8;
+
+/// Who asks, once that is known.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// The id of the key, or another name of who asks.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+}
+
+/// A new key, to be shown once.
+pub struct NewKey {
+    /// Its id.
+    pub id: String,
+    /// What is kept.
+    pub hash: blake3::Hash,
+    text: Zeroizing<String>,
+}
+
+impl NewKey {
+    /// A random key.
+    ///
+    /// # Errors
+    /// [`vault_core::Error::Storage`] if there is no randomness.
+    pub fn random() -> Result<Self> {
+        let mut id = [0; ID];
+        fill_random(&mut id)?;
+        let id = hex(&id);
+        let secret = Secret::<SECRET>::random()?;
+        let text = Zeroizing::new(format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret.expose())));
+        Ok(Self { hash: hash(secret.expose()), id, text })
+    }
+
+    /// The key itself. It is shown once.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A key that somebody presents.
+#[derive(Debug)]
+pub struct Presented<'a> {
+    /// Which key it claims to be.
+    pub id: &'a str,
+    hash: blake3::Hash,
+}
+
+impl<'a> Presented<'a> {
+    /// Reads the text of a key; none if it is not one.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+        let mut bytes = Zeroizing::new([0; SECRET]);
+        let is_id = id.len() == 2 * ID && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let is_length = secret.len() == (SECRET * 8).div_ceil(6);
+        if !is_id || !is_length || URL_SAFE_NO_PAD.decode_slice(secret, &mut *bytes) != Ok(SECRET) {
+            return None;
+        }
+        Some(Self { id, hash: hash(&bytes) })
+    }
+
+    /// Whether it is the key of which this is the hash.
+    pub fn is(&self, kept: &blake3::Hash) -> bool {
+        self.hash.as_bytes().ct_eq(kept.as_bytes()).into()
+    }
+}
+
+fn hash(secret: &[u8; SECRET]) -> blake3::Hash {
+    blake3::Hash::from_bytes(blake3::derive_key(CONTEXT, secret))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_known_by_its_hash_and_no_other_is() {
+        let (key, other) = (NewKey::random().expect("key"), NewKey::random().expect("key"));
+        let presented = Presented::parse(key.expose()).expect("a key");
+        assert_eq!(presented.id, key.id);
+        assert!(presented.is(&key.hash) && !presented.is(&other.hash));
+        let debug = format!("{key:?} {presented:?}");
+        assert!(!debug.contains(key.expose().rsplit('_').next().expect("a secret")));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let key = NewKey::random().expect("key");
+        let text = key.expose();
+        for bad in [
+            "",
+            "mvk_",
+            &text[4..],
+            &text[..text.len() - 1],
+            &format!("{text}A"),
+            &text.to_uppercase(),
+            &text.replacen("mvk_", "mvk_0", 1),
+            &format!("{}!", &text[..text.len() - 1]),
+            "mvk_0123456789abcdef_",
+            "Bearer x",
+        ] {
+            assert!(Presented::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

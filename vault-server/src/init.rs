@@ -1,0 +1,173 @@
+//! `mvault-server init`: a commented configuration, keys, and the first administrator.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use vault_core::{
+    Error, Result,
+    keys::{
+        PrivateKey, SigningKey,
+        file::{read_private, write_private, write_public},
+    },
+    secret::SecretVec,
+    store::Store,
+    vault::Vault,
+};
+
+use crate::{
+    identity::NewKey,
+    rights::{Grant, Permission},
+    state::States,
+};
+
+/// What is made.
+#[derive(Debug)]
+pub struct Plan {
+    /// The folder for configuration and keys.
+    pub folder: PathBuf,
+    /// Where the vault is, as it shall stand in the configuration.
+    pub vault: String,
+    /// The names that the certificate is for.
+    pub hosts: Vec<String>,
+    /// The address to listen at.
+    pub address: String,
+}
+
+/// Every permission there is.
+pub fn everything() -> Result<Vec<Grant>> {
+    use Permission::{Admin, Approve, Audit, Promote, Read, Seal, Sign};
+    let permissions = [Read, Seal, Sign, Promote, Approve, Admin, Audit].into();
+    Ok(vec![Grant { permissions, models: "*".parse()?, channels: "*".parse()? }])
+}
+
+/// Makes the files. The vault is made too, if there is none.
+///
+/// # Errors
+/// [`Error::Conflict`] if one of them is there; [`Error::Storage`].
+pub fn write(plan: &Plan) -> Result<PathBuf> {
+    let Plan { folder, vault, hosts, address } = plan;
+    let config = folder.join("server.toml");
+    if config.exists() {
+        return Err(Error::Conflict { what: config.display().to_string() });
+    }
+    std::fs::create_dir_all(folder).map_err(Error::storage(folder.display()))?;
+    certificate(folder, hosts)?;
+    let key = PrivateKey::Signing(SigningKey::generate()?);
+    write_private(&folder.join("server.key"), &key.to_pem_plain()?)?;
+    write_public(&config, &text(vault, address))?;
+    Ok(config)
+}
+
+/// A self-signed certificate for these names, `tls.crt`, and its key, `tls.key`.
+///
+/// # Errors
+/// [`Error::Misuse`] for a name that is none; [`Error::Conflict`]; [`Error::Storage`].
+pub fn certificate(folder: &Path, hosts: &[String]) -> Result<()> {
+    let unfit = |error: rcgen::Error| Error::Misuse(format!("no certificate for {}: {error}", hosts.join(", ")));
+    let made = rcgen::generate_simple_self_signed(hosts.to_vec()).map_err(unfit)?;
+    write_private(&folder.join("tls.key"), &SecretVec::new(made.signing_key.serialize_pem().into_bytes()))?;
+    write_public(&folder.join("tls.crt"), &made.cert.pem())
+}
+
+/// Reads the key that signs the server's own records.
+///
+/// # Errors
+/// [`Error::Misuse`] if it is none; [`Error::Storage`].
+pub fn server_key(path: &Path) -> Result<Arc<SigningKey>> {
+    let unfit = |why: &str| Error::Misuse(format!("{}: {why}", path.display()));
+    let mut none = || Err(unfit("has a passphrase, and a server has nobody to ask"));
+    match PrivateKey::from_pem(read_private(path)?.expose(), &mut none)? {
+        PrivateKey::Signing(key) => Ok(Arc::new(key)),
+        PrivateKey::Identity(_) => Err(unfit("is no signing key")),
+    }
+}
+
+/// Makes the vault if there is none.
+///
+/// # Errors
+/// [`Error::Misuse`] if something else is there; [`Error::Storage`].
+pub fn vault(store: Store) -> Result<Vault> {
+    match Vault::open(store.clone()) {
+        Err(Error::NotFound { .. }) => Vault::init(store),
+        other => other,
+    }
+}
+
+/// The first key, which may do everything; none if there is one already.
+///
+/// # Errors
+/// [`Error::Storage`].
+pub fn first_admin(states: &States) -> Result<Option<NewKey>> {
+    if !states.current()?.keys().is_empty() {
+        return Ok(None);
+    }
+    states.add_key("init", "first administrator", &everything()?, None).map(Some)
+}
+
+fn text(vault: &str, address: &str) -> String {
+    format!(
+        r#"# The configuration of mvault-server. Paths are relative to this file.
+
+[vault]
+# What the vault is called in URLs: https://HOST/NAME
+name = "main"
+# A folder, or s3://BUCKET/PREFIX with the settings of the environment
+url = {vault:?}
+# The trust root to believe; without it, the one version 1 that the vault shows
+# trust_root = "root.json"
+
+[listen]
+address = {address:?}
+# Read again within a minute when they change
+certificate = "tls.crt"
+key = "tls.key"
+
+[server]
+# Signs the server's own records. Every instance on one vault has the same.
+key = "server.key"
+# What this instance saw last: an older state is refused. Every instance has its own.
+checkpoint = "checkpoint.json"
+
+[limits]
+# connections = 1024
+# transfers = 64
+# max_object = 134217728          # bytes
+# memory = 134217728              # bytes of documents, and of objects on their way to a bucket, at a time
+# per_address = 2000              # requests a second
+# per_principal = 2000            # requests a second
+# strangers_per_minute = 60       # requests without a valid key, from one address
+# idle_seconds = 30               # that a body may stand still, and a header may take
+# slowest_body = 16384            # bytes a second, after the first minute
+# drain_seconds = 300             # for transfers to finish after SIGTERM
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_is_written_is_read_and_never_replaced() {
+        let folder = tempfile::tempdir().expect("folder");
+        let plan = Plan {
+            folder: folder.path().to_owned(),
+            vault: "vault".into(),
+            hosts: vec!["localhost".into(), "127.0.0.1".into()],
+            address: "127.0.0.1:0".into(),
+        };
+        let path = write(&plan).expect("written");
+        let config = Config::load(&path).expect("good");
+        server_key(&config.server.key).expect("a key");
+        crate::tls::Certificate::load(&config.listen.certificate, &config.listen.key).expect("a certificate");
+        assert!(matches!(write(&plan), Err(Error::Conflict { .. })));
+        // Every limit that the file names is one, and as it is by default.
+        let text = std::fs::read_to_string(&path).expect("read").replace("# ", "");
+        let limits = text.split("[limits]\n").nth(1).expect("limits");
+        let limits: crate::limits::Limits = toml::from_str(limits).expect("limits");
+        assert_eq!(format!("{limits:?}"), format!("{:?}", crate::limits::Limits::default()));
+    }
+}

@@ -1,0 +1,234 @@
+//! No more than can be served: rates for each address and each principal, transfers at a time, time for a body.
+
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    state::keyed::HashMapStateStore,
+};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::problem::Problem;
+
+/// Buckets that a limiter keeps before it throws away those that are full again.
+const MAX_BUCKETS: usize = 50_000;
+/// Bytes that are counted as one.
+const UNIT: u64 = 1024;
+/// How long a request waits for a place among the transfers.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Limits of a server. Every one of them is finite.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Objects on their way in or out at a time; each holds a piece of 256 KiB, or a document, in memory.
+    pub transfers: usize,
+    /// The longest object, in bytes.
+    pub max_object: u64,
+    /// Bytes of documents, and of objects on their way to a bucket, that are in memory at a time. A longer one waits until it is
+    /// alone.
+    pub memory: u64,
+    /// Requests a second from one address.
+    pub per_address: NonZeroU32,
+    /// Requests a second of one principal.
+    pub per_principal: NonZeroU32,
+    /// Requests without a valid key a minute from one address.
+    pub strangers_per_minute: NonZeroU32,
+    /// Seconds that a body may stand still, and that a header may take.
+    pub idle_seconds: u64,
+    /// Bytes a second that a body must come with on the average, after the first minute.
+    pub slowest_body: u64,
+    /// Seconds that transfers have to finish after a signal to stop.
+    pub drain_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let number = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self {
+            connections: 1024,
+            transfers: 64,
+            max_object: 128 << 20,
+            memory: 128 << 20,
+            per_address: number(2000),
+            per_principal: number(2000),
+            strangers_per_minute: number(60),
+            idle_seconds: 30,
+            slowest_body: 16 << 10,
+            drain_seconds: 300,
+        }
+    }
+}
+
+impl Limits {
+    /// How long a body may stand still.
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds.max(1))
+    }
+
+    /// How long a body of so many bytes may take.
+    pub fn body(&self, bytes: u64) -> Duration {
+        Duration::from_mins(1) + Duration::from_secs(bytes / self.slowest_body.max(1))
+    }
+}
+
+/// What a server counts to keep to its [`Limits`].
+#[derive(Debug)]
+pub struct Gauges {
+    addresses: Rates<IpAddr>,
+    principals: Rates<String>,
+    strangers: Rates<IpAddr>,
+    transfers: Arc<Semaphore>,
+    /// In units of [`UNIT`].
+    memory: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Gauges {
+    /// Nothing is counted yet.
+    pub fn new(limits: &Limits) -> Self {
+        let units = u32::try_from(limits.memory / UNIT).unwrap_or(u32::MAX).max(1);
+        Self {
+            memory: Arc::new(Semaphore::new(units as usize)),
+            units,
+            addresses: Rates::new(Quota::per_second(limits.per_address)),
+            principals: Rates::new(Quota::per_second(limits.per_principal)),
+            strangers: Rates::new(Quota::per_minute(limits.strangers_per_minute)),
+            transfers: Arc::new(Semaphore::new(limits.transfers)),
+        }
+    }
+
+    /// Counts a request from an address.
+    ///
+    /// # Errors
+    /// A problem with the time to wait.
+    pub fn address(&self, address: IpAddr) -> Result<(), Problem> {
+        self.addresses.count(&network(address))
+    }
+
+    /// Counts a request of a principal.
+    ///
+    /// # Errors
+    /// A problem with the time to wait.
+    pub fn principal(&self, id: &str) -> Result<(), Problem> {
+        self.principals.count(&id.to_owned())
+    }
+
+    /// Counts a request of somebody unknown.
+    ///
+    /// # Errors
+    /// A problem with the time to wait.
+    pub fn stranger(&self, address: IpAddr) -> Result<(), Problem> {
+        self.strangers.count(&network(address))
+    }
+
+    /// Waits for a place among the transfers.
+    ///
+    /// # Errors
+    /// A problem if none gets free.
+    pub async fn transfer(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        take(&self.transfers, 1).await
+    }
+
+    /// Waits for room for so many bytes in memory.
+    ///
+    /// # Errors
+    /// A problem if there is none soon.
+    pub async fn memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Problem> {
+        take(&self.memory, u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)).await
+    }
+}
+
+async fn take(places: &Arc<Semaphore>, number: u32) -> Result<OwnedSemaphorePermit, Problem> {
+    let busy = || Problem::later(StatusCode::SERVICE_UNAVAILABLE, "too many transfers at a time", 1);
+    let taken = tokio::time::timeout(PATIENCE, Arc::clone(places).acquire_many_owned(number)).await;
+    taken.map_err(|_| busy())?.map_err(|_| busy())
+}
+
+/// Who has a network of IPv6 has all of its addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
+type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
+
+struct Rates<K: Hash + Eq + Clone> {
+    limiter: Limiter<K>,
+    clock: DefaultClock,
+}
+
+impl<K: Hash + Eq + Clone> Rates<K> {
+    fn new(quota: Quota) -> Self {
+        let clock = DefaultClock::default();
+        Self { limiter: RateLimiter::new(quota, HashMapStateStore::default(), clock.clone()), clock }
+    }
+
+    fn count(&self, key: &K) -> Result<(), Problem> {
+        if self.limiter.len() > MAX_BUCKETS {
+            self.limiter.retain_recent();
+        }
+        self.limiter.check_key(key).map_err(|until| {
+            let seconds = until.wait_time_from(self.clock.now()).as_secs() + 1;
+            Problem::later(StatusCode::TOO_MANY_REQUESTS, "too many requests", seconds)
+        })
+    }
+}
+
+impl<K: Hash + Eq + Clone> std::fmt::Debug for Rates<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rates").field("buckets", &self.limiter.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_has_its_own_rate_and_a_network_of_ipv6_has_one() {
+        let few = NonZeroU32::new(3).expect("not zero");
+        let gauges = Gauges::new(&Limits { per_address: few, ..Limits::default() });
+        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
+        for _ in 0..3 {
+            gauges.address(at("192.0.2.1")).expect("within the rate");
+            gauges.address(at("2001:db8::1")).expect("within the rate");
+        }
+        assert_eq!(gauges.address(at("192.0.2.1")).expect_err("too many").status(), 429);
+        assert_eq!(gauges.address(at("::ffff:192.0.2.1")).expect_err("the same").status(), 429);
+        assert_eq!(gauges.address(at("2001:db8::2")).expect_err("the same network").status(), 429);
+        gauges.address(at("192.0.2.2")).expect("another");
+        gauges.address(at("2001:db8:0:1::1")).expect("another");
+    }
+
+    #[tokio::test]
+    async fn memory_is_given_until_it_is_taken_and_never_refused_for_ever() {
+        let gauges = Gauges::new(&Limits { memory: 10 * UNIT, ..Limits::default() });
+        let (some, more) = (gauges.memory(9 * UNIT).await.expect("room"), gauges.memory(1).await.expect("room"));
+        let waiting = gauges.memory(u64::MAX);
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "none is left");
+        drop((some, more));
+        waiting.await.expect("all of it for one that is too long");
+    }
+
+    #[test]
+    fn a_body_has_a_time_by_its_length() {
+        let limits = Limits::default();
+        assert_eq!(limits.body(0), Duration::from_mins(1));
+        assert_eq!(limits.body(64 << 20), Duration::from_secs(60 + 4096));
+    }
+}

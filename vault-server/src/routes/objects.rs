@@ -1,0 +1,240 @@
+//! Objects: created once, read whole or in ranges, deleted by garbage collection alone.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
+use vault_core::{
+    Error,
+    error::Kind,
+    store::Created,
+    vault::{ObjectName, moves, publishes},
+};
+
+use super::{
+    body::{self, Content},
+    check_vault,
+};
+use crate::{
+    app::App,
+    identity::Principal,
+    problem::Problem,
+    rights::{Need, Permission, Resource},
+};
+
+/// Reads a path as the vault has it. Nothing in one needs an escape, so an escaped one is another spelling.
+fn named(app: &App, vault: &str, path: &str, raw: &str) -> Result<ObjectName, Problem> {
+    check_vault(app, vault)?;
+    let name = if raw.contains('%') { None } else { ObjectName::parse(path) };
+    name.ok_or_else(|| Problem::new(Kind::Usage, "this is not the path of anything in a vault"))
+}
+
+/// An object, or a range of it.
+pub async fn read(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Path((vault, path)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let name = named(&app, &vault, &path, request.uri().path())?;
+    Need::to_read(&name).granted_by(&principal.grants)?;
+    let there = path.clone();
+    let found = app
+        .blocking(move |app| {
+            let Some(entry) = app.store.stat(&there)? else { return Ok(None) };
+            Ok(Some((entry.modified, app.store.open_sized(&there, entry.size)?)))
+        })
+        .await?;
+    let Some((modified, object)) = found else {
+        return Err(Problem::new(Kind::NotFound, "there is no such object"));
+    };
+    let (length, tag) = (object.len(), tag(&name, object.len(), modified));
+    if request.headers().get(header::IF_NONE_MATCH).is_some_and(|value| *value == tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    let range = range(request.headers(), length)?;
+    let (status, from, to) =
+        range.map_or((StatusCode::OK, 0, length), |(from, to)| (StatusCode::PARTIAL_CONTENT, from, to));
+    let body = if request.method() == Method::HEAD || from == to {
+        Body::empty()
+    } else {
+        let place = app.gauges.transfer().await?;
+        body::outgoing(Arc::from(object), from..to, place)
+    };
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_LENGTH, (to - from).into());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, tag);
+    if let Ok(value) = HeaderValue::from_str(&http_date(modified)) {
+        headers.insert(header::LAST_MODIFIED, value);
+    }
+    if status == StatusCode::PARTIAL_CONTENT
+        && let Ok(value) = HeaderValue::from_str(&format!("bytes {from}-{}/{length}", to - 1))
+    {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    Ok(response)
+}
+
+/// An object never changes: content has its name for a tag, everything else the time at which it was stored.
+fn tag(name: &ObjectName, length: u64, modified: Timestamp) -> HeaderValue {
+    let text = match name {
+        ObjectName::Content(hash) => format!("\"{hash}\""),
+        _ => format!("\"{length}-{}\"", modified.as_millisecond()),
+    };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// RFC 9110 section 5.6.7.
+fn http_date(time: Timestamp) -> String {
+    DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default()
+}
+
+/// The one range that is asked for. Several at a time are not given: nobody needs them, and they cost more than they bring.
+fn range(headers: &HeaderMap, length: u64) -> Result<Option<(u64, u64)>, Problem> {
+    let Some(value) = headers.get(header::RANGE) else { return Ok(None) };
+    let unfit =
+        || Problem::http(StatusCode::RANGE_NOT_SATISFIABLE, format!("no such range: the object has {length} bytes"));
+    let number =
+        |text: &str| -> Option<u64> { text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten() };
+    let (first, last) =
+        value.to_str().ok().and_then(|text| text.strip_prefix("bytes=")?.split_once('-')).ok_or_else(unfit)?;
+    let (from, to) = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => (first, last.saturating_add(1).min(length)),
+        (Some(first), None) if last.is_empty() => (first, length),
+        (None, Some(suffix)) if first.is_empty() => (length.saturating_sub(suffix), length),
+        _ => return Err(unfit()),
+    };
+    if from < to { Ok(Some((from, to))) } else { Err(unfit()) }
+}
+
+/// Creates an object, if it is what its path says and nothing has its name.
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Path((vault, path)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<StatusCode, Problem> {
+    let name = named(&app, &vault, &path, request.uri().path())?;
+    Need::to_create(&name).granted_by(&principal.grants)?;
+    if request.headers().get(header::IF_NONE_MATCH).is_none_or(|value| value != "*") {
+        let detail = "objects are only ever created: send `If-None-Match: *`";
+        return Err(Problem::http(StatusCode::PRECONDITION_REQUIRED, detail));
+    }
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let Some(length) = announced else {
+        return Err(Problem::http(StatusCode::LENGTH_REQUIRED, "send the length of the object"));
+    };
+    let most = name.max_length().unwrap_or(app.limits.max_object).min(app.limits.max_object);
+    if length > most {
+        let detail = format!("the object has {length} bytes, and may have {most}");
+        return Err(Problem::http(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    let _place = app.gauges.transfer().await?;
+    let receive = body::Incoming::new(request.into_body(), length, app.limits.idle());
+    let deadline = app.limits.body(length);
+    let stored = tokio::time::timeout(deadline, async {
+        match &name {
+            ObjectName::Content(hash) => Content::start(&app, &path, *hash, length).await?.receive(receive).await,
+            _ => {
+                let _room = app.gauges.memory(length).await?;
+                document(&app, &principal, &name, &path, receive).await
+            }
+        }
+    });
+    let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object took too long to arrive");
+    match stored.await.map_err(late)?? {
+        Created::New => Ok(StatusCode::CREATED),
+        Created::Exists => Err(Error::Conflict { what: path }.into()),
+    }
+}
+
+/// Everything that is not content is small, and judged before it is stored.
+async fn document(
+    app: &Arc<App>,
+    principal: &Principal,
+    name: &ObjectName,
+    path: &str,
+    receive: body::Incoming,
+) -> Result<Created, Problem> {
+    let bytes = receive.whole().await?;
+    may_say(principal, path, &bytes)?;
+    let (path, is_root) = (path.to_owned(), matches!(name, ObjectName::TrustRoot(..)));
+    app.blocking(move |app| {
+        app.admissions.current()?.judge(&path, &bytes)?;
+        let created = app.store.create(&path, &bytes)?;
+        if is_root {
+            app.admissions.forget();
+        }
+        Ok(created)
+    })
+    .await
+}
+
+/// What a proposal, a revocation or the end of a session is about is in it, not in its path.
+fn may_say(principal: &Principal, path: &str, bytes: &[u8]) -> Result<(), Problem> {
+    use Permission::{Approve, Promote, Seal, Sign};
+    let grants = &principal.grants;
+    if let Some(version) = publishes(path, bytes) {
+        return Ok(Need::any(&[Seal], Resource::Model(&version.model)).granted_by(grants)?);
+    }
+    match moves(path, bytes) {
+        None => Ok(()),
+        Some((_, Some(channel))) => Ok(Need::any(&[Promote, Approve], Resource::Channel(&channel)).granted_by(grants)?),
+        Some((version, None)) => Ok(Need::any(&[Sign, Approve], Resource::Model(&version.model)).granted_by(grants)?),
+    }
+}
+
+/// Deletes an object.
+pub async fn delete(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Path((vault, path)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<StatusCode, Problem> {
+    named(&app, &vault, &path, request.uri().path())?;
+    Need::of(&[Permission::Admin]).granted_by(&principal.grants)?;
+    app.blocking(move |app| app.store.delete(&path)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_range_is_given_and_several_are_not() {
+        let ask = |text: &str| {
+            let headers = [(header::RANGE, HeaderValue::from_str(text).expect("a value"))].into_iter().collect();
+            range(&headers, 10).map_err(|problem| problem.status())
+        };
+        assert_eq!(ask("bytes=0-0"), Ok(Some((0, 1))));
+        assert_eq!(ask("bytes=2-"), Ok(Some((2, 10))));
+        assert_eq!(ask("bytes=-3"), Ok(Some((7, 10))));
+        assert_eq!(ask("bytes=-99"), Ok(Some((0, 10))));
+        assert_eq!(ask("bytes=5-18446744073709551615"), Ok(Some((5, 10))));
+        let many = format!("bytes=0-0{}", ",0-0".repeat(5000));
+        for bad in [
+            "bytes=10-",
+            "bytes=3-2",
+            "bytes=-0",
+            "bytes=",
+            "bytes=-",
+            "lines=1-2",
+            "bytes=0-0,2-3",
+            "bytes=+1-2",
+            &many,
+        ] {
+            assert_eq!(ask(bad), Err(416), "{bad}");
+        }
+        assert_eq!(range(&HeaderMap::new(), 10).map_err(|problem| problem.status()), Ok(None));
+    }
+}
