@@ -116,6 +116,9 @@ impl Registry {
     }
 
     /// A connection of its own.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, or its certificate is not the expected one.
     pub fn connect(&self) -> io::Result<Connection> {
         connect(self.port, &self.certificate())
     }
