@@ -51,6 +51,21 @@ pub(super) fn refusal(artifact: ArtifactDigest, Shredded { created, reason, .. }
     Error::WrongKey { what, why: "nobody has a key to it any more" }
 }
 
+/// What a record beside this artifact says, if it counts.
+pub(super) fn judged(envelope: &[u8], artifact: &Artifact, policy: &Policy) -> Result<Shredded> {
+    let what = format!("shredding of {}", artifact.digest);
+    let record = policy.statement::<Shredding>(envelope, Right::retire(artifact.model()), &what)?;
+    if record.subject != artifact.subject {
+        return Err(Error::Untrusted { what, why: "is signed for another artifact" });
+    }
+    record.predicate.check()?;
+    Ok(Shredded {
+        reason: record.predicate.reason().to_owned(),
+        created: record.predicate.created().to_owned(),
+        signers: record.signers().to_vec(),
+    })
+}
+
 impl Vault {
     /// Destroys every wrapped key of an artifact, after a signed record says so. To be called again if some could not be
     /// deleted.
@@ -153,22 +168,7 @@ impl Vault {
     }
 
     fn shredding_at(&self, path: &str, artifact: &Artifact, policy: &Policy) -> Result<Shredded> {
-        self.judged_shredding(&self.demand(path, MAX_ENVELOPE)?, artifact, policy)
-    }
-
-    /// What a record beside this artifact says, if it counts.
-    pub(super) fn judged_shredding(&self, envelope: &[u8], artifact: &Artifact, policy: &Policy) -> Result<Shredded> {
-        let what = format!("shredding of {}", artifact.digest);
-        let record = policy.statement::<Shredding>(envelope, Right::retire(artifact.model()), &what)?;
-        if record.subject != artifact.subject {
-            return Err(Error::Untrusted { what, why: "is signed for another artifact" });
-        }
-        record.predicate.check()?;
-        Ok(Shredded {
-            reason: record.predicate.reason().to_owned(),
-            created: record.predicate.created().to_owned(),
-            signers: record.signers().to_vec(),
-        })
+        judged(&self.demand(path, MAX_ENVELOPE)?, artifact, policy)
     }
 
     /// The other artifacts of the vault that name contents of this one.

@@ -20,16 +20,16 @@ const MAX_LOOKS: usize = 10_000;
 impl Job<'_> {
     /// The shreddings of an artifact that count, and what the first of them says.
     pub(super) fn shreddings(&mut self, artifact: &Artifact) -> Result<(Vec<Planned>, Option<Shredded>)> {
-        let (source, policy) = (self.source, self.policy);
-        self.counting(&shredded_folder(artifact.digest), &|bytes| source.judged_shredding(bytes, artifact, policy))
+        let policy = self.policy;
+        self.counting(&shredded_folder(artifact.digest), &|bytes| shred::judged(bytes, artifact, policy))
     }
 
     /// Copies the retirements of a version that count.
     pub(super) fn place_retirements(&mut self, wanted: &Wanted) -> Result<()> {
         let Some((name, _)) = &wanted.version else { return Ok(()) };
-        let (source, policy, artifact) = (self.source, self.policy, wanted.digest());
+        let (policy, artifact) = (self.policy, wanted.digest());
         let (planned, _) = self.counting(&retire::folder(name), &|bytes| {
-            let retired = source.judged_retirement(bytes, name.clone(), policy)?;
+            let retired = retire::judged(bytes, name.clone(), policy)?;
             if retired.artifact == artifact { Ok(retired) } else { Err(records::belongs_elsewhere()) }
         })?;
         planned.iter().try_for_each(|record| self.place_named(record))
