@@ -103,6 +103,8 @@ fn listing_and_inspecting_say_whether_a_signature_was_checked() {
     let desk = Desk::sealed();
     assert!(desk.run(&["ls"]).ok().contains("not checked"));
     assert!(desk.signed(&["ls"]).ok().contains("release.pub"));
+    assert!(desk.signed(&["ls", "demo"]).ok().contains("demo:1"));
+    assert!(desk.signed(&["ls", "dem"]).ok().contains("no versions"));
     let plain = desk.run(&["inspect", "demo:1"]).ok();
     assert!(plain.contains("signature not checked") && plain.contains("x-wing"), "{plain}");
     assert!(!plain.contains("config.json"), "file names are for those who can open it: {plain}");

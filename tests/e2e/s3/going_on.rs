@@ -36,7 +36,7 @@ fn bytes_of(desk: &Desk, folder: &str, part: &str) -> u64 {
 fn killed_seal(desk: &Desk, proxy: &Proxy) {
     proxy.set_latency(Duration::from_millis(150));
     // It cannot come to its end.
-    proxy.add(Rule::new("PUT", "/manifest.json", Fault::Delay(Duration::from_secs(60))).always());
+    proxy.add(Rule::new("PUT", "/manifest.json", Fault::Delay(Duration::from_mins(1))).always());
     let seal = ["seal", "model", "m:1", "--to", "alice.pub", "--sign-with", "signer.key"];
     let mut child = start(desk, &[&seal[..], &RESUME].concat());
     until("a part to be noted", || {
@@ -113,7 +113,7 @@ fn a_killed_open_goes_on_with_the_files_that_are_complete() {
         };
         let objects = desk.paths("objects/");
         let z = objects.iter().find(is_of_z).expect("a part of that size");
-        proxy.add(Rule::new("GET", z.as_str(), Fault::Delay(Duration::from_secs(60))).always());
+        proxy.add(Rule::new("GET", z.as_str(), Fault::Delay(Duration::from_mins(1))).always());
         let open = ["open", "m:1", "out", "--identity", "alice.key", "--signer", "signer.pub", "--resume"];
         let mut child = start(&desk, &open);
         let noted = || bytes_of(&desk, ".", ".mvault-resume");

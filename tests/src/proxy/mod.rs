@@ -175,12 +175,12 @@ impl Shared {
         };
         thread::sleep(latency);
         let write = self.latch.count(request);
-        let hold = |moment| match self.latch.pass(write, moment) {
+        let pass = |moment| match self.latch.pass(write, moment) {
             Release::GoOn => Ok(()),
             Release::Cut => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
         };
-        let answer = hold(Moment::Arrived).and_then(|()| self.answer(request, fault.as_ref()));
-        let outcome = answer.and_then(|answer| hold(Moment::Done).map(|()| answer));
+        let answer = pass(Moment::Arrived).and_then(|()| self.answer(request, fault.as_ref()));
+        let outcome = answer.and_then(|answer| pass(Moment::Done).map(|()| answer));
         // Over for the client when it has the answer; noted before, so that what it asks next cannot come first.
         let (status, received) =
             outcome.as_ref().map_or((0, 0), |(answer, _)| (answer.status(), answer.body.len() as u64));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use vault_core::{
+    error::Kind,
     trust::Policy,
     vault::{Collected, Collection, GarbageEvent, Mode},
 };
@@ -27,7 +28,7 @@ use crate::{
 /// a few hours, --grace is for vaults that nobody writes to.
 ///
 /// JSON: {"dry_run", "run", "kept", "alive", "condemned", "condemned_bytes", "deleted", "deleted_bytes", "spared",
-/// "undeletable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "message"}], "more"}; of the events the
+/// "undeletable", "unreadable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "message"}], "more"}; of the events the
 /// first 1000, and how many more there are; with --declare-finished {"finished"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -91,6 +92,14 @@ impl Seen {
                 format!("{path} retires nothing: {error}"),
                 json!({ "event": "ignored", "path": path, "message": error.to_string() }),
             ),
+            GarbageEvent::Unreadable { path, error } => (
+                format!("{path} cannot be read, and may name any artifact, so all are kept: {error}"),
+                json!({ "event": "unreadable", "path": path, "message": error.to_string() }),
+            ),
+            GarbageEvent::Unbelieved { path, error } => (
+                format!("{path} is passed over, as nobody who goes by the trust root believes it: {error}"),
+                json!({ "event": "unbelieved", "path": path, "message": error.to_string() }),
+            ),
             GarbageEvent::Undeletable { path, error } => (
                 format!("{path} could not be deleted: {error}"),
                 json!({ "event": "undeletable", "path": path, "message": error.to_string() }),
@@ -135,6 +144,11 @@ pub fn run(args: &Args, session: &Session) -> Result {
         let what = format!("{} could not be deleted", count(collected.undeletable, "object"));
         return Err(Failure::operational(what).hint("the reasons are above; try again when they are gone"));
     }
+    if collected.unreadable > 0 {
+        let what = format!("{} could not be read", count(collected.unreadable, "version record"));
+        return Err(Failure::new(Kind::Integrity, what)
+            .hint("what they may name was kept; `mvault fsck --repair` mends them, junk is removed by hand"));
+    }
     Ok(())
 }
 
@@ -169,6 +183,7 @@ fn object(seen: &Seen, collected: &Collected) -> Value {
         "deleted_bytes": collected.deleted_bytes,
         "spared": collected.spared,
         "undeletable": collected.undeletable,
+        "unreadable": collected.unreadable,
         "cleared": collected.cleared,
         "events": seen.objects,
         "more": seen.more,

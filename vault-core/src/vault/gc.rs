@@ -82,6 +82,21 @@ pub enum Event {
         /// Why not.
         error: Error,
     },
+    /// A version record that cannot be read: it may name anything, so every artifact is kept, and only what belongs to none is
+    /// deleted.
+    Unreadable {
+        /// Its path.
+        path: String,
+        /// Why not.
+        error: Error,
+    },
+    /// A version record that names what is missing or damaged, and that nobody who goes by the trust root believes.
+    Unbelieved {
+        /// Its path.
+        path: String,
+        /// What is wrong with what it names.
+        error: Error,
+    },
     /// Nothing reaches this object.
     Condemned {
         /// Its path.
@@ -119,6 +134,8 @@ pub struct Collected {
     pub spared: u64,
     /// Objects that could not be deleted.
     pub undeletable: u64,
+    /// Version records that could not be read.
+    pub unreadable: u64,
     /// Files of writers that are gone, and documents of finished sessions and runs, that were deleted.
     pub cleared: u64,
 }
@@ -146,7 +163,8 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Lost`] if another collection or a writer called this one off: nothing was deleted. [`Error::Corrupt`] and
-    /// [`Error::Storage`] if something that may name objects cannot be read: nothing was deleted. [`Error::Misuse`] for a
+    /// [`Error::Storage`] if something that may name objects cannot be read: nothing was deleted. For version records that
+    /// are no such thing see [`Event::Unreadable`]. [`Error::Misuse`] for a
     /// policy that believes anybody.
     pub fn collect_garbage(
         &self,
@@ -223,14 +241,18 @@ impl<'a, 'g> Round<'a, 'g> {
         let others = self.others(run, now, report)?;
         let claims = self.settle(true, report)?;
         self.cutoff = claims.oldest.map_or(self.since, |oldest| oldest.min(self.since));
-        let mut reach = Reach::default();
-        self.mark(&claims, &mut reach, report)?;
+        let (mut reach, mut unreadable) = (Reach::default(), 0);
+        self.mark(&claims, &mut reach, &mut |event| {
+            unreadable += u64::from(matches!(event, Event::Unreadable { .. }));
+            report(event)
+        })?;
         let condemned = self.condemn(&mut reach)?;
         let mut collected = Collected {
             run: (!self.is_dry()).then(|| run.to_owned()),
             alive: claims.alive,
             condemned: condemned.len() as u64,
             condemned_bytes: condemned.values().map(|garbage| garbage.size).sum(),
+            unreadable,
             ..Collected::default()
         };
         for (path, garbage) in &condemned {

@@ -74,7 +74,7 @@ impl Vault {
     /// # Errors
     /// [`Error::Storage`].
     pub fn list(&self, policy: &Policy) -> Result<Listing> {
-        self.list_below("models", self.retirements(policy, None)?.0, policy)
+        self.list_below("models", &self.retirements(policy, None)?.0, policy)
     }
 
     /// Lists the versions of one model whose records `policy` accepts. Costs what these versions cost, however many the vault
@@ -84,10 +84,10 @@ impl Vault {
     /// [`Error::Storage`].
     pub fn list_model(&self, model: &ModelName, policy: &Policy) -> Result<Listing> {
         let retirements = self.retirements_of(model, policy)?;
-        self.list_below(&format!("models/{model}/versions"), retirements, policy)
+        self.list_below(&format!("models/{model}/versions"), &retirements, policy)
     }
 
-    fn list_below(&self, folder: &str, retirements: Retirements, policy: &Policy) -> Result<Listing> {
+    fn list_below(&self, folder: &str, retirements: &Retirements, policy: &Policy) -> Result<Listing> {
         let mut listing = Listing::default();
         let mut names = Vec::new();
         self.store.list(folder, &mut |entry| {
@@ -103,7 +103,7 @@ impl Vault {
             self.soon(batch.iter().map(version_path), MAX_ENVELOPE);
             let mut entries = Vec::new();
             for name in batch {
-                match self.version_entry(name, policy, &retirements) {
+                match self.version_entry(name, policy, retirements) {
                     Ok(entry) => entries.push(entry),
                     Err(error @ Error::Storage { .. }) => return Err(error),
                     Err(error) => listing.skip(version_path(name), error),

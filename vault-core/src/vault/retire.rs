@@ -132,23 +132,7 @@ impl Vault {
     }
 
     fn retirement_at(&self, path: &str, name: VersionName, policy: &Policy) -> Result<Retired> {
-        self.judged_retirement(&self.demand(path, MAX_ENVELOPE)?, name, policy)
-    }
-
-    /// What a record in the folder of this version says, if it counts.
-    pub(super) fn judged_retirement(&self, envelope: &[u8], name: VersionName, policy: &Policy) -> Result<Retired> {
-        let what = format!("retirement of {name}");
-        let record = policy.statement::<Retirement>(envelope, Right::retire(Some(&name.model)), &what)?;
-        if record.predicate.version_name()? != name {
-            return Err(Error::Untrusted { what, why: "is signed for another version" });
-        }
-        Ok(Retired {
-            name,
-            artifact: record.subject.blake3,
-            reason: record.predicate.reason().to_owned(),
-            created: record.predicate.created().to_owned(),
-            signers: record.signers().to_vec(),
-        })
+        judged(&self.demand(path, MAX_ENVELOPE)?, name, policy)
     }
 
     /// Retires a version under a policy without channels: refused if any channel ever pointed to it, because only a trust
@@ -277,6 +261,22 @@ impl Gate<'_> {
         vault.refuse_pointed_to(name, &artifact, in_use, &mut |channel| self.current_from(channel))?;
         vault.write_retirement(name, &artifact, reason, &policy, signer)
     }
+}
+
+/// What a record in the folder of this version says, if it counts.
+pub(super) fn judged(envelope: &[u8], name: VersionName, policy: &Policy) -> Result<Retired> {
+    let what = format!("retirement of {name}");
+    let record = policy.statement::<Retirement>(envelope, Right::retire(Some(&name.model)), &what)?;
+    if record.predicate.version_name()? != name {
+        return Err(Error::Untrusted { what, why: "is signed for another version" });
+    }
+    Ok(Retired {
+        name,
+        artifact: record.subject.blake3,
+        reason: record.predicate.reason().to_owned(),
+        created: record.predicate.created().to_owned(),
+        signers: record.signers().to_vec(),
+    })
 }
 
 /// The most records that do not count that are reported.

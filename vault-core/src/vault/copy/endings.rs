@@ -29,9 +29,9 @@ impl Job<'_> {
     /// Copies the retirements of a version that count.
     pub(super) fn place_retirements(&mut self, wanted: &Wanted) -> Result<()> {
         let Some((name, _)) = &wanted.version else { return Ok(()) };
-        let (source, policy, artifact) = (self.source, self.policy, wanted.digest());
+        let (policy, artifact) = (self.policy, wanted.digest());
         let (planned, _) = self.counting(&retire::folder(name), &|bytes| {
-            let retired = source.judged_retirement(bytes, name.clone(), policy)?;
+            let retired = retire::judged(bytes, name.clone(), policy)?;
             if retired.artifact == artifact { Ok(retired) } else { Err(records::belongs_elsewhere()) }
         })?;
         planned.iter().try_for_each(|record| self.place_named(record))

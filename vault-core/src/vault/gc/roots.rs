@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Place, Result},
     names::{ArtifactDigest, VersionName},
     parts::object_path,
-    provenance::{Statement, VersionRecord},
-    vault::{listing::parse_version_path, manifest_path, retire::Retirements, version_path},
+    provenance::{MAX_ENVELOPE, Statement, VersionRecord},
+    vault::{fsck::parse_manifest_path, listing::parse_version_path, manifest_path, retire::Retirements, version_path},
 };
 
 /// What is kept.
@@ -22,6 +22,8 @@ pub(super) struct Reach {
     published: HashSet<[u8; 32]>,
     /// Content objects.
     objects: HashSet<[u8; 32]>,
+    /// Whether a version record could not be read: it may name any artifact, so all of them are kept.
+    holds_all: bool,
 }
 
 /// Objects that may go, by their paths.
@@ -45,6 +47,7 @@ impl Reach {
     pub(super) fn keeps(&self, path: &str) -> bool {
         match path.split('/').collect::<Vec<_>>()[..] {
             ["objects", _, name] => digest(name).is_none_or(|name| self.objects.contains(&name)),
+            ["artifacts", ..] if self.holds_all => true,
             ["artifacts", artifact, ..] => {
                 digest(artifact).is_none_or(|a| self.artifacts.contains(&a) || self.published.contains(&a))
             }
@@ -77,11 +80,28 @@ impl Round<'_, '_> {
             self.go_on()
         })?;
         for name in names {
-            let artifact = self.version(&name)?;
+            let artifact = match self.version(&name) {
+                Ok(artifact) => artifact,
+                Err(error @ Error::Corrupt { .. }) => {
+                    reach.holds_all = true;
+                    report(Event::Unreadable { path: version_path(&name), error })?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             reach.published.insert(*artifact.hash().as_bytes());
-            if !retirements.contains(&name, artifact) {
-                self.keep(artifact, reach)?;
+            if retirements.contains(&name, artifact) {
+                continue;
             }
+            match self.keep(artifact, reach) {
+                Err(error @ Error::Corrupt { .. }) if self.is_junk(&name)? => {
+                    report(Event::Unbelieved { path: version_path(&name), error })?;
+                }
+                other => other?,
+            }
+        }
+        if reach.holds_all {
+            self.keep_all(reach)?;
         }
         for (channel, pointers) in self.vault.pointers("models")? {
             let mut from = None;
@@ -121,6 +141,23 @@ impl Round<'_, '_> {
             Ok(Statement::<VersionRecord>::parse(envelope.payload())?.subject.blake3)
         };
         read().map_err(|error: Error| error.at(Place::Object(path.clone())))
+    }
+
+    /// Whether nobody who goes by the trust root would open what a version record names. Where there is none, nobody can tell.
+    fn is_junk(&self, name: &VersionName) -> Result<bool> {
+        let (Some(policy), Some(_)) = (&self.policy, &self.gate) else { return Ok(false) };
+        let envelope = self.vault.demand(&version_path(name), MAX_ENVELOPE)?;
+        Ok(matches!(policy.version_record(&envelope, name), Err(Error::Untrusted { .. })))
+    }
+
+    /// Keeps every artifact that is there.
+    fn keep_all(&self, reach: &mut Reach) -> Result<()> {
+        let mut found = Vec::new();
+        self.vault.store().list("artifacts", &mut |entry| {
+            found.extend(parse_manifest_path(&entry.path));
+            self.go_on()
+        })?;
+        found.into_iter().try_for_each(|artifact| self.keep(artifact, reach))
     }
 
     /// Keeps what is not demanded to be there: junk in a channel names anything, and a writer that pins an artifact may not

@@ -199,8 +199,7 @@ fn a_retirement_counts_for_its_version_its_artifact_and_its_signers_only() {
 #[test]
 fn whatever_cannot_be_read_ends_a_collection_before_it_deletes() {
     type Damage = fn(&Place, &Receipt);
-    let damage: [(&str, Damage); 4] = [
-        ("a version record", |place, _| place.shelf.put("models/m/versions/1.dsse.json", b"{}")),
+    let damage: [(&str, Damage); 3] = [
         ("a missing manifest", |place, sealed| place.shelf.remove(&manifest_path(sealed.digest))),
         ("a damaged manifest", |place, sealed| place.shelf.put(&manifest_path(sealed.digest), b"{}")),
         ("an outcome", |place, _| {
@@ -218,6 +217,43 @@ fn whatever_cannot_be_read_ends_a_collection_before_it_deletes() {
         assert_eq!(kind(place.collect(&place.vault())), Kind::Integrity, "{what}");
         assert_eq!(place.contents(), contents, "{what}");
     }
+}
+
+#[test]
+fn a_version_record_that_cannot_be_read_keeps_whatever_it_may_name() {
+    let place = Place::new();
+    place.seal(&place.vault(), "m:1", b"1").expect("sealed");
+    place.seal(&place.vault(), "m:2", b"2").expect("sealed");
+    let litter = object_path(&blake3::hash(b"litter"));
+    place.shelf.put(&litter, b"litter");
+    let path = "models/m/versions/1.dsse.json";
+    let record = place.shelf.get(path).expect("there");
+    place.shelf.put(path, b"{}");
+    // A name of which nobody ever heard is as good as one that was damaged.
+    place.shelf.put("models/m/versions/junk.dsse.json", b"junk");
+    place.shelf.pass_hours(100);
+    let before = place.contents();
+    for condemned in [1, 0] {
+        let (collected, seen) = events(&place, collection());
+        let collected = collected.expect("collected");
+        assert_eq!(
+            (collected.condemned, collected.deleted, collected.unreadable),
+            (condemned, condemned, 2),
+            "{seen:?}"
+        );
+        assert_eq!(seen.iter().filter(|event| event.starts_with("Unreadable")).count(), 2, "{seen:?}");
+        assert!(place.shelf.get(&litter).is_none());
+        place.shelf.pass_hours(100);
+    }
+    assert_eq!(place.contents().len(), before.len() - 1);
+    place.shelf.put(path, &record);
+    place.is_whole("m:1").expect("mended");
+    place.is_whole("m:2").expect("whole");
+    // With its manifest gone too, nobody can tell what is whose.
+    place.shelf.put(path, b"{}");
+    let manifest = place.shelf.paths().into_iter().find(|path| path.ends_with("/manifest.json")).expect("one");
+    place.shelf.put(&manifest, b"{}");
+    assert_eq!(kind(place.collect(&place.vault())), Kind::Integrity);
 }
 
 #[test]

@@ -108,6 +108,25 @@ fn junk_above_the_promotion_in_force_does_not_take_its_protection() {
 }
 
 #[test]
+fn a_version_that_nobody_believes_and_that_names_nothing_does_not_end_a_collection() {
+    let world = World::new();
+    let forge = |by: &str| {
+        let record = crate::provenance::VersionRecord::new(&"m:9".parse()?, Some(world.pinned.origin()))?;
+        let subject = Subject::of(b"no manifest");
+        let bytes = seal::sign(subject, record, &world.keys[by])?;
+        fs::write(world.path("models/m/versions/9.dsse.json"), bytes).expect("planted");
+        world.collect()
+    };
+    forge("mallory").expect("junk, for whoever goes by the trust root");
+    assert_eq!(kind(forge("trainer")), Kind::Integrity, "this one counts, and what it names is missing");
+    forge("mallory").expect("junk");
+    world.age();
+    let policy = Policy::any_of(vec![world.public("trainer")]).expect("keys");
+    let nobody_knows = world.fixture.vault.collect_garbage(Some(&policy), COLLECTION, &(), &mut |_| Ok(()));
+    assert_eq!(kind(nobody_knows), Kind::Integrity, "without one somebody else may believe it");
+}
+
+#[test]
 fn a_rule_keeps_what_is_in_force_and_history_unless_told_otherwise() {
     let world = World::new();
     world.release("m:1");

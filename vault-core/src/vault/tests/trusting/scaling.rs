@@ -16,6 +16,9 @@ const PAGE: u64 = 1000;
 /// About what an entry of a listing takes, in bytes.
 const ENTRY: u64 = 300;
 
+/// What somebody does with a vault.
+type Work<'a> = &'a dyn Fn(&Vault) -> Result<usize>;
+
 /// What a store was asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Cost {
@@ -147,8 +150,7 @@ fn cost<T: Debug>(
     let vast = Vast { inner: Arc::new(inner), versions, siblings, objects, cost: Arc::default() };
     let cost = Arc::clone(&vast.cost);
     work(&Vault::open(Store::new(vast)).expect("vault")).expect("done");
-    let cost = *cost.lock().expect("no panic");
-    cost
+    *cost.lock().expect("no panic")
 }
 
 #[test]
@@ -172,7 +174,6 @@ fn resolving_listing_a_model_and_opening_cost_the_same_among_10_000_versions_and
     };
     let digest = world.fixture.vault.resolve(&reference("m:1"), &policy).expect("there").digest;
     let model = "m".parse().expect("a model");
-    type Work<'a> = &'a dyn Fn(&Vault) -> Result<usize>;
     let works: [(&str, Work<'_>); 7] = [
         ("resolving a version", &|vault| vault.resolve(&reference("m:1"), &policy).map(|_| 1)),
         ("resolving a digest", &|vault| vault.resolve(&Reference::Digest(digest), &policy).map(|_| 1)),
