@@ -164,7 +164,7 @@ impl Vault {
         match self.store.create(&path, record)? {
             Created::New => {}
             // A store whose client repeats requests may say so about this very record; its nonce tells.
-            Created::Exists if self.demand(&path, record.len() as u64).is_ok_and(|there| there == record) => {}
+            Created::Exists if self.holds(&path, record)? => {}
             Created::Exists => return Err(Error::Conflict { what: format!("version {name}") }),
         }
         self.store.sync()
@@ -174,8 +174,17 @@ impl Vault {
     pub(super) fn create_new(&self, path: &str, bytes: &[u8]) -> Result<()> {
         match self.store.create(path, bytes)? {
             Created::New => Ok(()),
-            Created::Exists if self.demand(path, bytes.len() as u64).is_ok_and(|there| there == bytes) => Ok(()),
+            Created::Exists if self.holds(path, bytes)? => Ok(()),
             Created::Exists => Err(Error::Conflict { what: path.to_owned() }),
+        }
+    }
+
+    /// Whether these bytes stand there. What cannot be read is no conflict: it may well be ours.
+    fn holds(&self, path: &str, bytes: &[u8]) -> Result<bool> {
+        match self.store.read(path, bytes.len() as u64) {
+            Ok(found) => Ok(found.as_deref() == Some(bytes)),
+            Err(Error::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

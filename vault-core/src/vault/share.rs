@@ -72,7 +72,10 @@ impl Vault {
                     let published = match self.access(artifact, policy) {
                         // It was shredded meanwhile, maybe after its last look: what was just added must not outlive that.
                         Err(error) if self.shredded(artifact, policy)?.is_some() => {
-                            self.store.delete(&path)?;
+                            self.store.delete(&path).map_err(|cause| {
+                                let what = format!("{path}, added while its artifact was shredded: shred it again");
+                                Error::storage(what)(std::io::Error::other(cause))
+                            })?;
                             return Err(error);
                         }
                         other => other?,
