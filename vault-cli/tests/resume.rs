@@ -117,3 +117,11 @@ fn an_interrupted_open_goes_on_with_the_files_that_are_complete() {
     assert!(!desk.names().iter().any(|name| name.starts_with(".mvault-resume")));
     desk.open(&["demo:1", "-", "--file", "a.bin", "--resume"]).fails(2);
 }
+
+#[test]
+fn what_an_interrupted_open_left_among_the_files_is_not_sealed() {
+    let desk = Desk::sealed();
+    desk.write("model/.mvault-resume/record", b"left");
+    let refused = desk.seal("model", "demo:2");
+    assert!(refused.fails(2).contains(".mvault-resume/record"), "{}", refused.err);
+}

@@ -142,7 +142,7 @@ impl Mender<'_> {
         }
     }
 
-    /// Mends the record of a version if it is no good here; says whether it was.
+    /// Mends the record of a version if it is no good here.
     pub(super) fn version(self, name: &VersionName, report: Reporter<'_>) -> Result<()> {
         let good = |bytes: &[u8]| {
             records::envelope(bytes)?;
@@ -230,8 +230,14 @@ impl Mender<'_> {
         let subject = Subject::of(&bytes);
         let artifact = Artifact::of_digest(digest, manifest, subject);
 
-        if !self.vault.is_shredded(&artifact, names, self.policy)? {
-            self.recipients(&artifact, names, report)?;
+        match self.vault.is_shredded(&artifact, names, self.policy) {
+            Ok(false) => self.recipients(&artifact, names, report)?,
+            Ok(true) => {}
+            // There is too much junk to tell.
+            Err(error @ Error::Corrupt { .. }) => {
+                report(Finding::Unrepaired { path: recipients_folder(digest), error })?;
+            }
+            Err(error) => return Err(error),
         }
         let folder = attestations_folder(digest);
         let mut paths: BTreeSet<_> = self.vault.attestation_paths(digest)?.into_iter().collect();
@@ -263,11 +269,11 @@ impl Mender<'_> {
             let path = recipients_path(digest, generation);
             let Some(better) = self.better(&path, MAX_ENVELOPE, &good, report)? else { continue };
             self.replace(&path, MAX_ENVELOPE, &good, &better)?;
-            // It was shredded meanwhile, maybe after its last look: what was just added must not outlive that.
-            if self.vault.is_shredded(artifact, names, self.policy)? {
-                return self.vault.store.delete(&path);
+            // It may have been shredded meanwhile, after its last look: what was just added must not outlive that.
+            match self.vault.is_shredded(artifact, names, self.policy) {
+                Ok(false) => report(Finding::Repaired { path, size: better.bytes.len() as u64 })?,
+                other => return self.vault.store.delete(&path).and(other.map(drop)),
             }
-            report(Finding::Repaired { path, size: better.bytes.len() as u64 })?;
         }
         Ok(())
     }
