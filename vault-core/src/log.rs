@@ -17,6 +17,7 @@ use crate::{
     store::{Created, Store},
 };
 
+mod appender;
 mod batch;
 mod checkpoint;
 mod entry;
@@ -33,6 +34,7 @@ mod tail;
 mod tile;
 mod witness;
 
+pub use appender::Appender;
 pub use batch::{Batch, MAX_BATCH, MAX_ENTRIES};
 pub use checkpoint::{Checkpoint, Judge, LogKeys, SignedCheckpoint, Witnessed};
 pub use entry::{Action, Entry, FOLDERS, MAX_ENTRY, RecordRef, is_logged};

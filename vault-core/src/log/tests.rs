@@ -86,7 +86,7 @@ impl Fixture {
         self.log.latest_since(&self.judge(), self.seen.borrow().last())
     }
 
-    fn file(&self, below: &str) -> PathBuf {
+    pub(in crate::log) fn file(&self, below: &str) -> PathBuf {
         self.dir.path().join("log").join(below)
     }
 
