@@ -2,6 +2,7 @@
 //!
 //! The tree is made by a generator, tile by tile; `LOG_ENTRIES` in the environment makes it smaller or larger.
 #![forbid(unsafe_code)]
+#![allow(clippy::cast_possible_truncation, reason = "a tile is 256 hashes wide")]
 
 use std::{hint::black_box, path::Path, thread, time::Instant};
 

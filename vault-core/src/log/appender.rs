@@ -5,14 +5,7 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{
-    Log,
-    batch::MAX_ENTRIES,
-    checkpoint::Judge,
-    entry::Entry,
-    merkle::Frontier,
-    tail::Appended,
-};
+use super::{Log, batch::MAX_ENTRIES, checkpoint::Judge, entry::Entry, merkle::Frontier, tail::Appended};
 use crate::{error::Result, store::again};
 
 /// Adds entries of many threads to a log, as many as wait in one batch. One create stores up to 256 entries, so what a
@@ -111,10 +104,14 @@ mod tests {
         });
         assert_eq!(numbers.into_iter().collect::<BTreeSet<_>>(), (0..640).collect());
         let mut batches = 0;
-        fixture.log.store().list("log/batch", &mut |_| {
-            batches += 1;
-            Ok(())
-        }).expect("listed");
+        fixture
+            .log
+            .store()
+            .list("log/batch", &mut |_| {
+                batches += 1;
+                Ok(())
+            })
+            .expect("listed");
         assert!(batches < 640, "{batches}");
         assert_eq!(fixture.publish().checkpoint.checkpoint().size(), 640);
     }
