@@ -7,7 +7,7 @@ use vault_core::{
     keys::{PublicKey, file},
     log::{Judge, LogKeys},
     names::Reference,
-    trust::{Clock, Memory, Policy, Reached, Rooted},
+    trust::{Clock, Memory, Policy, Reached, Role, Rooted},
     vault::{Artifact, Gate, Revocations, Vault},
 };
 
@@ -219,7 +219,9 @@ impl Root {
         }
         let mut gate = vault.gate(&self.pinned, memory, self.clock)?;
         let signers = self.signers(gate.rooted())?;
-        if let Policy::Rooted(rooted) = gate.policy() {
+        if let Policy::Rooted(rooted) = gate.policy()
+            && !rooted.keys_of(Role::Log).is_empty()
+        {
             session.logbook.believe(Judge::new(LogKeys::Rooted(rooted)));
         }
         let done = work(&mut gate);

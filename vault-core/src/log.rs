@@ -17,6 +17,7 @@ use crate::{
     store::{Created, Store},
 };
 
+mod appender;
 mod batch;
 mod checkpoint;
 mod entry;
@@ -33,6 +34,7 @@ mod tail;
 mod tile;
 mod witness;
 
+pub use appender::Appender;
 pub use batch::{Batch, MAX_BATCH, MAX_ENTRIES};
 pub use checkpoint::{Checkpoint, Judge, LogKeys, SignedCheckpoint, Witnessed};
 pub use entry::{Action, Entry, FOLDERS, MAX_ENTRY, RecordRef, is_logged};
@@ -70,25 +72,26 @@ struct Genesis {
     origin: String,
 }
 
+/// A name that no other log has.
+fn random_origin() -> Result<KeyName> {
+    let mut id = [0; 16];
+    fill_random(&mut id)?;
+    format!("mvault.invalid/{}", hex::encode(id)).parse()
+}
+
 /// The path of an object of the log.
 fn path(below: &str) -> String {
     format!("log/{below}")
 }
 
 impl Log {
-    /// Starts the log of the vault in this store. Without a name it gets one of its own: `mvault.invalid/` and 32 random hex digits.
+    /// Starts the log of the vault in this store. Without a name it gets one of its own: `mvault.invalid/` and 32 random hex
+    /// digits.
     ///
     /// # Errors
     /// [`Error::Conflict`] if the vault has a log.
     pub fn init(store: &Store, origin: Option<KeyName>) -> Result<Self> {
-        let origin = match origin {
-            Some(origin) => origin,
-            None => {
-                let mut id = [0; 16];
-                fill_random(&mut id)?;
-                format!("mvault.invalid/{}", hex::encode(id)).parse()?
-            }
-        };
+        let origin = origin.map_or_else(random_origin, Ok)?;
         let genesis = Genesis { format: FORMAT.into(), origin: origin.as_str().to_owned() };
         let bytes = canonical::to_vec(DOCUMENT, &genesis)?;
         match store.create(&path(GENESIS), &bytes)? {

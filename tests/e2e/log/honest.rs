@@ -99,7 +99,8 @@ fn a_log_from_its_start_to_a_proof_that_is_checked_elsewhere() {
         "--require-log",
         "--log-proof",
         "m2.tlog-proof",
-        "--stateless",
+        "--state",
+        "third",
         "--log-key",
     ];
     office.run(&[&line[..], &[&vkey]].concat()).ok();

@@ -31,7 +31,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/prefix", listener.local_addr().expect("bound"));
         let served = Arc::clone(&witness);
-        thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, &served)));
+        thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(&stream, &served)));
         Self { url, witness }
     }
 
@@ -45,8 +45,8 @@ impl Server {
 }
 
 /// Answers one request.
-fn serve(stream: TcpStream, witness: &Cosigner) {
-    let mut reader = BufReader::new(&stream);
+fn serve(mut stream: &TcpStream, witness: &Cosigner) {
+    let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
     reader.read_line(&mut line).expect("a request");
     let known = line.starts_with("POST /prefix/add-checkpoint ");
@@ -68,7 +68,6 @@ fn serve(stream: TcpStream, witness: &Cosigner) {
         "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    let mut stream = &stream;
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
 }
 
@@ -80,7 +79,9 @@ fn witnesses_cosign_and_readers_demand_as_many_as_they_like() {
     let publish = |witnesses: &[&Server], more: &[&str]| {
         let options: Vec<_> = witnesses.iter().map(|witness| witness.option()).collect();
         let mut line = vec!["log", "publish", "--key", "log.key"];
-        options.iter().for_each(|option| line.extend(["--witness", option]));
+        for option in &options {
+            line.extend(["--witness", option]);
+        }
         office.believing(&[&line, more].concat())
     };
     let published = publish(&[&one], &[]).ok().json();

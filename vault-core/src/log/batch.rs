@@ -192,7 +192,7 @@ mod tests {
         ] {
             assert_eq!(Batch::parse(bad.as_bytes()).expect_err("refused").kind(), Kind::Integrity, "{bad:.80}");
         }
-        assert!(Batch::parse(&vec![b'\n'; MAX_BATCH as usize + 1]).is_err());
+        assert!(Batch::parse(&vec![b'\n'; usize::try_from(MAX_BATCH).expect("small") + 1]).is_err());
     }
 
     proptest! {

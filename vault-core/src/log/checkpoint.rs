@@ -230,15 +230,15 @@ impl Judge {
     /// # Errors
     /// [`Error::Untrusted`] if it is not of the log `origin`, nobody who counts signed it, too few witnesses cosigned it, or
     /// a signature under a known name is wrong.
-    pub fn judge(&self, signed: SignedCheckpoint, origin: &KeyName) -> Result<Witnessed> {
-        let what = format!("the checkpoint of {} entries", signed.checkpoint.size);
+    pub fn judge(&self, shown: SignedCheckpoint, origin: &KeyName) -> Result<Witnessed> {
+        let what = format!("the checkpoint of {} entries", shown.checkpoint.size);
         let untrusted = |why| Err(Error::Untrusted { what: what.clone(), why });
-        if signed.checkpoint.origin != *origin {
+        if shown.checkpoint.origin != *origin {
             return untrusted("is of another log");
         }
         let mut signer = None;
         for key in self.keys.of(origin) {
-            if signed.note.is_signed_by(&key)? {
+            if shown.note.is_signed_by(&key)? {
                 signer.get_or_insert_with(|| key.key().clone());
             }
         }
@@ -247,14 +247,14 @@ impl Judge {
         };
         let mut cosigners = Vec::new();
         for witness in &self.witnesses {
-            if signed.note.cosigned_at(witness)?.is_some() {
+            if shown.note.cosigned_at(witness)?.is_some() {
                 cosigners.push(witness.name().clone());
             }
         }
         if cosigners.len() < self.threshold {
             return untrusted("is cosigned by too few of the known witnesses");
         }
-        Ok(Witnessed { signed, signer, cosigners })
+        Ok(Witnessed { signed: shown, signer, cosigners })
     }
 }
 

@@ -109,8 +109,9 @@ impl Log {
                 there.push(checkpoint.clone());
             }
         };
-        latest.into_iter().for_each(|latest| add(latest.checkpoint()));
-        seen.last().into_iter().for_each(&mut add);
+        for known in latest.map(Witnessed::checkpoint).into_iter().chain(seen.last()) {
+            add(known);
+        }
         for Listed { path, .. } in self.listed()? {
             match self.judged_at(&judge, &path) {
                 Ok(found) => add(found.checkpoint()),

@@ -69,8 +69,8 @@ impl Log {
             return Ok(Published { checkpoint: before, added: 0, new: false, not_cached, skipped });
         }
         growth.tell_partial(start.size(), &mut |tile, bytes| self.create_tile(tile, bytes))?;
-        let signed = Checkpoint::new(self.origin.clone(), now.size(), now.root()).sign(signer)?;
-        let checkpoint = judge.judge(signed, &self.origin)?;
+        let checkpoint = Checkpoint::new(self.origin.clone(), now.size(), now.root()).sign(signer)?;
+        let checkpoint = judge.judge(checkpoint, &self.origin)?;
         // Remembered before anybody can see it: a log never signs two trees of one size.
         seen.remember(checkpoint.checkpoint())?;
         let not_cached = self.store_checkpoint(checkpoint.signed())?;

@@ -41,6 +41,21 @@ pub struct Appended {
     pub new: bool,
 }
 
+/// What stands where a batch is looked for.
+#[derive(Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    /// Too long, or no regular file.
+    Unreadable,
+    Bytes(Vec<u8>),
+}
+
+impl There {
+    fn bytes(&self) -> Option<&[u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+}
+
 /// An entry on its way.
 struct Pending {
     number: usize,
@@ -135,13 +150,16 @@ impl Tail<'_> {
     fn next(&mut self) -> Result<Option<Batch>> {
         loop {
             let path = self.path();
-            let Some(found) = self.read(&path)? else { return Ok(None) };
-            let batch = found.as_deref().and_then(|bytes| Batch::parse(bytes).ok());
+            let found = self.read(&path)?;
+            if found == There::Nothing {
+                return Ok(None);
+            }
+            let batch = found.bytes().and_then(|bytes| Batch::parse(bytes).ok());
             if let Some(batch) = batch.filter(|batch| batch.continues(self.log.origin(), &self.tree)) {
                 return Ok(Some(batch));
             }
             // Whoever takes a batch for none puts its own entries where nobody looks: that is worth a second look.
-            if self.read(&path)? != Some(found) {
+            if self.read(&path)? != found {
                 let source = std::io::Error::other("the store gives different bytes for one object");
                 return Err(Error::Storage { what: path, source });
             }
@@ -158,11 +176,10 @@ impl Tail<'_> {
         super::path(&batch_path(self.tree.size(), self.attempt))
     }
 
-    /// What stands at a path; inside, `None` for what is too long or no regular file.
-    fn read(&self, path: &str) -> Result<Option<Option<Vec<u8>>>> {
+    fn read(&self, path: &str) -> Result<There> {
         match self.log.store.read(path, MAX_BATCH) {
-            Ok(bytes) => Ok(bytes.map(Some)),
-            Err(Error::Corrupt { .. }) => Ok(Some(None)),
+            Ok(bytes) => Ok(bytes.map_or(There::Nothing, There::Bytes)),
+            Err(Error::Corrupt { .. }) => Ok(There::Unreadable),
             Err(error) => Err(error),
         }
     }
@@ -240,13 +257,14 @@ impl Tail<'_> {
             return Ok(Some(true));
         }
         // Entries carry random nonces: equal bytes are our own, whose answer was lost.
-        match (created, self.read(&path)) {
-            (Err(error), Ok(None) | Err(_)) | (Ok(_), Err(error)) => Err(error),
-            (Ok(_), Ok(None)) => Ok(None),
-            (Ok(_), Ok(Some(found))) => Ok(Some(found.as_deref() == Some(&bytes))),
-            (Err(_), Ok(Some(found))) if found.as_deref() != Some(&bytes) => Ok(Some(false)),
+        let there = self.read(&path);
+        let ours = there.as_ref().is_ok_and(|there| there.bytes() == Some(&bytes));
+        match (created, there) {
+            (Err(error), Ok(There::Nothing) | Err(_)) | (Ok(_), Err(error)) => Err(error),
+            (Ok(_), Ok(There::Nothing)) => Ok(None),
             // It is there, and maybe not durable: the second create sees to that.
-            (Err(_), Ok(Some(_))) => self.log.store.create(&path, &bytes).map(|_| Some(true)),
+            (Err(_), Ok(_)) if ours => self.log.store.create(&path, &bytes).map(|_| Some(true)),
+            (_, Ok(_)) => Ok(Some(ours)),
         }
     }
 }

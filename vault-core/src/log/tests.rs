@@ -3,16 +3,19 @@
 use std::{
     cell::RefCell,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::*;
 use crate::{
     error::Kind,
     keys::SigningKey,
+    provenance::Envelope,
     store::{
         Directory, Durability,
         faults::{Faulty, When},
     },
+    trust::{Clock, ROOT_PAYLOAD_TYPE, Reached, Rooted, draft},
 };
 
 mod crashes;
@@ -86,7 +89,7 @@ impl Fixture {
         self.log.latest_since(&self.judge(), self.seen.borrow().last())
     }
 
-    fn file(&self, below: &str) -> PathBuf {
+    pub(in crate::log) fn file(&self, below: &str) -> PathBuf {
         self.dir.path().join("log").join(below)
     }
 
@@ -215,4 +218,47 @@ fn events_are_logged_as_often_as_they_happen() {
     // Entries about one record in one call become one.
     let appended = tail.append(&[entry(1), entry(2), entry(1)]).expect("appended");
     assert_eq!(appended.iter().map(|one| (one.index, one.new)).collect::<Vec<_>>(), [(2, true), (3, true), (2, false)]);
+}
+
+#[test]
+fn keys_of_the_role_log_sign_what_counts_under_a_trust_root_and_other_roles_do_not() {
+    let source = r#"
+        expires = "30d"
+        [keys.boss]
+        holder = "boss"
+        public = "boss"
+        [keys.logger]
+        holder = "logger"
+        public = "logger"
+        [keys.sealer]
+        holder = "sealer"
+        public = "sealer"
+        [roles.root]
+        keys = ["boss"]
+        threshold = 1
+        [[roles.sealer]]
+        models = ["*"]
+        keys = ["sealer"]
+        [[roles.log]]
+        models = ["*"]
+        keys = ["logger"]
+    "#;
+    let keys = ["boss", "logger", "sealer"].map(|name| (name, SigningKey::generate().expect("key")));
+    let key = |wanted: &str| keys.iter().find(|(name, _)| *name == wanted).map(|(_, key)| key).expect("one of them");
+    let clock = Clock::now();
+    let draft = draft(source, None, clock, &mut |name| Ok(key(name).verifying_key().to_pem())).expect("a trust root");
+    let mut root = Envelope::unsigned(ROOT_PAYLOAD_TYPE, draft.to_vec().expect("written"));
+    root.add_signature(key("boss")).expect("signed");
+    let reached = Reached::pin(&root.to_vec().expect("written")).expect("signed by enough");
+    let rooted = Arc::new(Rooted::new(reached, clock).expect("in its time"));
+    let judge = Judge::new(LogKeys::Rooted(rooted));
+    let fixture = Fixture::new();
+    fixture.append(3);
+    for name in ["boss", "sealer"] {
+        let refused = fixture.log.publish(&judge, &mut Seen::nothing(), key(name)).expect_err(name);
+        assert_eq!(refused.kind(), Kind::Authenticity);
+    }
+    assert!(fixture.log.latest(&judge).expect("nothing was stored").is_none());
+    fixture.log.publish(&judge, &mut Seen::nothing(), key("logger")).expect("published");
+    assert_eq!(fixture.log.latest(&judge).expect("counts").expect("there").checkpoint().size(), 3);
 }

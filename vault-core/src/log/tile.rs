@@ -20,7 +20,8 @@ pub const WIDTH: u64 = 256;
 const HEIGHT: u32 = 8;
 /// The highest level; a tree of 2^53 leaves has seven.
 const MAX_LEVEL: u8 = 63;
-const HASH: u64 = 32;
+/// The length of a hash in bytes.
+const HASH: usize = 32;
 /// The longest bundle of entries: each with the two bytes of its length.
 pub const MAX_BUNDLE: u64 = WIDTH * (2 + MAX_ENTRY as u64);
 
@@ -116,13 +117,13 @@ impl fmt::Display for Tile {
 
 /// The hashes of a tile of hashes.
 fn parse_hashes(bytes: &[u8]) -> Option<Vec<TreeHash>> {
-    let (hashes, rest) = bytes.as_chunks::<{ HASH as usize }>();
+    let (hashes, rest) = bytes.as_chunks::<HASH>();
     rest.is_empty().then(|| hashes.iter().copied().map(TreeHash::from_bytes).collect())
 }
 
 /// A tile of these hashes.
 pub(super) fn hashes_to_vec(hashes: &[TreeHash]) -> Vec<u8> {
-    hashes.iter().flat_map(|hash| hash.as_bytes()).copied().collect()
+    hashes.iter().flat_map(TreeHash::as_bytes).copied().collect()
 }
 
 /// Reads a bundle of entries: each its length, two bytes big-endian, and its bytes.
@@ -278,7 +279,7 @@ fn fetch(store: &Store, tile: Tile, cap: u64) -> Result<Vec<u8>> {
 
 /// The hashes of a tile, not checked.
 fn read_hashes(store: &Store, tile: Tile) -> Result<Vec<TreeHash>> {
-    let hashes = parse_hashes(&fetch(store, tile, WIDTH * HASH)?).filter(|all| all.len() as u64 >= tile.width);
+    let hashes = parse_hashes(&fetch(store, tile, WIDTH * HASH as u64)?).filter(|all| all.len() as u64 >= tile.width);
     let fault = || Fault::Format("has not as many hashes as its name says".into());
     let mut hashes = hashes.ok_or_else(|| Error::Corrupt { place: tile.place(), fault: fault() })?;
     hashes.truncate(usize::try_from(tile.width).unwrap_or(usize::MAX));

@@ -504,7 +504,7 @@ fn check_mutable(path: &str) -> Result<()> {
 }
 
 /// The same error once more.
-fn again(error: &Error) -> Error {
+pub(crate) fn again(error: &Error) -> Error {
     match error {
         Error::Storage { what, source } => Error::Storage {
             what: what.clone(),

@@ -53,13 +53,13 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let log = super::open(&vault)?;
     let LogView { judge, mut seen } = believed(args, &vault, signer.as_ref(), session)?;
     let published = log.publish(&judge, &mut seen, signer.as_ref())?;
-    let signed = published.checkpoint.signed();
-    let cosigned = ask(args, &log, signed.clone(), session)?;
+    let before = published.checkpoint.signed();
+    let cosigned = ask(args, &log, before.clone(), session)?;
     let stored =
-        if cosigned == *signed { Ok(published.not_cached.clone()) } else { log.store_cosigned(&judge, &cosigned) };
+        if cosigned == *before { Ok(published.not_cached.clone()) } else { log.store_cosigned(&judge, &cosigned) };
     let counts = judge.judge(cosigned.clone(), log.origin());
     warn(&published, stored?.as_ref(), session);
-    let cosigners = cosigned.note().signatures().len() - signed.note().signatures().len();
+    let cosigners = cosigned.note().signatures().len() - before.note().signatures().len();
     report(&log, &published, cosigners as u64, session)?;
     counts.map(drop).map_err(|error| Failure::operational(format!("the checkpoint is signed and stored, and {error}")))
 }

@@ -1,7 +1,7 @@
 //! `mvault log verify`
 
 use serde_json::{Value, json};
-use vault_core::error::Kind;
+use vault_core::{error::Kind, log::Witnessed};
 
 use crate::{
     failure::{Failure, Result},
@@ -36,7 +36,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let audit = log.audit(&judge, &mut seen, &mut |_| Ok(()))?;
     let missing: Vec<String> = log.missing()?.0.into_iter().map(|one| one.path).collect();
     let size = audit.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.checkpoint().size());
-    let cosigners = audit.checkpoint.iter().flat_map(|checkpoint| checkpoint.cosigners()).map(ToString::to_string);
+    let cosigners = audit.checkpoint.iter().flat_map(Witnessed::cosigners).map(ToString::to_string);
     let cosigners = cosigners.collect::<Vec<_>>();
     let mut lines = vec![
         format!("one history: {}", log.origin()),

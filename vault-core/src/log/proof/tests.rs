@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation, reason = "trees of a test are small")]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +20,9 @@ fn proven(index: usize, size: usize) -> (Proof, Judge) {
     let entries: Vec<_> = (0..size).map(entry).collect();
     let leaves: Vec<_> = entries.iter().map(|entry| TreeHash::leaf(entry)).collect();
     let mut tree = Frontier::default();
-    leaves.iter().for_each(|leaf| tree.push(*leaf));
+    for leaf in &leaves {
+        tree.push(*leaf);
+    }
     let key = SigningKey::generate().expect("key");
     let origin = "example.com/log".parse().expect("a name");
     let checkpoint = Checkpoint::new(origin, size as u64, tree.root()).sign(&key).expect("signed");

@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation, reason = "trees of a test are small")]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -62,7 +64,7 @@ fn bundles_are_cut_nowhere() {
         push_to_bundle(&mut bundle, entry).expect("fits");
     }
     assert_eq!(parse_bundle(&bundle).expect("whole"), [&b"one"[..], b"", &[7; MAX_ENTRY]]);
-    assert!(push_to_bundle(&mut bundle, &[0; MAX_ENTRY + 1]).is_err());
+    assert!(push_to_bundle(&mut bundle, &vec![0; MAX_ENTRY + 1]).is_err());
     for cut in [1, 2, 4, bundle.len() - 1] {
         assert!(parse_bundle(&bundle[..cut]).is_err(), "{cut}");
     }
