@@ -222,7 +222,7 @@ mod tests {
         tokio::pin!(waiting);
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "none is left");
         drop((some, more));
-        waiting.await.expect("all of it for one that is too long");
+        let _all = waiting.await.expect("all of it for one that is too long");
     }
 
     #[test]

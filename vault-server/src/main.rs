@@ -22,7 +22,7 @@ use vault_core::{
     vault::Vault,
 };
 use vault_server::{
-    app::{Admissions, App, router},
+    app::{Admissions, App, Uses, router},
     audit::{Audit, JsonLines},
     config::Config,
     dev, init,
@@ -159,6 +159,7 @@ fn open(config: &Config) -> Result<App> {
         limits: config.limits,
         gauges: Gauges::new(&config.limits),
         audit: Arc::new(JsonLines::new(std::io::stderr())),
+        uses: Uses::default(),
     })
 }
 

@@ -55,6 +55,8 @@ fn an_expired_key_opens_nothing_and_a_rotated_one_goes_on_for_the_overlap() {
     let last = rotate(&next, "0s");
     assert!(!knows(&next) && knows(&last));
     let listed = desk.run(&["admin", "key", "list"]).ok();
+    let keys = listed.json()["keys"].as_array().expect("keys").clone();
+    assert!(keys.iter().filter(|one| one["id"] == id(&last)).all(|one| one["last_use"].is_string()));
     let text = String::from_utf8(listed.stdout.clone()).expect("UTF-8");
     for key in [&key, &next, &last] {
         assert!(text.contains(id(key)) && !text.contains(key.rsplit('_').next().expect("a secret")));
