@@ -146,7 +146,7 @@ impl Admissions {
         let reached = match &admission {
             Admission::WellFormed => None,
             Admission::Rooted(rooted) => Some(rooted.reached().clone()),
-            Admission::Expired(reached) => Some(reached.clone()),
+            Admission::Expired(reached) => Some(Reached::clone(reached)),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.root = reached.or(root);

@@ -36,6 +36,9 @@ pub struct Plan {
 }
 
 /// Every permission there is.
+///
+/// # Errors
+/// None: `*` is a pattern.
 pub fn everything() -> Result<Vec<Grant>> {
     use Permission::{Admin, Approve, Audit, Promote, Read, Seal, Sign};
     let permissions = [Read, Seal, Sign, Promote, Approve, Admin, Audit].into();
@@ -167,7 +170,8 @@ mod tests {
         // Every limit that the file names is one, and as it is by default.
         let text = std::fs::read_to_string(&path).expect("read");
         let limits = text.split("[limits]\n").nth(1).expect("limits");
-        let limits: String = limits.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+        let lines: Vec<_> = limits.lines().map(|line| line.trim_start_matches("# ")).collect();
+        let limits = lines.join("\n");
         let limits: crate::limits::Limits = toml::from_str(&limits).expect("limits");
         assert_eq!(format!("{limits:?}"), format!("{:?}", crate::limits::Limits::default()));
     }

@@ -1,5 +1,6 @@
 //! `mvault-server`, the registry beside a vault.
 #![forbid(unsafe_code)]
+#![allow(clippy::doc_markdown, reason = "comments on arguments are help texts, not documentation")]
 
 use std::{
     io::Write as _,

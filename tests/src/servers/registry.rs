@@ -66,6 +66,7 @@ impl Registry {
     }
 
     /// Another instance over the same vault.
+    #[must_use]
     pub fn beside(&self) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [port] = process::free_ports();
@@ -142,6 +143,9 @@ impl Registry {
     }
 
     /// A connection of its own.
+    ///
+    /// # Errors
+    /// What the system or TLS says.
     pub fn connect(&self) -> io::Result<Connection> {
         connect(self.port, &self.certificate())
     }
