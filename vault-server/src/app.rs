@@ -1,6 +1,7 @@
 //! What every request shares, and the way of a request from its first header to its line in the log.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -55,6 +56,24 @@ pub struct App {
     pub gauges: Gauges,
     /// Where everything is written down.
     pub audit: Arc<dyn Audit>,
+    /// When each principal asked this instance last.
+    pub uses: Uses,
+}
+
+/// When each principal asked last, since this instance began. Those who are not known are not in it, so it is no longer than the
+/// list of keys.
+#[derive(Debug, Default)]
+pub struct Uses(Mutex<HashMap<String, Timestamp>>);
+
+impl Uses {
+    fn note(&self, id: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Timestamp::now());
+    }
+
+    /// When somebody asked last.
+    pub fn last(&self, id: &str) -> Option<Timestamp> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
+    }
 }
 
 impl App {
@@ -127,7 +146,7 @@ impl Admissions {
         let reached = match &admission {
             Admission::WellFormed => None,
             Admission::Rooted(rooted) => Some(rooted.reached().clone()),
-            Admission::Expired(reached) => Some(reached.clone()),
+            Admission::Expired(reached) => Some(Reached::clone(reached)),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.root = reached.or(root);
@@ -200,6 +219,7 @@ async fn identify(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, nex
         let limited = app.gauges.stranger(address);
         return limited.map_or_else(Problem::into_response, |()| Problem::unauthenticated().into_response());
     };
+    app.uses.note(&principal.id);
     let mut response = match app.gauges.principal(&principal.id) {
         Ok(()) => {
             request.extensions_mut().insert(principal.clone());

@@ -51,7 +51,7 @@ impl NewKey {
     pub fn random() -> Result<Self> {
         let mut id = [0; ID];
         fill_random(&mut id)?;
-        let id = hex(&id);
+        let id = hex::encode(id);
         let secret = Secret::<SECRET>::random()?;
         let text = Zeroizing::new(format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret.expose())));
         Ok(Self { hash: hash(secret.expose()), id, text })
@@ -98,10 +98,6 @@ impl<'a> Presented<'a> {
 
 fn hash(secret: &[u8; SECRET]) -> blake3::Hash {
     blake3::Hash::from_bytes(blake3::derive_key(CONTEXT, secret))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ async fn take(places: &Arc<Semaphore>, number: u32) -> Result<OwnedSemaphorePerm
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
         tokio::pin!(waiting);
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "none is left");
         drop((some, more));
-        waiting.await.expect("all of it for one that is too long");
+        let _all = waiting.await.expect("all of it for one that is too long");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `mvault-server`, the registry beside a vault.
 #![forbid(unsafe_code)]
+#![allow(clippy::doc_markdown, reason = "comments on arguments are help texts, not documentation")]
 
 use std::{
     io::Write as _,
@@ -22,7 +23,7 @@ use vault_core::{
     vault::Vault,
 };
 use vault_server::{
-    app::{Admissions, App, router},
+    app::{Admissions, App, Uses, router},
     audit::{Audit, JsonLines},
     config::Config,
     dev, init,
@@ -159,6 +160,7 @@ fn open(config: &Config) -> Result<App> {
         limits: config.limits,
         gauges: Gauges::new(&config.limits),
         audit: Arc::new(JsonLines::new(std::io::stderr())),
+        uses: Uses::default(),
     })
 }
 

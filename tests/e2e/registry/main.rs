@@ -4,6 +4,7 @@
 mod abuse;
 mod admission;
 mod documents;
+mod instances;
 mod keys;
 mod lying;
 mod vaults;

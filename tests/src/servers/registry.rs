@@ -33,6 +33,7 @@ pub struct Registry {
     process: process::Process,
     folder: tempfile::TempDir,
     port: u16,
+    variables: Vec<(String, String)>,
     /// The key of the first administrator.
     pub admin: String,
 }
@@ -45,17 +46,43 @@ impl Registry {
 
     /// The same with these lines at the end of its configuration, where the limits are.
     pub fn with(limits: &str) -> Self {
+        Self::over("vault", &[], limits)
+    }
+
+    /// Starts one over this vault, which is made, with these variables and limits.
+    pub fn over(vault: &str, variables: &[(&str, &str)], limits: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [port] = process::free_ports();
         let mut init = Command::new(mvault_server());
-        init.args(["init", "--vault", "vault", "--listen", &format!("127.0.0.1:{port}"), "--dir"]).arg(folder.path());
+        init.args(["init", "--vault", vault, "--listen", &format!("127.0.0.1:{port}"), "--dir"]).arg(folder.path());
+        init.envs(variables.iter().copied());
         let said = String::from_utf8(Output::of(&mut init, b"").ok().stdout).expect("UTF-8");
         let admin = said.lines().map(str::trim).find(|line| line.starts_with("mvk_")).expect("a key").to_owned();
         let config = folder.path().join("server.toml");
         let text = fs::read_to_string(&config).expect("a configuration");
         fs::write(&config, text + limits).expect("our own file");
-        let process = run(&config);
-        let mut registry = Self { process, folder, port, admin };
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::begin(folder, port, variables, admin)
+    }
+
+    /// Another instance over the same vault.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [port] = process::free_ports();
+        for file in ["tls.crt", "tls.key", "server.key"] {
+            fs::copy(self.folder().join(file), folder.path().join(file)).expect("copied with its mode");
+        }
+        let text = fs::read_to_string(self.folder().join("server.toml")).expect("a configuration");
+        let here = format!("url = \"{}\"", self.folder().join("vault").display());
+        let text = text.replace("url = \"vault\"", &here).replace(&format!(":{}", self.port), &format!(":{port}"));
+        fs::write(folder.path().join("server.toml"), text).expect("our own file");
+        Self::begin(folder, port, self.variables.clone(), self.admin.clone())
+    }
+
+    fn begin(folder: tempfile::TempDir, port: u16, variables: Vec<(String, String)>, admin: String) -> Self {
+        let process = run(&folder.path().join("server.toml"), &variables);
+        let mut registry = Self { process, folder, port, variables, admin };
         registry.wait();
         registry
     }
@@ -81,7 +108,7 @@ impl Registry {
         while self.process.ended().is_none() {
             thread::sleep(Duration::from_millis(20));
         }
-        self.process = run(&self.folder.path().join("server.toml"));
+        self.process = run(&self.folder.path().join("server.toml"), &self.variables);
         self.wait();
     }
 
@@ -118,7 +145,7 @@ impl Registry {
     /// A connection of its own.
     ///
     /// # Errors
-    /// If the server cannot be reached, or its certificate is not the expected one.
+    /// What the system or TLS says.
     pub fn connect(&self) -> io::Result<Connection> {
         connect(self.port, &self.certificate())
     }
@@ -165,9 +192,10 @@ impl Registry {
     }
 }
 
-fn run(config: &Path) -> process::Process {
+fn run(config: &Path, variables: &[(String, String)]) -> process::Process {
     let arguments = vec!["--config".into(), config.display().to_string()];
-    process::Process::start(mvault_server(), &[], |_| arguments).expect("mvault-server starts")
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    process::Process::start(mvault_server(), &variables, |_| arguments).expect("mvault-server starts")
 }
 
 /// A request as it is sent, on a connection that ends with it.

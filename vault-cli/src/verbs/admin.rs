@@ -36,7 +36,8 @@ enum KeyVerb {
 
 /// List the keys, without what is secret
 ///
-/// JSON: {"keys": [{"id", "name", "grants", "created", "expires", "disabled", "counts"}]}
+/// JSON: {"keys": [{"id", "name", "grants", "created", "expires", "disabled", "counts", "last_use"}]}; the
+/// last is what the instance that answers has seen since it began
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault --vault https://registry.example/main admin key list")]

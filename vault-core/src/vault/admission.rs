@@ -77,7 +77,7 @@ pub enum Admission {
     /// Those to whom this trust root gives the right.
     Rooted(Arc<Rooted>),
     /// Nobody's, until a version of this trust root is published that has not expired.
-    Expired(Reached),
+    Expired(Box<Reached>),
 }
 
 fn expired(root: &Reached) -> Error {
@@ -253,7 +253,7 @@ impl Vault {
     pub fn admission(&self, pinned: &Reached, clock: Clock) -> Result<Admission> {
         let reached = self.walk(pinned.clone(), &mut Vec::new())?;
         if reached.is_expired(clock) {
-            return Ok(Admission::Expired(reached));
+            return Ok(Admission::Expired(Box::new(reached)));
         }
         Ok(Admission::Rooted(Arc::new(Rooted::new(reached, clock)?)))
     }
@@ -290,7 +290,8 @@ fn manifest(digest: ArtifactDigest, bytes: &[u8]) -> Result<()> {
     Manifest::parse(bytes).map(drop)
 }
 
-/// Whether a withdrawal counts; none for what is another kind of record.
+/// Whether a withdrawal counts; none for what is another kind of record. It names a proposal, and no number: that it was made for
+/// the one under which it stands is not looked at, since all it does there is burn it.
 fn withdrawal(bytes: &[u8], rooted: Option<&Rooted>) -> Option<Result<()>> {
     Envelope::parse_record_of(bytes, WITHDRAWN).ok()?;
     if is_withdrawal(bytes, rooted) {

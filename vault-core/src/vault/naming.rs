@@ -11,7 +11,8 @@ use crate::{
     parts::object_path,
 };
 
-/// The thing that an object of a vault is, as its path says. Each has one path.
+/// The thing that an object of a vault is, as its path says. Each has one path, but sessions and collections have several
+/// objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ObjectName {
@@ -126,7 +127,7 @@ mod tests {
             format!("proposals/{h}/{h}.dsse.json"),
             format!("trust/1/{h}.dsse.json"),
             format!("sessions/{}/lease-1.json", "ab".repeat(16)),
-            format!("sessions/{}/outcome.json", "ab".repeat(16)),
+            format!("sessions/{}/outcome.json", "cd".repeat(16)),
             format!("gc/{}/started.json", "ab".repeat(16)),
         ];
         let mut seen = Vec::new();

@@ -66,12 +66,12 @@ impl Incoming {
         loop {
             let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object stopped arriving");
             let frame = timeout(self.idle, self.body.frame()).await.map_err(late)?;
-            let broken = |_| Problem::http(StatusCode::BAD_REQUEST, "the object broke off on its way");
+            let broken = || Problem::http(StatusCode::BAD_REQUEST, "the object broke off on its way");
             let Some(frame) = frame else {
                 let is_whole = self.arrived == self.announced;
-                return if is_whole { Ok(None) } else { Err(broken(())) };
+                return if is_whole { Ok(None) } else { Err(broken()) };
             };
-            let Ok(bytes) = frame.map_err(|_| broken(()))?.into_data() else { continue };
+            let Ok(bytes) = frame.map_err(|_| broken())?.into_data() else { continue };
             self.arrived += bytes.len() as u64;
             if self.arrived > self.announced {
                 return Err(Problem::http(StatusCode::BAD_REQUEST, "the object is longer than was said"));

@@ -51,6 +51,7 @@ pub async fn list(
             json!({
                 "id": id, "name": key.name, "grants": key.grants, "created": key.created.to_string(),
                 "expires": key.expires.map(|time| time.to_string()), "disabled": key.disabled, "counts": key.counts(now),
+                "last_use": app.uses.last(id).map(|time| time.to_string()),
             })
         })
         .collect();

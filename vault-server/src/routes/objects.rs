@@ -142,13 +142,11 @@ pub async fn create(
     let receive = body::Incoming::new(request.into_body(), length, app.limits.idle());
     let deadline = app.limits.body(length);
     let stored = tokio::time::timeout(deadline, async {
-        match &name {
-            ObjectName::Content(hash) => Content::start(&app, &path, *hash, length).await?.receive(receive).await,
-            _ => {
-                let _room = app.gauges.memory(length).await?;
-                document(&app, &principal, &name, &path, receive).await
-            }
+        if let ObjectName::Content(hash) = name {
+            return Content::start(&app, &path, hash, length).await?.receive(receive).await;
         }
+        let _room = app.gauges.memory(length).await?;
+        document(&app, &principal, &name, &path, receive).await
     });
     let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object took too long to arrive");
     match stored.await.map_err(late)?? {

@@ -72,10 +72,10 @@ fn records_by_others_burn_their_number_and_no_more() {
         folder: tempfile::tempdir().expect("folder"),
         signer: Arc::new(SigningKey::generate().expect("key")),
     };
-    let forged = forger.open("f").expect("open").add_key("evil", "evil", &grants(), None).expect("added");
+    let evil = forger.open("f").expect("open").add_key("evil", "evil", &grants(), None).expect("added");
     let record = forger.store().read(&path(1), MAX_RECORD).expect("read").expect("there");
     assert_eq!(store.create(&path(3), &record).expect("create"), Created::New);
-    assert!(knows(&states, &key) && !knows(&states, &forged));
+    assert!(knows(&states, &key) && !knows(&states, &evil));
     // Replayed under another number.
     let replayed = store.read(&path(1), MAX_RECORD).expect("read").expect("there");
     assert_eq!(store.create(&path(4), &replayed).expect("create"), Created::New);

@@ -15,8 +15,8 @@ use futures_util::{
 };
 use jiff::Timestamp;
 use object_store::{
-    Attributes, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Attributes, CopyOptions, Extensions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     client::{HttpRequestBody, HttpResponse},
     path::Path,
 };
@@ -142,7 +142,7 @@ impl ObjectStore for Objects {
             request.headers_mut().insert(name, value);
         }
         match self.0.send(request).await {
-            Ok(_) => Ok(PutResult { e_tag: None, version: None, extensions: Default::default() }),
+            Ok(_) => Ok(PutResult { e_tag: None, version: None, extensions: Extensions::default() }),
             Err(error) if Refused::within(&error).is_some_and(Refused::is_taken) => {
                 Err(object_store::Error::AlreadyExists { path: location.to_string(), source: Box::new(error) })
             }
@@ -180,7 +180,7 @@ impl ObjectStore for Objects {
             meta,
             range,
             attributes: Attributes::new(),
-            extensions: Default::default(),
+            extensions: Extensions::default(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! What a registry lets into a vault with a trust root, and what it does not.
 
 use super::*;
-use crate::vault::{Admission, InUse, ObjectName, moves, publishes};
+use crate::vault::{Admission, InUse, ObjectName, moves, promote::WITHDRAWN, publishes};
 
 impl World {
     fn admission(&self, at: &str) -> Admission {
@@ -62,7 +62,9 @@ fn nothing_is_let_in_under_a_path_that_is_not_its_own() {
         everything.iter().filter(|(path, _)| !path.starts_with("objects/") && !path.starts_with("sessions/")).collect();
     for (path, _) in &documents {
         for (other, bytes) in &documents {
-            if path != other {
+            // A withdrawal names a proposal and no number: wherever it is put it burns one, as any junk there would.
+            let is_withdrawal = Envelope::parse_record_of(bytes, WITHDRAWN).is_ok();
+            if path != other && !is_withdrawal {
                 let outcome = admission.judge(path, bytes);
                 assert!(outcome.is_err(), "{other} is let in as {path}");
             }
