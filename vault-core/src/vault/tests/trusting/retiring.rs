@@ -111,9 +111,9 @@ fn junk_above_the_promotion_in_force_does_not_take_its_protection() {
 fn a_version_that_nobody_believes_and_that_names_nothing_does_not_end_a_collection() {
     let world = World::new();
     let forge = |by: &str| {
-        let record = crate::provenance::VersionRecord::new(&"m:9".parse()?, Some(world.pinned.origin()))?;
+        let record = VersionRecord::new(&"m:9".parse()?, Some(world.pinned.origin()))?;
         let subject = Subject::of(b"no manifest");
-        let bytes = seal::sign(subject, record, &world.keys[by])?;
+        let bytes = sign(subject, record, &world.keys[by])?;
         fs::write(world.path("models/m/versions/9.dsse.json"), bytes).expect("planted");
         world.collect()
     };
