@@ -150,3 +150,44 @@ fn a_vault_without_a_log_is_as_it_was_and_a_log_is_started_once() {
     office.run(&["gc", "--grace", "0s"]).ok();
     assert_eq!(office.run(&["log", "show"]).ok().json()["size"].as_u64(), Some(3));
 }
+
+#[test]
+fn a_channel_is_opened_if_version_and_promotion_stand_in_the_log() {
+    let office = Office(vault_tests::Workspace::with_examples());
+    let trusting = |args: &[&str]| {
+        let trust = ["--trust", "root.json", "--state", "state"];
+        office.run(&[&["--allow-example-keys"], args, &trust].concat())
+    };
+    office.run(&["init", "vault"]).ok();
+    office.run(&["--allow-example-keys", "trust", "publish", "root.json"]).ok();
+    office.run(&["key", "generate", "--kind", "signing", "-o", "log", "--no-passphrase"]).ok();
+    office.run(&["log", "init"]).ok();
+    office.0.write("model/weights.bin", b"weights");
+    trusting(&["seal", "model", "m:1", "--to", "node.pub", "--sign-with", "trainer.key"]).ok();
+    let promoted = trusting(&["promote", "m:1", "--channel", "staging", "--reason", "because", "--key", "alice.key"]);
+    assert_eq!(promoted.ok().json()["published"], true);
+    let shown = office.run(&["log", "show"]).ok().json();
+    assert!(actions(&shown).iter().any(|action| action == "promote"), "{shown}");
+    office.publish();
+
+    let demand = |more: &[&str]| {
+        let line = ["verify", "m@staging", "--require-log", "--log-key", "log.pub"];
+        trusting(&[&line[..], more].concat())
+    };
+    demand(&[]).ok();
+    let promotion = "models/m/channels/staging/1.dsse.json";
+    for (record, file) in [("m:1", "version.tlog-proof"), (promotion, "promotion.tlog-proof")] {
+        office.believing(&["log", "prove", record, "--output", file]).ok();
+    }
+    Office::refused(demand(&["--log-proof", "version.tlog-proof"]), 4, "authenticity");
+    Office::refused(demand(&["--log-proof", "promotion.tlog-proof"]), 4, "authenticity");
+    demand(&["--log-proof", "version.tlog-proof", "--log-proof", "promotion.tlog-proof"]).ok();
+    // Under a trust root without keys of the role `log`, nobody signs for a log.
+    Office::refused(trusting(&["verify", "m@staging", "--require-log"]), 4, "authenticity");
+    // A promotion that is not logged yet is not opened.
+    let again = trusting(&["promote", "m:1", "--channel", "staging", "--reason", "again", "--key", "bob.key"]);
+    assert_eq!(again.ok().json()["published"], true);
+    Office::refused(demand(&[]), 4, "authenticity");
+    office.publish();
+    demand(&[]).ok();
+}
