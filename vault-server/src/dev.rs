@@ -9,7 +9,7 @@ use crate::init::{Plan, write};
 /// The folder's configuration, made if it is not there.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn prepare(folder: &Path) -> Result<PathBuf> {
     let config = folder.join("server.toml");
     if config.exists() {

@@ -78,7 +78,7 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = self.kind.as_str();
         let body = json!({
-            "type": format!("https://mvault.dev/problems/{kind}"),
+            "type": format!("https://mvault/problems/{kind}"),
             "title": status.canonical_reason().unwrap_or("refused"),
             "status": self.status,
             "kind": kind,

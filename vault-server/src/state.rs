@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -26,6 +26,8 @@ use crate::{
     identity::{NewKey, Presented, Principal},
     rights::Grant,
 };
+
+mod checkpoint;
 
 const FOLDER: &str = "server/state";
 const PAYLOAD_TYPE: &str = "application/vnd.mvault.server-state.v1+json";
@@ -189,21 +191,13 @@ struct Known {
     checked: Option<Instant>,
 }
 
-/// The last record an instance saw.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireCheckpoint {
-    number: u64,
-    digest: String,
-}
-
 impl States {
     /// Reads all records.
     ///
     /// # Errors
     /// [`Error::Stale`] if the store does not show the record that was seen last; [`Error::Storage`].
     pub fn open(store: Store, signer: Arc<SigningKey>, checkpoint: Option<PathBuf>) -> Result<Self> {
-        let seen = checkpoint.as_deref().map(read_checkpoint).transpose()?.flatten();
+        let seen = checkpoint.as_deref().map(checkpoint::read).transpose()?.flatten();
         let state = Arc::new(State { next: 1, ..State::default() });
         let states = Self { store, signer, checkpoint, known: Mutex::new(Known { state, checked: None }) };
         let (mut state, mut is_seen) = (State { next: 1, ..State::default() }, seen.is_none());
@@ -244,7 +238,7 @@ impl States {
         let mut known = self.lock();
         if state.next > known.state.next || known.checked.is_none() {
             if let (Some(path), Some((number, digest))) = (&self.checkpoint, state.head) {
-                write_checkpoint(path, number, digest)?;
+                checkpoint::write(path, number, digest)?;
             }
             known.state = Arc::new(state);
         }
@@ -401,32 +395,6 @@ fn follow(state: &mut State, number: u64, bytes: &[u8], key: &VerifyingKey) -> R
         state.apply(change, record.created.0)?;
     }
     Ok(blake3::hash(envelope.payload()))
-}
-
-fn read_checkpoint(path: &Path) -> Result<Option<(u64, blake3::Hash)>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::storage(path.display())(error)),
-    };
-    let broken = || Error::Corrupt { place: Place::Document("checkpoint"), fault: Fault::Format("is damaged".into()) };
-    let wire: WireCheckpoint = serde_json::from_slice(&bytes).map_err(|_| broken())?;
-    let digest = blake3::Hash::from_hex(&wire.digest).map_err(|_| broken())?;
-    Ok(Some((wire.number, digest)))
-}
-
-fn write_checkpoint(path: &Path, number: u64, digest: blake3::Hash) -> Result<()> {
-    let failed = |error| Error::storage(path.display())(error);
-    let wire = WireCheckpoint { number, digest: digest.to_hex().to_string() };
-    let bytes = serde_json::to_vec(&wire).map_err(|error| failed(error.into()))?;
-    // Each instance has a file of its own, so nobody else writes this one.
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        std::fs::write(&temporary, &bytes)?;
-        std::fs::File::open(&temporary)?.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|error| Error::storage(path.display())(error))
 }
 
 #[cfg(test)]

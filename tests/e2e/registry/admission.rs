@@ -113,6 +113,12 @@ fn an_object_is_created_once_and_read_by_ranges() {
     let many = format!("bytes=0-0{}", ",1-1".repeat(2000));
     assert_eq!(registry.ask(admin, "GET", &target, &[("range", &many)], b"").status(), 416);
 
+    // A refusal arrives although the body is still being sent.
+    let reader = registry.key("reader", &["read"], "*", "*");
+    let long = vec![0; 30_000_000];
+    let denied = registry.put(&reader, &path, &long);
+    assert_eq!((denied.status(), kind(&denied).as_str()), (403, "denied"));
+
     // Without the condition, without a length, with another length.
     assert_eq!(registry.ask(admin, "PUT", &target, &[], &bytes).status(), 428);
     let unsure = request(admin, "PUT", &target, &[("if-none-match", "*"), ("content-length", "10")], b"");

@@ -15,7 +15,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Backend, Connection, Created, Entry, Keep, Soon, check_mutable, corrupt, path};
+use super::{Backend, Connection, Created, Entry, Soon, check_mutable, corrupt, path};
 use crate::{
     error::{Error, Fault, Result},
     parts::{Ahead, ReadAt, Staged, Wanted},
@@ -454,40 +454,6 @@ impl Backend for Bucket {
                 Err(silence) => self.0.wait(attempts.wait(silence))??,
             }
         }
-    }
-
-    fn page(&self, prefix: &str, after: &str, limit: usize, keep: Keep<'_>) -> Result<Vec<Entry>> {
-        path::check_prefix(prefix)?;
-        let folder = if prefix.is_empty() { None } else { Some(location(prefix)?) };
-        let what = if prefix.is_empty() { &self.0.name } else { prefix };
-        let mut attempts = self.0.attempts(what);
-        let (mut last, mut found) = (after.to_owned(), Vec::new());
-        while found.len() < limit {
-            let mut stream = if last.is_empty() {
-                self.0.store.list(folder.as_ref())
-            } else {
-                self.0.store.list_with_offset(folder.as_ref(), &location(&last)?)
-            };
-            let read = async {
-                while found.len() < limit {
-                    match next(&mut stream).await {
-                        None => break,
-                        Some(Err(error)) => return Err(error),
-                        Some(Ok(meta)) => {
-                            let entry = entry(&meta);
-                            last.clone_from(&entry.path);
-                            found.extend(keep(&entry.path).then_some(entry));
-                        }
-                    }
-                }
-                Ok(())
-            };
-            match self.0.wait(read)? {
-                Ok(()) => break,
-                Err(failure) => self.0.wait(attempts.again(failure))??,
-            }
-        }
-        Ok(found)
     }
 
     fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>> {

@@ -134,7 +134,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()>;
 
     /// The first `limit` objects below the folder `prefix` whose paths are behind `after`, in the byte order of their paths.
-    /// Others than those that `keep` wants are passed over. Memory does not grow with the number of objects.
+    /// Others than those that `keep` wants are passed over. Memory does not grow with the number of objects. Each page lists the whole
+    /// folder: stores list in orders of their own (`SeaweedFS` folder by folder), so that none can be told where to go on.
     ///
     /// # Errors
     /// As [`Backend::list`].

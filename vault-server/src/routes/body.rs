@@ -104,6 +104,12 @@ impl Incoming {
     }
 }
 
+/// Reads a body to its end, or to its length, and keeps nothing of it.
+pub async fn discard(body: Body, length: u64, idle: Duration) {
+    let mut body = Incoming::new(body, length, idle);
+    while let Ok(Some(_)) = body.next().await {}
+}
+
 /// Content on its way into the store: hashed as it arrives, and named only if the hash is its name.
 pub struct Content {
     app: Arc<App>,

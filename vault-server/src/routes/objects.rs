@@ -123,14 +123,38 @@ pub async fn create(
     Path((vault, path)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
-    let name = named(&app, &vault, &path, request.uri().path())?;
+    let _place = app.gauges.transfer().await?;
+    match acceptable(&app, &principal, (&vault, &path), &request) {
+        Ok((name, length)) => store(&app, &principal, (name, path), length, request.into_body()).await,
+        Err(problem) => {
+            // Whoever is still sending would see a broken connection instead of the answer.
+            if let Some(length) = announced(&request).filter(|length| *length <= app.limits.max_object) {
+                let rest = body::discard(request.into_body(), length, app.limits.idle());
+                let _ = tokio::time::timeout(app.limits.body(length), rest).await;
+            }
+            Err(problem)
+        }
+    }
+}
+
+fn announced(request: &Request<Body>) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+/// What is to be created and how long it is, if that may be, as far as is known before the body.
+fn acceptable(
+    app: &App,
+    principal: &Principal,
+    (vault, path): (&str, &str),
+    request: &Request<Body>,
+) -> Result<(ObjectName, u64), Problem> {
+    let name = named(app, vault, path, request.uri().path())?;
     Need::to_create(&name).granted_by(&principal.grants)?;
     if request.headers().get(header::IF_NONE_MATCH).is_none_or(|value| value != "*") {
         let detail = "objects are only ever created: send `If-None-Match: *`";
         return Err(Problem::http(StatusCode::PRECONDITION_REQUIRED, detail));
     }
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let Some(length) = announced else {
+    let Some(length) = announced(request) else {
         return Err(Problem::http(StatusCode::LENGTH_REQUIRED, "send the length of the object"));
     };
     let most = name.max_length().unwrap_or(app.limits.max_object).min(app.limits.max_object);
@@ -138,15 +162,24 @@ pub async fn create(
         let detail = format!("the object has {length} bytes, and may have {most}");
         return Err(Problem::http(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    let _place = app.gauges.transfer().await?;
-    let receive = body::Incoming::new(request.into_body(), length, app.limits.idle());
+    Ok((name, length))
+}
+
+async fn store(
+    app: &Arc<App>,
+    principal: &Principal,
+    (name, path): (ObjectName, String),
+    length: u64,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let receive = body::Incoming::new(body, length, app.limits.idle());
     let deadline = app.limits.body(length);
     let stored = tokio::time::timeout(deadline, async {
         if let ObjectName::Content(hash) = name {
-            return Content::start(&app, &path, hash, length).await?.receive(receive).await;
+            return Content::start(app, &path, hash, length).await?.receive(receive).await;
         }
         let _room = app.gauges.memory(length).await?;
-        document(&app, &principal, &name, &path, receive).await
+        document(app, principal, &name, &path, receive).await
     });
     let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object took too long to arrive");
     match stored.await.map_err(late)?? {

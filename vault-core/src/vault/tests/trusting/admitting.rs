@@ -60,11 +60,14 @@ fn nothing_is_let_in_under_a_path_that_is_not_its_own() {
     let everything = world.everything();
     let documents: Vec<_> =
         everything.iter().filter(|(path, _)| !path.starts_with("objects/") && !path.starts_with("sessions/")).collect();
-    for (path, _) in &documents {
+    // A proposal with all its signatures is the very record that is published.
+    let payload = |bytes: &[u8]| Envelope::parse_record(bytes).map(|envelope| envelope.payload().to_vec()).ok();
+    for (path, own) in &documents {
         for (other, bytes) in &documents {
             // A withdrawal names a proposal and no number: wherever it is put it burns one, as any junk there would.
             let is_withdrawal = Envelope::parse_record_of(bytes, WITHDRAWN).is_ok();
-            if path != other && !is_withdrawal {
+            let is_same = payload(own).is_some() && payload(own) == payload(bytes);
+            if path != other && !is_withdrawal && !is_same {
                 let outcome = admission.judge(path, bytes);
                 assert!(outcome.is_err(), "{other} is let in as {path}");
             }
