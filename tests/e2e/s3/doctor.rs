@@ -207,9 +207,9 @@ fn the_policies_are_enough_for_each_and_no_more() {
         desk.by(&node);
         run(&desk, &["open", "m:1", "again", "--identity", "node.key"]).ok();
         desk.by(&manager);
-        run(&desk, &["shred", "m:1", "--reason", "left", "--key", "trainer.key"]).exits(1);
+        run(&desk, &["shred", "m:1", "--yes", "--reason", "left", "--key", "trainer.key"]).exits(1);
         desk.by(&collector);
-        run(&desk, &["shred", "m:1", "--reason", "left", "--key", "trainer.key"]).ok();
+        run(&desk, &["shred", "m:1", "--yes", "--reason", "left", "--key", "trainer.key"]).ok();
         desk.by(&node);
         run(&desk, &["open", "m:1", "never", "--identity", "node.key"]).exits(6);
     });

@@ -28,6 +28,8 @@ use crate::{
     trust::{Candidate, Clock, MAX_ROOT, Policy, Reached, Right, Rooted},
 };
 
+/// More than a batch of the log may have: 256 entries of 16 KiB, and what stands before them.
+const MAX_LOGGED: u64 = 8 << 20;
 /// The longest document of a vault, in bytes.
 const MAX_DOCUMENT: u64 = if MAX_MANIFEST > MAX_ENVELOPE { MAX_MANIFEST } else { MAX_ENVELOPE };
 /// How old a statement of freshness may be when it is stored, in seconds.
@@ -42,6 +44,7 @@ impl ObjectName {
             Self::TrustRoot(..) => Some(2 * MAX_ROOT),
             Self::Session(_) | Self::Collection(_) => Some(MAX_DOCUMENT),
             Self::Vault => Some(super::MAX_VAULT_JSON),
+            Self::LogEntries(_) | Self::LogTree(_) => Some(MAX_LOGGED),
             _ => Some(MAX_ENVELOPE),
         }
     }
@@ -106,7 +109,9 @@ impl Admission {
     fn judge_named(&self, name: &ObjectName, path: &str, bytes: &[u8]) -> Result<()> {
         match name {
             ObjectName::Vault => vault_document(bytes),
-            ObjectName::Content(_) => Ok(()),
+            // Of the log, entries are claims, and junk burns one attempt at a place; tiles and checkpoints are checked by
+            // whoever reads them.
+            ObjectName::Content(_) | ObjectName::LogEntries(_) | ObjectName::LogTree(_) => Ok(()),
             ObjectName::Manifest(digest) => manifest(*digest, bytes),
             ObjectName::Recipients(digest, generation) => {
                 let statement = self.statement::<RecipientsRecord>(bytes, Right::share(None), path)?;

@@ -46,6 +46,10 @@ pub enum ObjectName {
     Session(String),
     /// What a garbage collection says to writers.
     Collection(String),
+    /// What writers add to the log: a batch of entries, or a hint where the entry about a record is. Its path.
+    LogEntries(String),
+    /// What is derived from them and published: the log's beginning, tiles and checkpoints. Its path.
+    LogTree(String),
 }
 
 impl ObjectName {
@@ -77,10 +81,22 @@ impl ObjectName {
             }
             ["retired", .., file] => Some(Self::Retirement(retire::parse_path(path)?, sha256(file)?)),
             ["sessions", ..] => session::parse_path(path).map(|(id, _)| Self::Session(id.to_owned())),
+            ["log", "batch", name] => batch(name).then(|| Self::LogEntries(path.to_owned())),
+            ["log", "record", start, key] => (hash(key).is_some() && key.starts_with(start) && start.len() == 2)
+                .then(|| Self::LogEntries(path.to_owned())),
+            ["log", "genesis.json" | "checkpoint"] | ["log", "checkpoints", _] | ["log", "tile", _, ..] => {
+                Some(Self::LogTree(path.to_owned()))
+            }
             ["gc", ..] => runs::parse_path(path).map(|(id, _)| Self::Collection(id.to_owned())),
             _ => None,
         }
     }
+}
+
+/// `<index of the first entry>.<attempt>`
+fn batch(name: &str) -> bool {
+    let is_number = |text: &str| text.parse().is_ok_and(|number: u64| number.to_string() == text);
+    name.split_once('.').is_some_and(|(first, attempt)| is_number(first) && is_number(attempt))
 }
 
 fn digest(hex: &str) -> Option<ArtifactDigest> {
@@ -129,6 +145,12 @@ mod tests {
             format!("sessions/{}/lease-1.json", "ab".repeat(16)),
             format!("sessions/{}/outcome.json", "cd".repeat(16)),
             format!("gc/{}/started.json", "ab".repeat(16)),
+            "log/batch/0.0".to_owned(),
+            "log/batch/256.3".to_owned(),
+            format!("log/record/ab/{h}"),
+            "log/genesis.json".to_owned(),
+            "log/checkpoint".to_owned(),
+            "log/tile/0/x001/234.p/5".to_owned(),
         ];
         let mut seen = Vec::new();
         for path in &good {
@@ -150,7 +172,11 @@ mod tests {
             "freshness/a/versions/1.dsse.json".to_owned(),
             "revocations/1.json".to_owned(),
             "server/state/1.dsse.json".to_owned(),
-            "log/checkpoint".to_owned(),
+            "log/batch/01.0".to_owned(),
+            "log/batch/1".to_owned(),
+            format!("log/record/ac/{h}"),
+            "log/other".to_owned(),
+            "log/tile".to_owned(),
             "sessions/x/outcome.json".to_owned(),
             format!("gc/{}/other.json", "ab".repeat(16)),
         ];
