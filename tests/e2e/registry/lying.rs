@@ -108,7 +108,7 @@ fn what_is_hidden_is_not_there_and_what_is_no_answer_is_a_failure() {
     refused(desk.verify("m:1"), 8, "not-found");
     // A listing that never ends.
     liar.tell(|request, mut answer| {
-        if request.target().contains("objects?") {
+        if request.target().contains("objects?prefix=models") {
             answer.body =
                 br#"{"objects":[{"path":"models/a","size":1,"modified":"2026-11-22T00:00:00Z"}],"more":true}"#.to_vec();
             let length = answer.body.len().to_string();
@@ -158,7 +158,7 @@ fn an_older_state_than_was_seen_is_refused() {
             answer.first = "HTTP/1.1 404 Not Found".into();
             answer.body.clear();
             answer.set("content-length", "0");
-        } else if request.target().contains("objects?") {
+        } else if request.target().contains("objects?prefix=models") {
             let mut page: serde_json::Value = serde_json::from_slice(&answer.body).expect("a page");
             if let Some(objects) = page["objects"].as_array_mut() {
                 objects.retain(|object| !object["path"].as_str().is_some_and(|path| path.ends_with(newest)));
