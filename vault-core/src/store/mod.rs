@@ -8,7 +8,6 @@
 use std::{
     fmt, io,
     num::{NonZeroU64, NonZeroUsize},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -36,12 +35,14 @@ mod path;
 mod registry;
 mod staging;
 mod tree;
+mod url;
 
 pub use bucket::Bucket;
 pub use directory::Directory;
 pub use page::Keep;
 pub use path::{check as check_path, check_prefix};
 pub use registry::{Access, Address, Registry, Token, is_registry, is_vault_name};
+pub use url::is_remote;
 
 /// Enough to fill a fast line; [`Connection::jobs`] parts are in memory at a time.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -329,7 +330,7 @@ impl Store {
         if is_remote(url) {
             return Bucket::connect(url, connection).map(Self::new);
         }
-        Directory::open(local_path(url)?, connection.durability).map(Self::new)
+        Directory::open(url::local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// The same, making the folder if it is not there. A bucket must be there.
@@ -340,7 +341,7 @@ impl Store {
         if is_remote(url) {
             return Bucket::connect(url, connection).map(Self::new);
         }
-        Directory::create(local_path(url)?, connection.durability).map(Self::new)
+        Directory::create(url::local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// The same store, of which `observer` is told path and bytes of whatever is created under a path. Objects that are
@@ -527,74 +528,9 @@ fn end_within(capacity: u64, offset: u64, bytes: &[u8]) -> Result<u64> {
     })
 }
 
-/// Whether a URL names a bucket or a registry.
-pub fn is_remote(url: &str) -> bool {
-    is_registry(url)
-        || url.split_once("://").is_some_and(|(scheme, _)| {
-            ["s3", "s3a", "az", "azure", "abfs", "abfss", "gs"].iter().any(|it| scheme.eq_ignore_ascii_case(it))
-        })
-}
-
-/// The folder a URL means.
-fn local_path(url: &str) -> Result<PathBuf> {
-    let unfit = |why: &str| Error::Misuse(format!("{url:?}: {why}"));
-    match url.split_once("://") {
-        _ if url.is_empty() => Err(unfit("a vault needs a path or a URL")),
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => {
-            let local = rest.strip_prefix("localhost").unwrap_or(rest);
-            if !local.starts_with('/') {
-                return Err(unfit("a file URL is `file://` and an absolute path"));
-            }
-            percent_decoded(local).map(PathBuf::from).ok_or_else(|| unfit("has a bad percent escape"))
-        }
-        Some((scheme, _)) if is_scheme(scheme) => Err(unfit(&format!("{scheme}:// vaults are not supported yet"))),
-        _ => Ok(PathBuf::from(url)),
-    }
-}
-
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-}
-
-/// RFC 3986 section 2.1.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut pieces = text.split('%');
-    let mut bytes = pieces.next()?.as_bytes().to_vec();
-    for piece in pieces {
-        let (digits, rest) = piece.as_bytes().split_at_checked(2)?;
-        let mut byte = [0];
-        hex::decode_to_slice(digits, &mut byte).ok()?;
-        bytes.extend(byte);
-        bytes.extend(rest);
-    }
-    String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_name_local_folders_or_are_refused() {
-        for (url, path) in [
-            ("v", "v"),
-            ("/a/v", "/a/v"),
-            ("./a://b", "./a://b"),
-            ("file:///a/v", "/a/v"),
-            ("file://localhost/a%20b", "/a b"),
-            ("FILE:///%C3%A4", "/ä"),
-        ] {
-            assert_eq!(local_path(url).expect(url), PathBuf::from(path));
-        }
-        for bad in ["", "file://v", "file:///%zz", "file:///%2", "file:///%ff", "file:///%00", "file://host/v"] {
-            assert!(matches!(local_path(bad), Err(Error::Misuse(_))), "{bad}");
-        }
-        for later in ["http://registry", "ftp://host/x"] {
-            let message = local_path(later).expect_err(later).to_string();
-            assert!(message.ends_with("vaults are not supported yet"), "{message}");
-        }
-    }
 
     #[test]
     fn a_store_gives_objects_by_hash_and_names_the_missing() {
