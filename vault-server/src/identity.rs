@@ -3,7 +3,7 @@
 //! A key is `mvk_`, sixteen hex digits that name it, `_`, and 32 random bytes in base64url. Only a hash of the random bytes is
 //! kept; a slow one would gain nothing, because nobody guesses 256 bits.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq as _;
@@ -23,15 +23,52 @@ const CONTEXT: &str = "mvault-server 2026-11-22 API key at rest v1";
 const SECRET: usize = 32;
 const ID: usize = 8;
 
+/// By what somebody identified themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Means {
+    /// An API key of this registry.
+    Key,
+    /// A token of an OpenID provider.
+    Token,
+    /// A client certificate.
+    Certificate,
+}
+
 /// Who asks, once that is known.
 #[derive(Debug, Clone)]
 pub struct Principal {
-    /// The id of the key, or another name of who asks.
+    /// The id of the key, or another name of who asks. No two principals share one, whatever their means.
     pub id: String,
     /// What people call it.
     pub name: String,
-    /// What it may do.
+    /// The person behind it: where two different people are needed, two keys of one holder are one.
+    pub holder: String,
+    /// By what it identified itself.
+    pub means: Means,
+    /// The groups that its issuer says it is in.
+    pub groups: BTreeSet<String>,
+    /// How it was authenticated, as its issuer says: OpenID Connect Core 1.0 section 2, `acr` and `amr`.
+    pub acr: Option<String>,
+    /// The same: `amr`, such as `pwd` and `otp` (RFC 8176).
+    pub amr: BTreeSet<String>,
+    /// What it may do of itself.
     pub grants: Vec<Grant>,
+}
+
+impl Principal {
+    /// Somebody with an API key.
+    pub fn of_key(id: &str, name: &str, holder: &str, grants: &[Grant]) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            holder: holder.to_owned(),
+            means: Means::Key,
+            groups: BTreeSet::new(),
+            acr: None,
+            amr: BTreeSet::new(),
+            grants: grants.to_vec(),
+        }
+    }
 }
 
 /// A new key, to be shown once.

@@ -145,7 +145,7 @@ impl State {
     pub fn authenticate(&self, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
         let key = self.keys.get(presented.id)?;
         let is_it = presented.is(&key.hash) & key.counts(now);
-        is_it.then(|| Principal { id: presented.id.to_owned(), name: key.name.clone(), grants: key.grants.clone() })
+        is_it.then(|| Principal::of_key(presented.id, &key.name, &key.name, &key.grants))
     }
 
     fn apply(&mut self, change: Change, created: Timestamp) -> Result<()> {
