@@ -19,11 +19,14 @@ use crate::{
 /// The longest file of certificates, in bytes.
 const MAX_CERTIFICATES: u64 = 1 << 20;
 
-/// How this user reaches a registry.
-pub fn access(url: &str, args: &RegistryArgs) -> Result<Access> {
+/// How this user reaches a registry. The file with a key is for the registry of `vault` and no other one: what one copies or repairs
+/// from may be anybody's.
+pub fn access(url: &str, vault: Option<&str>, args: &RegistryArgs) -> Result<Access> {
+    let address = Address::parse(url)?;
+    let is_meant = vault.and_then(|vault| Address::parse(vault).ok()).is_some_and(|it| it.origin() == address.origin());
     let token = match &args.token_file {
-        Some(file) => Some(read_token(Some(file), url)?),
-        None => stored(&Address::parse(url)?)?,
+        Some(file) if is_meant => Some(read_token(Some(file), url)?),
+        _ => stored(&address)?,
     };
     Ok(Access { token: token.map(Token::new).transpose()?, authorities: authorities(args)? })
 }

@@ -104,7 +104,7 @@ impl Session {
     /// Adds what is known about the place that a vault is in: what the files and programs of AWS say, or who asks a registry.
     pub fn reach(&self, url: &str, connection: &Connection) -> Result<Connection> {
         if is_registry(url) {
-            let access = registry::access(url, &self.global.registry)?;
+            let access = registry::access(url, self.global.vault.as_deref(), &self.global.registry)?;
             return Ok(Connection { access, ..connection.clone() });
         }
         if !aws::is_s3(url) {

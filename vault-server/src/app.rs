@@ -26,10 +26,14 @@ use vault_core::{
 
 use crate::{
     audit::{Audit, Event},
-    identity::{Presented, Principal},
+    chronicle::Chronicle,
+    identity::{Means, Presented, Principal},
     limits::{Gauges, Limits},
     listen,
+    people::People,
+    policy::Rights,
     problem::{Problem, Reason},
+    rights::Missing,
     routes,
     state::{State, States},
 };
@@ -48,16 +52,22 @@ pub struct App {
     pub store: Store,
     /// The registry's own records.
     pub states: States,
+    /// What the registry adds to the vault's log.
+    pub chronicle: Arc<Chronicle>,
+    /// Who is behind pseudonyms.
+    pub people: Arc<People>,
     /// What is let in.
     pub admissions: Admissions,
     /// What is allowed at a time.
     pub limits: Limits,
     /// What is counted.
-    pub gauges: Gauges,
+    pub gauges: Arc<Gauges>,
     /// Where everything is written down.
     pub audit: Arc<dyn Audit>,
     /// When each principal asked this instance last.
     pub uses: Uses,
+    /// Whether the vault was there a moment ago.
+    pub readiness: routes::Readiness,
 }
 
 /// When each principal asked last, since this instance began. Those who are not known are not in it, so it is no longer than the
@@ -89,11 +99,30 @@ impl App {
         Ok(off(move || work(&app)).await?)
     }
 
-    async fn state(self: &Arc<Self>) -> Result<Arc<State>, Problem> {
+    /// The registry's own records, as they are now. Without them nobody is served.
+    ///
+    /// # Errors
+    /// A problem if they cannot be read, or are not as they were: to clients that is a failure of the registry.
+    pub async fn state(self: &Arc<Self>) -> Result<Arc<State>, Problem> {
         match self.states.fresh() {
             Some(state) => Ok(state),
-            None => self.blocking(|app| app.states.current()).await,
+            None => self.blocking(|app| app.states.current()).await.map_err(Problem::of_the_registry),
         }
+    }
+
+    /// What somebody may do who began a request a while ago.
+    ///
+    /// # Errors
+    /// A problem if they are not known any more, or as [`App::state`].
+    pub async fn again(self: &Arc<Self>, caller: &Caller) -> Result<Rights, Problem> {
+        let (state, now) = (self.state().await?, Timestamp::now());
+        let principal = &caller.principal;
+        let counts =
+            principal.means != Means::Key || state.keys().get(&principal.id).is_some_and(|key| key.counts(now));
+        if !counts {
+            return Err(Problem::unauthenticated());
+        }
+        Ok(state.rights(principal, caller.address, now)?)
     }
 }
 
@@ -168,6 +197,17 @@ pub fn router(app: Arc<App>) -> Router {
     all.layer(middleware::from_fn_with_state(Arc::clone(&app), journey)).with_state(app)
 }
 
+/// Who asks, and what they may do.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who asks.
+    pub principal: Principal,
+    /// From where.
+    pub address: IpAddr,
+    /// What they may do in this request.
+    pub rights: Rights,
+}
+
 /// The id of a request.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
@@ -208,27 +248,50 @@ async fn journey(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next
     response
 }
 
-/// Who asks. Everything behind this has a [`Principal`].
+/// Who asks. Everything behind this has a [`Caller`].
 async fn identify(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
     let address = listen::address(&request).map_or(IpAddr::from([0; 4]), |address| address.ip());
     let found = match app.state().await {
-        Ok(state) => authenticate(&state, &request),
+        Ok(state) => authenticate(&state, &request).map(|principal| {
+            let rights = state.rights(&principal, address, Timestamp::now());
+            (principal, rights)
+        }),
         Err(problem) => return problem.into_response(),
     };
-    let Some(principal) = found else {
+    let Some((principal, rights)) = found else {
         let limited = app.gauges.stranger(address);
         return limited.map_or_else(Problem::into_response, |()| Problem::unauthenticated().into_response());
     };
     app.uses.note(&principal.id);
-    let mut response = match app.gauges.principal(&principal.id) {
-        Ok(()) => {
-            request.extensions_mut().insert(principal.clone());
+    let admitted = app.gauges.principal(&principal.id).and_then(|()| Ok(rights?));
+    let logged_in = match admitted {
+        Ok(rights) => arrive(&app, &principal, request.uri().path()).await.map(|()| rights),
+        Err(problem) => Err(problem),
+    };
+    let mut response = match logged_in {
+        Ok(rights) => {
+            request.extensions_mut().insert(Caller { principal: principal.clone(), address, rights });
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
     };
+    if let Some(missing) = response.extensions_mut().remove::<Missing>() {
+        let who = principal.clone();
+        if let Err(problem) = app.blocking(move |app| app.chronicle.refusal(&who, &missing)).await {
+            response = problem.into_response();
+        }
+    }
     response.extensions_mut().insert(principal);
     response
+}
+
+/// Logs somebody who was away, or who asks who they are.
+async fn arrive(app: &Arc<App>, principal: &Principal, path: &str) -> Result<(), Problem> {
+    if path != "/v1/whoami" && !app.chronicle.is_away(principal) {
+        return Ok(());
+    }
+    let who = principal.clone();
+    app.blocking(move |app| app.chronicle.login(&who)).await
 }
 
 fn authenticate(state: &State, request: &Request<Body>) -> Option<Principal> {

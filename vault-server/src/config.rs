@@ -23,6 +23,9 @@ pub struct Config {
     pub listen: ListenConfig,
     /// The server itself.
     pub server: ServerConfig,
+    /// What the registry adds to the vault's log.
+    #[serde(default)]
+    pub log: LogConfig,
     /// What is allowed at a time.
     #[serde(default)]
     pub limits: Limits,
@@ -61,6 +64,14 @@ pub struct ServerConfig {
     pub key: PathBuf,
     /// Where this instance remembers what it saw last.
     pub checkpoint: PathBuf,
+}
+
+/// What the registry adds to the vault's log.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// After how many days it is forgotten who is behind a pseudonym; never without it. The log itself stays whole.
+    pub forget_people_after_days: Option<u32>,
 }
 
 fn default_name() -> String {
@@ -106,8 +117,15 @@ impl Config {
         if !is_vault_name(&config.vault.name) {
             return Err(format!("`vault.name`: {:?} is not lower-case letters, digits and -", config.vault.name));
         }
-        if limits.connections == 0 || limits.transfers == 0 || limits.max_object == 0 {
-            return Err("`limits`: connections, transfers and max_object are at least 1".into());
+        let least = [
+            limits.connections,
+            limits.connections_per_address,
+            limits.transfers,
+            limits.transfers_per_principal,
+            limits.listings,
+        ];
+        if least.contains(&0) || limits.max_object == 0 {
+            return Err("`limits`: connections, transfers, listings and max_object are at least 1".into());
         }
         Ok(config)
     }

@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use vault_core::{
     Result,
@@ -24,11 +25,13 @@ const SECRET: usize = 32;
 const ID: usize = 8;
 
 /// By what somebody identified themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Means {
     /// An API key of this registry.
     Key,
     /// A token of an OpenID provider.
+    #[default]
     Token,
     /// A client certificate.
     Certificate,
@@ -45,7 +48,7 @@ pub struct Principal {
     pub holder: String,
     /// By what it identified itself.
     pub means: Means,
-    /// The groups that its issuer says it is in.
+    /// The groups that its issuer says it is in, each behind the short name of the issuer: `corp:release`.
     pub groups: BTreeSet<String>,
     /// How it was authenticated, as its issuer says: OpenID Connect Core 1.0 section 2, `acr` and `amr`.
     pub acr: Option<String>,

@@ -42,7 +42,7 @@ pub struct Plan {
 pub fn everything() -> Result<Vec<Grant>> {
     use Permission::{Admin, Approve, Audit, Promote, Read, Seal, Sign};
     let permissions = [Read, Seal, Sign, Promote, Approve, Admin, Audit].into();
-    Ok(vec![Grant { permissions, models: "*".parse()?, channels: "*".parse()? }])
+    Ok(vec![Grant { permissions, models: "*".parse()?, channels: "*".parse()?, networks: Vec::new(), until: None }])
 }
 
 /// Makes the files. The vault is made too, if there is none.
@@ -106,7 +106,7 @@ pub fn first_admin(states: &States) -> Result<Option<NewKey>> {
     if !states.current()?.keys().is_empty() {
         return Ok(None);
     }
-    states.add_key("init", "first administrator", &everything()?, None).map(Some)
+    states.add_key_by_operator("first administrator", &everything()?).map(Some)
 }
 
 fn text(vault: &str, address: &str) -> String {
@@ -133,9 +133,17 @@ key = "server.key"
 # What this instance saw last: an older state is refused. Every instance has its own.
 checkpoint = "checkpoint.json"
 
+[log]
+# The vault's log, if it has one (`mvault log init`), names people by pseudonyms. After so many days nobody can tell any more
+# who they are; the log stays whole. Without it they are kept.
+# forget_people_after_days = 365
+
 [limits]
 # connections = 1024
+# connections_per_address = 256
 # transfers = 64
+# transfers_per_principal = 32
+# listings = 8
 # max_object = 134217728          # bytes
 # memory = 134217728              # bytes of documents, and of objects on their way to a bucket, at a time
 # per_address = 2000              # requests a second

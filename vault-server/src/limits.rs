@@ -1,10 +1,11 @@
 //! No more than can be served: rates for each address and each principal, transfers at a time, time for a body.
 
 use std::{
+    collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -32,8 +33,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Limits {
     /// Connections at a time.
     pub connections: usize,
+    /// Connections at a time from one address.
+    pub connections_per_address: usize,
     /// Objects on their way in or out at a time; each holds a piece of 256 KiB, or a document, in memory.
     pub transfers: usize,
+    /// Objects on their way at a time for one principal.
+    pub transfers_per_principal: usize,
+    /// Listings at a time; for one principal, half of them.
+    pub listings: usize,
     /// The longest object, in bytes.
     pub max_object: u64,
     /// Bytes of documents, and of objects on their way to a bucket, that are in memory at a time. A longer one waits until it is
@@ -47,7 +54,7 @@ pub struct Limits {
     pub strangers_per_minute: NonZeroU32,
     /// Seconds that a body may stand still, and that a header may take.
     pub idle_seconds: u64,
-    /// Bytes a second that a body must come with on the average, after the first minute.
+    /// Bytes a second that a body must come or go with on the average, after the first minute.
     pub slowest_body: u64,
     /// Seconds that transfers have to finish after a signal to stop.
     pub drain_seconds: u64,
@@ -58,7 +65,10 @@ impl Default for Limits {
         let number = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         Self {
             connections: 1024,
+            connections_per_address: 256,
             transfers: 64,
+            transfers_per_principal: 32,
+            listings: 8,
             max_object: 128 << 20,
             memory: 128 << 20,
             per_address: number(2000),
@@ -90,6 +100,10 @@ pub struct Gauges {
     principals: Rates<String>,
     strangers: Rates<IpAddr>,
     transfers: Arc<Semaphore>,
+    transfers_of: Shares<String>,
+    listings: Arc<Semaphore>,
+    listings_of: Shares<String>,
+    connections_of: Shares<IpAddr>,
     /// In units of [`UNIT`].
     memory: Arc<Semaphore>,
     units: u32,
@@ -106,6 +120,10 @@ impl Gauges {
             principals: Rates::new(Quota::per_second(limits.per_principal)),
             strangers: Rates::new(Quota::per_minute(limits.strangers_per_minute)),
             transfers: Arc::new(Semaphore::new(limits.transfers)),
+            transfers_of: Shares::new(limits.transfers_per_principal),
+            listings: Arc::new(Semaphore::new(limits.listings)),
+            listings_of: Shares::new(limits.listings.div_ceil(2)),
+            connections_of: Shares::new(limits.connections_per_address),
         }
     }
 
@@ -133,12 +151,28 @@ impl Gauges {
         self.strangers.count(&network(address))
     }
 
+    /// A place for a connection from an address; none if it has all that it may have.
+    pub fn connection(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
+        self.connections_of.of(&network(address)).try_acquire_owned().ok()
+    }
+
     /// Waits for a place among the transfers.
     ///
     /// # Errors
     /// A problem if none gets free.
-    pub async fn transfer(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        take(&self.transfers, 1).await
+    pub async fn transfer(&self, principal: &str) -> Result<Place, Problem> {
+        // Whoever has enough of them waits for their own, and keeps nobody else waiting.
+        let own = take(&self.transfers_of.of(&principal.to_owned()), 1).await?;
+        Ok(Place { _all: take(&self.transfers, 1).await?, _own: own })
+    }
+
+    /// Waits for a place among the listings.
+    ///
+    /// # Errors
+    /// A problem if none gets free.
+    pub async fn listing(&self, principal: &str) -> Result<Place, Problem> {
+        let own = take(&self.listings_of.of(&principal.to_owned()), 1).await?;
+        Ok(Place { _all: take(&self.listings, 1).await?, _own: own })
     }
 
     /// Waits for room for so many bytes in memory.
@@ -147,6 +181,41 @@ impl Gauges {
     /// A problem if there is none soon.
     pub async fn memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Problem> {
         take(&self.memory, u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)).await
+    }
+}
+
+/// A place among all, and among those of one principal.
+#[derive(Debug)]
+pub struct Place {
+    _all: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+}
+
+/// So many places for each of those who ask.
+#[derive(Debug)]
+struct Shares<K> {
+    places: usize,
+    known: Mutex<HashMap<K, Weak<Semaphore>>>,
+}
+
+impl<K: Hash + Eq + Clone> Shares<K> {
+    fn new(places: usize) -> Self {
+        Self { places, known: Mutex::default() }
+    }
+
+    /// The places of one.
+    fn of(&self, key: &K) -> Arc<Semaphore> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = known.get(key).and_then(Weak::upgrade) {
+            return places;
+        }
+        // Those who hold no place need none kept.
+        if known.len() > MAX_BUCKETS {
+            known.retain(|_, places| places.strong_count() > 0);
+        }
+        let places = Arc::new(Semaphore::new(self.places));
+        known.insert(key.clone(), Arc::downgrade(&places));
+        places
     }
 }
 
@@ -223,6 +292,25 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "none is left");
         drop((some, more));
         let _all = waiting.await.expect("all of it for one that is too long");
+    }
+
+    #[tokio::test]
+    async fn one_principal_and_one_address_have_their_share_and_no_more() {
+        let gauges =
+            Gauges::new(&Limits { transfers_per_principal: 1, connections_per_address: 2, ..Limits::default() });
+        let mine = gauges.transfer("a").await.expect("a place");
+        let other = tokio::time::timeout(Duration::from_secs(1), gauges.transfer("b")).await;
+        other.expect("at once").expect("others have theirs");
+        let waiting = gauges.transfer("a");
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "no second one");
+        drop(mine);
+        waiting.await.expect("free again");
+        let at = |text: &str| gauges.connection(text.parse().expect("an address"));
+        let (one, two) = (at("192.0.2.1"), at("192.0.2.1"));
+        assert!(one.is_some() && two.is_some() && at("192.0.2.1").is_none() && at("192.0.2.2").is_some());
+        drop(one);
+        assert!(at("192.0.2.1").is_some());
     }
 
     #[test]

@@ -19,7 +19,10 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::{audit::Audit, limits::Limits};
+use crate::{
+    audit::Audit,
+    limits::{Gauges, Limits},
+};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -40,6 +43,7 @@ pub async fn serve(
     tls: Arc<ServerConfig>,
     router: Router,
     limits: Limits,
+    gauges: Arc<Gauges>,
     audit: Arc<dyn Audit>,
     stop: impl Future<Output = ()>,
 ) {
@@ -61,9 +65,11 @@ pub async fn serve(
             tokio::time::sleep(REST).await;
             continue;
         };
+        // One address does not take all places.
+        let Some(share) = gauges.connection(address.ip()) else { continue };
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _place = place;
+            let _places = (place, share);
             let Some(stream) = secure(&acceptor, stream).await else { return };
             let service = router.map_request(move |request: Request<Incoming>| {
                 let mut request = request.map(Body::new);

@@ -25,16 +25,22 @@ use vault_core::{
 use vault_server::{
     app::{Admissions, App, Uses, router},
     audit::{Audit, JsonLines},
+    chronicle::Chronicle,
     config::Config,
     dev, init,
     limits::Gauges,
     listen,
+    people::People,
+    policy::{self, Policies},
+    routes::Readiness,
     state::States,
     tls::Certificate,
 };
 
 /// How often the files of the certificate are looked at.
 const RELOAD: Duration = Duration::from_secs(5);
+/// How often people are forgotten who are to be.
+const FORGETTING: Duration = Duration::from_hours(1);
 /// How the settings of object stores begin.
 const PROVIDERS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
@@ -76,6 +82,27 @@ enum Command {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
         listen: SocketAddr,
     },
+    /// Check a file of policies (Cedar) against what the registry knows, and try it on cases
+    Policy {
+        /// The policies
+        #[arg(value_name = "FILE", required_unless_present = "schema")]
+        file: Option<PathBuf>,
+        /// Cases and what is to come of them (JSON)
+        #[arg(long, value_name = "FILE")]
+        tests: Option<PathBuf>,
+        /// Print the schema, which says what policies may speak of
+        #[arg(long)]
+        schema: bool,
+    },
+    /// Add an administrator's key without anybody's approval, if those who could approve are gone. The registry's own records say so
+    Recover {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// What the key is called, and the person behind it
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -93,6 +120,19 @@ fn run(cli: Cli) -> Result<()> {
     if let Some(Command::Init { dir, vault, host, listen }) = cli.command {
         let plan = init::Plan { folder: dir, vault, hosts: host, address: listen.to_string() };
         return show_admin(&Config::load(&init::write(&plan)?)?);
+    }
+    match cli.command {
+        Some(Command::Policy { file, tests, schema }) => {
+            return check_policies(file.as_deref(), tests.as_deref(), schema);
+        }
+        Some(Command::Recover { config, name }) => {
+            let config = Config::load(&config)?;
+            let store = store(&config)?;
+            let (_, chronicle) = records(&config, &store)?;
+            let key = states(&config, store, &chronicle)?.add_key_by_operator(&name, &init::everything()?)?;
+            return say(&format!("the key of an administrator, shown this once:\n  {}", key.expose()));
+        }
+        _ => {}
     }
     let path = match cli.config {
         Some(path) => path,
@@ -113,6 +153,21 @@ fn run(cli: Cli) -> Result<()> {
     runtime.map_err(Error::storage("async runtime"))?.block_on(serve(&config, app, Arc::new(certificate), cli.dev))
 }
 
+fn check_policies(file: Option<&Path>, tests: Option<&Path>, schema: bool) -> Result<()> {
+    if schema {
+        say(policy::SCHEMA)?;
+    }
+    let Some(file) = file else { return Ok(()) };
+    let policies = Policies::parse(&read_text(file)?)?;
+    let Some(tests) = tests else { return say("the policies are well formed") };
+    let number = policy::check_cases(&policies, &read_text(tests)?)?;
+    say(&format!("the policies are well formed, and {number} cases come out as they should"))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_short(path)?).map_err(|_| Error::Misuse(format!("{}: is not UTF-8", path.display())))
+}
+
 fn store(config: &Config) -> Result<Store> {
     let settings = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -121,15 +176,24 @@ fn store(config: &Config) -> Result<Store> {
     Store::create_url(&config.vault.url, &Connection { settings, ..Connection::default() })
 }
 
-fn states(config: &Config, store: Store) -> Result<States> {
-    States::open(store, init::server_key(&config.server.key)?, Some(config.server.checkpoint.clone()))
+fn states(config: &Config, store: Store, chronicle: &Arc<Chronicle>) -> Result<States> {
+    let chronicle = Arc::clone(chronicle);
+    let states = States::open(store, init::server_key(&config.server.key)?, Some(config.server.checkpoint.clone()))?;
+    Ok(states.telling(move |path, bytes| chronicle.record(path, bytes, None)))
+}
+
+/// What the registry adds to the log, and under which pseudonyms.
+fn records(config: &Config, store: &Store) -> Result<(Arc<People>, Arc<Chronicle>)> {
+    let people = Arc::new(People::new(store.clone(), &*init::server_key(&config.server.key)?));
+    Ok((Arc::clone(&people), Arc::new(Chronicle::new(store.clone(), people))))
 }
 
 /// Makes vault and first key where there are none, and shows the key.
 fn show_admin(config: &Config) -> Result<()> {
     let store = store(config)?;
     init::vault(store.clone())?;
-    if let Some(key) = init::first_admin(&states(config, store)?)? {
+    let (_, chronicle) = records(config, &store)?;
+    if let Some(key) = init::first_admin(&states(config, store, &chronicle)?)? {
         say(&format!("the key of the first administrator, shown this once:\n  {}", key.expose()))?;
     }
     Ok(())
@@ -140,10 +204,10 @@ fn say(text: &str) -> Result<()> {
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(Error::storage("standard output"))
 }
 
-fn read_root(path: &Path) -> Result<Vec<u8>> {
+fn read_short(path: &Path) -> Result<Vec<u8>> {
     let failed = || Error::storage(path.display());
     if std::fs::metadata(path).map_err(failed())?.len() > 2 * MAX_ROOT {
-        return Err(Error::Misuse(format!("{}: is too long for a trust root", path.display())));
+        return Err(Error::Misuse(format!("{}: is too long", path.display())));
     }
     std::fs::read(path).map_err(failed())
 }
@@ -151,16 +215,20 @@ fn read_root(path: &Path) -> Result<Vec<u8>> {
 fn open(config: &Config) -> Result<App> {
     let store = store(config)?;
     let vault = Vault::open(store.clone())?;
-    let pinned = config.vault.trust_root.as_deref().map(|path| Reached::pin(&read_root(path)?)).transpose()?;
+    let pinned = config.vault.trust_root.as_deref().map(|path| Reached::pin(&read_short(path)?)).transpose()?;
+    let (people, chronicle) = records(config, &store)?;
     Ok(App {
         name: config.vault.name.clone(),
-        states: states(config, store.clone())?,
+        states: states(config, store.clone(), &chronicle)?,
+        chronicle,
+        people,
         store,
         admissions: Admissions::new(vault, pinned),
         limits: config.limits,
-        gauges: Gauges::new(&config.limits),
+        gauges: Arc::new(Gauges::new(&config.limits)),
         audit: Arc::new(JsonLines::new(std::io::stderr())),
         uses: Uses::default(),
+        readiness: Readiness::default(),
     })
 }
 
@@ -174,8 +242,11 @@ async fn serve(config: &Config, app: App, certificate: Arc<Certificate>, dev: bo
         let folder = config.listen.certificate.display();
         say(&format!("trust its certificate with:\n  export MVAULT_CA={folder}\n  mvault login {url}"))?;
     }
-    let (tls, audit) = (Arc::new(certificate.config()?), Arc::clone(&app.audit));
+    let (tls, audit, gauges) = (Arc::new(certificate.config()?), Arc::clone(&app.audit), Arc::clone(&app.gauges));
     tokio::spawn(renew(certificate, Arc::clone(&audit)));
+    if let Some(days) = config.log.forget_people_after_days {
+        tokio::spawn(forget(Arc::clone(&app.people), Duration::from_hours(24 * u64::from(days)), Arc::clone(&audit)));
+    }
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::storage("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::storage("signals"))?;
     let stop = async move {
@@ -184,8 +255,21 @@ async fn serve(config: &Config, app: App, certificate: Arc<Certificate>, dev: bo
             _ = interrupt.recv() => {}
         }
     };
-    listen::serve(listener, tls, router(Arc::new(app)), config.limits, audit, stop).await;
+    listen::serve(listener, tls, router(Arc::new(app)), config.limits, gauges, audit, stop).await;
     Ok(())
+}
+
+/// Forgets who is behind old pseudonyms, for ever.
+async fn forget(people: Arc<People>, age: Duration, audit: Arc<dyn Audit>) {
+    loop {
+        let people = Arc::clone(&people);
+        match tokio::task::spawn_blocking(move || people.forget(age)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(number)) => audit.note(&format!("{number} people were forgotten, as the configuration says")),
+            Ok(Err(error)) => audit.note(&format!("people are not forgotten: {error}")),
+        }
+        tokio::time::sleep(FORGETTING).await;
+    }
 }
 
 /// Looks for new certificates, for ever.

@@ -18,12 +18,21 @@ pub struct Problem {
     /// What is written down and not told, because it is about this machine.
     internal: Option<String>,
     retry_after: Option<u64>,
+    /// The permission that was missing, if that was it.
+    missing: Option<Missing>,
 }
 
 impl Problem {
     /// A refusal with the status that its class has.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, status: kind.http_status(), detail: detail.into(), internal: None, retry_after: None }
+        Self {
+            kind,
+            status: kind.http_status(),
+            detail: detail.into(),
+            internal: None,
+            retry_after: None,
+            missing: None,
+        }
     }
 
     /// A refusal about HTTP itself, with a status that says more than its class.
@@ -41,6 +50,14 @@ impl Problem {
     pub fn later(status: StatusCode, detail: &str, seconds: u64) -> Self {
         let retry_after = Some(seconds);
         Self { status: status.as_u16(), retry_after, ..Self::new(Kind::Operational, detail) }
+    }
+
+    /// What went wrong with the registry itself: that is written down and not told.
+    #[must_use]
+    pub fn of_the_registry(self) -> Self {
+        let told = "the registry cannot read its own records; its log says why";
+        let why = self.reason().to_owned();
+        Self { internal: Some(why), ..Self::later(StatusCode::SERVICE_UNAVAILABLE, told, 5) }
     }
 
     /// The HTTP status.
@@ -69,7 +86,7 @@ impl From<Error> for Problem {
 
 impl From<Missing> for Problem {
     fn from(missing: Missing) -> Self {
-        Self::new(Kind::Denied, missing.to_string())
+        Self { missing: Some(missing.clone()), ..Self::new(Kind::Denied, missing.to_string()) }
     }
 }
 
@@ -95,6 +112,9 @@ impl IntoResponse for Problem {
         }
         // What is written down about it, for the layer that does.
         response.extensions_mut().insert(Reason(self.reason().to_owned()));
+        if let Some(missing) = self.missing {
+            response.extensions_mut().insert(missing);
+        }
         response
     }
 }

@@ -1,18 +1,20 @@
-//! Who may do what: permissions over patterns of models and channels, and one function that decides.
+//! Who may do what: which permission each object takes, and grants of permissions over patterns of models and channels.
 //!
-//! Nothing is allowed by default. The decision is made from who asks and from the path alone, before the store is asked, so
-//! that a refusal says nothing about what is there.
+//! Nothing is allowed by default. The decision, which [`policy`](crate::policy) makes, follows from who asks and from the path
+//! alone, before the store is asked, so that a refusal says nothing about what is there.
 
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 use vault_core::{
-    names::{ChannelName, ModelName, Pattern},
+    names::{ArtifactDigest, ChannelName, ModelName, Pattern},
     vault::ObjectName,
 };
 
+use crate::{policy::Rights, state::Time};
+
 /// What somebody may be allowed to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
     /// To see versions, channels and ciphertext.
@@ -44,9 +46,6 @@ impl Permission {
             Self::Audit => "audit",
         }
     }
-
-    /// Whoever may do this sees what it is done to.
-    const READS: [Self; 6] = [Self::Read, Self::Seal, Self::Sign, Self::Promote, Self::Approve, Self::Admin];
 }
 
 /// Permissions for the models and channels that are like these patterns.
@@ -59,6 +58,12 @@ pub struct Grant {
     pub models: Pattern,
     /// For which of their channels.
     pub channels: Pattern,
+    /// From which networks, such as `10.0.0.0/8`; from anywhere if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
+    /// Until when; for as long as the key counts if there is no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
 }
 
 /// What something is done to.
@@ -72,18 +77,6 @@ pub enum Resource<'a> {
     Channel(&'a ChannelName),
 }
 
-impl Grant {
-    fn covers(&self, resource: Resource<'_>) -> bool {
-        match resource {
-            Resource::Vault => true,
-            Resource::Model(model) => self.models.matches(model.as_str()),
-            Resource::Channel(name) => {
-                self.models.matches(name.model.as_str()) && self.channels.matches(name.channel.as_str())
-            }
-        }
-    }
-}
-
 /// Any one of these permissions for a resource is needed.
 #[derive(Debug)]
 pub struct Need<'a> {
@@ -93,11 +86,26 @@ pub struct Need<'a> {
 
 /// A permission that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing(String);
+pub struct Missing {
+    /// As it is told.
+    text: String,
+    /// The one permission, or the first of several that would do.
+    pub permission: Permission,
+    /// The model that it was asked for.
+    pub model: Option<ModelName>,
+}
+
+impl Missing {
+    /// One for a test.
+    #[cfg(test)]
+    pub(crate) fn test(permission: Permission, model: &str) -> Self {
+        Self { text: "a test".into(), permission, model: Some(model.parse().expect("a name")) }
+    }
+}
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this takes the permission {}", self.0)
+        write!(f, "this takes the permission {}", self.text)
     }
 }
 
@@ -114,7 +122,28 @@ impl<'a> Need<'a> {
 
     /// What reading an object takes.
     pub fn to_read(name: &'a ObjectName) -> Self {
-        Self { permissions: &Permission::READS, resource: resource(name) }
+        use Permission::{Admin, Read, Seal};
+        let permissions: &[Permission] = match name {
+            // Of writers: whoever is none does not need them, and outcomes hold version records.
+            ObjectName::Session(_) => &[Seal, Admin],
+            _ => &[Read],
+        };
+        Self { permissions, resource: resource(name) }
+    }
+
+    /// What seeing an object in a listing below a prefix takes. Who knows the digest of an artifact or of content, or the id of a
+    /// session, may read it; to learn them from a listing is for those who collect garbage.
+    pub fn to_list(name: &'a ObjectName, prefix: &str) -> Self {
+        let is_of_one = |artifact: &ArtifactDigest| prefix.split('/').nth(1) == Some(artifact.to_hex().as_str());
+        let is_known = match name {
+            ObjectName::Content(_) | ObjectName::Session(_) | ObjectName::Collection(_) => false,
+            ObjectName::Manifest(artifact)
+            | ObjectName::Recipients(artifact, _)
+            | ObjectName::Attestation(artifact, _)
+            | ObjectName::Shredding(artifact, _) => is_of_one(artifact),
+            _ => true,
+        };
+        if is_known { Self::to_read(name) } else { Self::of(&[Permission::Admin]) }
     }
 
     /// What creating an object takes.
@@ -137,28 +166,32 @@ impl<'a> Need<'a> {
         Self { permissions, resource: resource(name) }
     }
 
+    /// What it is about, as text: needs to see things of one model, of one channel, or of none are one decision.
+    pub fn about(&self) -> String {
+        match self.resource {
+            // No name begins with a space.
+            Resource::Vault => self.permissions.iter().map(|one| format!(" {}", one.as_str())).collect(),
+            Resource::Model(model) => model.to_string(),
+            Resource::Channel(channel) => channel.to_string(),
+        }
+    }
+
     /// Decides.
     ///
     /// # Errors
     /// Which permission is missing.
-    pub fn granted_by(&self, grants: &[Grant]) -> Result<(), Missing> {
-        let suits = |grant: &Grant| {
-            grant.covers(self.resource) && self.permissions.iter().any(|wanted| grant.permissions.contains(wanted))
-        };
-        if grants.iter().any(suits) {
+    pub fn granted_by(&self, rights: &Rights) -> Result<(), Missing> {
+        if self.permissions.iter().any(|wanted| rights.allow(*wanted, self.resource)) {
             return Ok(());
         }
-        // Of what reads, the permission of that name is the one to ask for.
-        let wanted: Vec<_> = match self.permissions {
-            [Permission::Read, ..] => vec!["read"],
-            several => several.iter().map(|permission| permission.as_str()).collect(),
+        let wanted: Vec<_> = self.permissions.iter().map(|permission| permission.as_str()).collect();
+        let (wanted, first) = (wanted.join(" or "), self.permissions.first().copied());
+        let (text, model) = match self.resource {
+            Resource::Vault => (wanted, None),
+            Resource::Model(model) => (format!("{wanted} for {model}"), Some(model.clone())),
+            Resource::Channel(name) => (format!("{wanted} for {name}"), Some(name.model.clone())),
         };
-        let wanted = wanted.join(" or ");
-        Err(Missing(match self.resource {
-            Resource::Vault => wanted,
-            Resource::Model(model) => format!("{wanted} for {model}"),
-            Resource::Channel(channel) => format!("{wanted} for {channel}"),
-        }))
+        Err(Missing { text, permission: first.unwrap_or(Permission::Read), model })
     }
 }
 
@@ -172,7 +205,15 @@ fn resource(name: &ObjectName) -> Resource<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::IpAddr, sync::Arc};
+
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::{
+        identity::{Means, Principal},
+        policy::Policies,
+    };
 
     fn grant(permissions: &[Permission], models: &str, channels: &str) -> Grant {
         let pattern = |text: &str| text.parse().expect("a pattern");
@@ -180,7 +221,19 @@ mod tests {
             permissions: permissions.iter().copied().collect(),
             models: pattern(models),
             channels: pattern(channels),
+            networks: Vec::new(),
+            until: None,
         }
+    }
+
+    fn rights_at(grants: &[Grant], address: [u8; 4], now: Timestamp) -> Rights {
+        let set = Policies::default().with_grants(Means::Key, "ab", grants).expect("grants");
+        let principal = Principal::of_key("ab", "a", "a", grants);
+        Rights::new(Arc::new(set), &principal, IpAddr::from(address), now).expect("rights")
+    }
+
+    fn rights(grants: &[Grant]) -> Rights {
+        rights_at(grants, [127, 0, 0, 1], Timestamp::now())
     }
 
     fn name(path: &str) -> ObjectName {
@@ -190,14 +243,14 @@ mod tests {
     #[test]
     fn nothing_is_allowed_by_default() {
         let version = name("models/a/versions/1.dsse.json");
-        let missing = Need::to_read(&version).granted_by(&[]).expect_err("nothing granted");
+        let missing = Need::to_read(&version).granted_by(&rights(&[])).expect_err("nothing granted");
         assert_eq!(missing.to_string(), "this takes the permission read for a");
-        assert!(Need::of(&[Permission::Admin]).granted_by(&[]).is_err());
+        assert!(Need::of(&[Permission::Admin]).granted_by(&rights(&[])).is_err());
     }
 
     #[test]
     fn a_grant_reaches_as_far_as_its_patterns() {
-        let grants = [grant(&[Permission::Promote], "team/*", "staging")];
+        let grants = rights(&[grant(&[Permission::Promote], "team/*", "staging")]);
         for (path, may) in [
             ("models/team/a/channels/staging/1.dsse.json", true),
             ("models/team/a/channels/production/1.dsse.json", false),
@@ -232,8 +285,26 @@ mod tests {
         ] {
             let name = name(&path);
             let need = Need::to_create(&name);
-            assert!(need.granted_by(&[grant(&[permission], "*", "*")]).is_ok(), "{path}");
-            assert!(need.granted_by(&[grant(&[Permission::Read, Permission::Audit], "*", "*")]).is_err(), "{path}");
+            assert!(need.granted_by(&rights(&[grant(&[permission], "*", "*")])).is_ok(), "{path}");
+            assert!(
+                need.granted_by(&rights(&[grant(&[Permission::Read, Permission::Audit], "*", "*")])).is_err(),
+                "{path}"
+            );
         }
+    }
+
+    #[test]
+    fn a_grant_ends_at_its_time_and_at_the_edge_of_its_networks() {
+        let end: Timestamp = "2026-11-22T12:00:00Z".parse().expect("a time");
+        let before = end - jiff::SignedDuration::from_secs(1);
+        let mut grant = grant(&[Permission::Read], "*", "*");
+        grant.until = Some(Time(end));
+        grant.networks = vec!["10.0.0.0/8".into(), "192.0.2.7".into()];
+        let version = name("models/a/versions/1.dsse.json");
+        let may = |address, now| {
+            Need::to_read(&version).granted_by(&rights_at(std::slice::from_ref(&grant), address, now)).is_ok()
+        };
+        assert!(may([10, 1, 2, 3], before) && may([192, 0, 2, 7], before));
+        assert!(!may([10, 1, 2, 3], end) && !may([192, 0, 2, 8], before) && !may([127, 0, 0, 1], before));
     }
 }

@@ -6,28 +6,35 @@
 //! what it read, and after a restart refuses a store that does not show the record it saw last.
 
 use std::{
-    collections::BTreeMap,
+    fmt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use vault_core::{
     Error, Result,
-    error::{Fault, Place},
     keys::{SigningKey, VerifyingKey},
     provenance::Envelope,
-    store::{Created, Store},
+    secret::fill_random,
+    store::Store,
 };
 
 use crate::{
-    identity::{NewKey, Presented, Principal},
+    identity::{NewKey, Principal},
+    policy::Policies,
     rights::Grant,
 };
 
+mod change;
 mod checkpoint;
+mod known;
+
+pub use change::{Change, Time};
+use known::broken;
+pub use known::{Key, Proposal, State};
 
 const FOLDER: &str = "server/state";
 const PAYLOAD_TYPE: &str = "application/vnd.mvault.server-state.v1+json";
@@ -39,58 +46,12 @@ const MAX_JUNK: u64 = 100;
 const FRESH: Duration = Duration::from_secs(1);
 /// How often a change is tried again after another instance was first.
 const MAX_RACES: usize = 32;
-/// The most keys, disabled ones included.
-const MAX_KEYS: usize = 100_000;
-
-/// One change.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Change {
-    /// A key begins to count.
-    KeyAdded {
-        /// Its id.
-        id: String,
-        /// What people call it.
-        name: String,
-        /// The BLAKE3 of its secret, hex.
-        hash: String,
-        /// What it may do.
-        grants: Vec<Grant>,
-        /// When it ceases to count.
-        expires: Option<Time>,
-    },
-    /// A key ceases to count at a time that was not set before, or is earlier than it was.
-    KeyExpires {
-        /// Its id.
-        id: String,
-        /// When.
-        expires: Time,
-    },
-    /// A key counts no more, for ever.
-    KeyDisabled {
-        /// Its id.
-        id: String,
-    },
-}
-
-/// A time in RFC 3339.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Time(pub Timestamp);
-
-impl TryFrom<String> for Time {
-    type Error = jiff::Error;
-
-    fn try_from(text: String) -> Result<Self, jiff::Error> {
-        text.parse().map(Self)
-    }
-}
-
-impl From<Time> for String {
-    fn from(time: Time) -> Self {
-        time.0.to_string()
-    }
-}
+/// How long a proposal waits for a second person.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The longest that rights are lent.
+const MAX_ELEVATION: Duration = Duration::from_hours(24);
+/// The longest reason, in characters.
+const MAX_REASON: usize = 500;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,93 +63,27 @@ struct WireRecord {
     changes: Vec<Change>,
 }
 
-/// A key as it is kept.
-#[derive(Debug, Clone)]
-pub struct Key {
-    /// What people call it.
-    pub name: String,
-    /// What it may do.
-    pub grants: Vec<Grant>,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When it ceases to count.
-    pub expires: Option<Timestamp>,
-    /// Whether it was disabled.
-    pub disabled: bool,
-    hash: blake3::Hash,
-}
-
-impl Key {
-    /// Whether it counts at this time.
-    pub fn counts(&self, now: Timestamp) -> bool {
-        !self.disabled && self.expires.is_none_or(|expires| now < expires)
-    }
-}
-
-/// What all records together say.
-#[derive(Debug, Clone, Default)]
-pub struct State {
-    /// The number of the last valid record, and the digest of its payload.
-    head: Option<(u64, blake3::Hash)>,
-    /// The first number that nothing stands under.
-    next: u64,
-    keys: BTreeMap<String, Key>,
-}
-
-impl State {
-    /// The keys, by id.
-    pub fn keys(&self) -> &BTreeMap<String, Key> {
-        &self.keys
-    }
-
-    /// Who presents this key; none if it is unknown, wrong, disabled or expired.
-    pub fn authenticate(&self, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
-        let key = self.keys.get(presented.id)?;
-        let is_it = presented.is(&key.hash) & key.counts(now);
-        is_it.then(|| Principal::of_key(presented.id, &key.name, &key.name, &key.grants))
-    }
-
-    fn apply(&mut self, change: Change, created: Timestamp) -> Result<()> {
-        match change {
-            Change::KeyAdded { id, name, hash, grants, expires } => {
-                let hash = blake3::Hash::from_hex(&hash).map_err(|_| broken("a hash is none"))?;
-                if self.keys.len() >= MAX_KEYS || self.keys.contains_key(&id) {
-                    return Err(broken("a key is there already, or there are too many"));
-                }
-                let expires = expires.map(|time| time.0);
-                self.keys.insert(id, Key { name, grants, created, expires, disabled: false, hash });
-            }
-            Change::KeyExpires { id, expires } => {
-                let key = self.keys.get_mut(&id).ok_or_else(|| broken("a key that is not there expires"))?;
-                key.expires = Some(key.expires.map_or(expires.0, |before| before.min(expires.0)));
-            }
-            Change::KeyDisabled { id } => {
-                let key = self.keys.get_mut(&id).ok_or_else(|| broken("a key that is not there is disabled"))?;
-                key.disabled = true;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn broken(rule: &str) -> Error {
-    Error::Corrupt { place: Place::Document("record of the registry"), fault: Fault::Format(rule.to_owned()) }
-}
+/// Is told the path and the bytes of each record that this instance wrote.
+type Tell = Box<dyn Fn(&str, &[u8]) -> Result<()> + Send + Sync>;
 
 /// The state, as this instance knows it.
-#[derive(Debug)]
 pub struct States {
     store: Store,
     signer: Arc<SigningKey>,
     /// Where the last record seen is remembered over restarts.
     checkpoint: Option<PathBuf>,
     known: Mutex<Known>,
+    /// Held by the one that reads.
+    reading: Mutex<()>,
+    tell: Option<Tell>,
 }
 
 #[derive(Debug)]
 struct Known {
     state: Arc<State>,
     checked: Option<Instant>,
+    /// Why reading failed a moment ago.
+    failed: Option<(Instant, String)>,
 }
 
 impl States {
@@ -198,9 +93,16 @@ impl States {
     /// [`Error::Stale`] if the store does not show the record that was seen last; [`Error::Storage`].
     pub fn open(store: Store, signer: Arc<SigningKey>, checkpoint: Option<PathBuf>) -> Result<Self> {
         let seen = checkpoint.as_deref().map(checkpoint::read).transpose()?.flatten();
-        let state = Arc::new(State { next: 1, ..State::default() });
-        let states = Self { store, signer, checkpoint, known: Mutex::new(Known { state, checked: None }) };
-        let (mut state, mut is_seen) = (State { next: 1, ..State::default() }, seen.is_none());
+        let state = Arc::new(State::default());
+        let states = Self {
+            store,
+            signer,
+            checkpoint,
+            known: Mutex::new(Known { state, checked: None, failed: None }),
+            reading: Mutex::default(),
+            tell: None,
+        };
+        let (mut state, mut is_seen) = (State::default(), seen.is_none());
         states.advance(&mut state, &mut |head| is_seen |= seen == Some(head))?;
         if !is_seen {
             let what = format!("the state of the registry in {}", states.store.describe());
@@ -208,6 +110,12 @@ impl States {
         }
         states.adopt(state)?;
         Ok(states)
+    }
+
+    /// The same, with somebody who is told of each record that it writes.
+    #[must_use]
+    pub fn telling(self, tell: impl Fn(&str, &[u8]) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { tell: Some(Box::new(tell)), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -225,11 +133,21 @@ impl States {
     /// # Errors
     /// [`Error::Storage`]; [`Error::Untrusted`] if too many records in a row do not verify.
     pub fn current(&self) -> Result<Arc<State>> {
+        // Those who come meanwhile wait for what one of them finds, be it a failure.
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = self.fresh() {
             return Ok(state);
         }
-        let mut state = State::clone(&self.lock().state);
-        self.advance(&mut state, &mut |_| {})?;
+        let mut state = {
+            let known = self.lock();
+            if let Some((_, why)) = known.failed.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+                return Err(Error::storage("records of the registry")(std::io::Error::other(why.clone())));
+            }
+            State::clone(&known.state)
+        };
+        let read = self.advance(&mut state, &mut |_| {});
+        self.lock().failed = read.as_ref().err().map(|error| (Instant::now(), error.to_string()));
+        read?;
         self.adopt(state)
     }
 
@@ -249,23 +167,27 @@ impl States {
     /// Follows the records as far as they go.
     fn advance(&self, state: &mut State, seen: &mut dyn FnMut((u64, blake3::Hash))) -> Result<()> {
         let key = self.signer.verifying_key();
-        let (mut number, mut junk) = (state.next, 0);
         loop {
+            let number = state.next;
             let bytes = match self.store.read(&path(number), MAX_RECORD) {
-                Ok(None) => break,
+                Ok(None) => return Ok(()),
                 Ok(Some(bytes)) => bytes,
                 Err(Error::Corrupt { .. }) => Vec::new(),
                 Err(error) => return Err(error),
             };
-            let mut next = state.clone();
-            match follow(&mut next, number, &bytes, &key) {
+            let record = parse(&bytes, number, &key);
+            let previous = state.head.map(|(_, digest)| digest.to_hex().to_string());
+            if record.as_ref().is_ok_and(|(record, _)| record.previous != previous) {
+                // The server's key signed two histories: the store showed another one to another instance.
+                return Err(Error::Untrusted { what: path(number), why: "is of another history: a fork" });
+            }
+            match record.and_then(|(record, digest)| state.follow(record).map(|()| digest)) {
                 Ok(digest) => {
-                    next.head = Some((number, digest));
-                    *state = next;
+                    state.head = Some((number, digest));
+                    state.junk = 0;
                     seen((number, digest));
-                    junk = 0;
                 }
-                Err(_) if junk < MAX_JUNK => junk += 1,
+                Err(_) if state.junk < MAX_JUNK => state.junk += 1,
                 Err(_) => {
                     return Err(Error::Untrusted {
                         what: path(number),
@@ -273,10 +195,8 @@ impl States {
                     });
                 }
             }
-            number += 1;
+            state.next = number + 1;
         }
-        state.next = number;
-        Ok(())
     }
 
     /// Writes changes that `plan` makes of the newest state, signed, under the next number. Blocks.
@@ -296,34 +216,118 @@ impl States {
                 changes,
             };
             let payload = serde_json::to_vec(&record).map_err(|error| Error::Misuse(error.to_string()))?;
-            let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, payload);
+            let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, payload.clone());
             envelope.add_signature(&*self.signer)?;
             let bytes = envelope.to_vec()?;
             let there = path(record.number);
-            let created = self.store.create(&there, &bytes)?;
-            // A request that was repeated may have found its own.
-            let is_ours = created == Created::New || self.store.read(&there, MAX_RECORD)?.as_ref() == Some(&bytes);
+            let _ = self.store.create(&there, &bytes)?;
+            // A request that was repeated may have found its own: what counts is that it is followed.
             self.advance(&mut state, &mut |_| {})?;
+            let digest = blake3::hash(&payload);
+            let is_ours = self.store.read(&there, MAX_RECORD)?.as_ref() == Some(&bytes);
+            let is_followed = state.head.is_some_and(|head| head.0 > record.number || head == (record.number, digest));
             self.adopt(state)?;
-            if is_ours {
+            if is_ours && is_followed {
+                self.tell.as_ref().map_or(Ok(()), |tell| tell(&there, &bytes))?;
                 return Ok(result);
+            }
+            if is_ours {
+                return Err(Error::Conflict { what: format!("{there}, which is not followed,") });
             }
         }
         Err(Error::Conflict { what: "the next record of the registry".into() })
     }
 
-    /// Adds a key. Its secret is in what is returned, and nowhere else.
+    /// Makes changes in the name of somebody: at once while one person administers alone, and else once another person
+    /// approved. `plan` makes them of the newest state.
+    ///
+    /// # Errors
+    /// What `plan` returns; [`Error::Misuse`] for an unfit reason; as [`States::change`].
+    pub fn propose(&self, by: &Principal, reason: &str, plan: impl Fn(&State) -> Result<Plan>) -> Result<Outcome> {
+        check_reason(reason)?;
+        let id = random_id()?;
+        self.change(&by.id, |state| {
+            let Plan { changes, needs } = plan(state)?;
+            state.try_out(&changes)?;
+            let is_alone = match needs {
+                Needs::Nobody => true,
+                Needs::AnotherOnceShared => !state.is_shared(),
+                Needs::Another => false,
+            };
+            if is_alone {
+                return Ok((changes, Outcome::InForce));
+            }
+            let expires = Timestamp::now().checked_add(PATIENCE).map_err(|error| Error::Misuse(error.to_string()))?;
+            let proposed = Change::Proposed {
+                id: id.clone(),
+                holder: by.holder.clone(),
+                reason: reason.to_owned(),
+                expires: Time(expires),
+                changes,
+            };
+            let proposed = vec![proposed];
+            state.try_out(&proposed)?;
+            Ok((proposed, Outcome::Waits(id.clone())))
+        })
+    }
+
+    /// Approves a proposal, which is in force from then on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none that waits; [`Error::Denied`] if it is by the same person; as
+    /// [`States::change`].
+    pub fn approve(&self, by: &Principal, id: &str) -> Result<()> {
+        self.change(&by.id, |state| {
+            let proposal = waiting(state, id)?;
+            if known::is_one_person(&proposal.holder, &by.holder) {
+                let why = "another person than the one who proposed it has to approve it".to_owned();
+                return Err(Error::Denied { what: format!("change {id}"), why });
+            }
+            state.try_out(&proposal.changes)?;
+            Ok((vec![Change::Approved { id: id.to_owned(), holder: by.holder.clone() }], ()))
+        })
+    }
+
+    /// Ends a proposal.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none that waits; as [`States::change`].
+    pub fn reject(&self, by: &Principal, id: &str) -> Result<()> {
+        self.change(&by.id, |state| {
+            waiting(state, id)?;
+            Ok((vec![Change::Rejected { id: id.to_owned() }], ()))
+        })
+    }
+
+    /// Adds a key. Its secret is in what is returned, and nowhere else; it may count only once another person approved.
+    ///
+    /// # Errors
+    /// As [`States::propose`].
+    pub fn add_key(&self, by: &Principal, reason: &str, wanted: &WantedKey) -> Result<(NewKey, Outcome)> {
+        let WantedKey { name, holder, grants, expires } = wanted;
+        check_name(name)?;
+        check_name(holder)?;
+        let key = NewKey::random()?;
+        let plan = |_: &State| {
+            let changes = vec![added(&key, name, holder, grants, *expires)];
+            Ok(Plan { changes, needs: Needs::AnotherOnceShared })
+        };
+        let outcome = self.propose(by, reason, plan)?;
+        Ok((key, outcome))
+    }
+
+    /// Adds a key that may do everything, without asking anybody: for whoever has the server's own key.
     ///
     /// # Errors
     /// As [`States::change`].
-    pub fn add_key(&self, by: &str, name: &str, grants: &[Grant], expires: Option<Timestamp>) -> Result<NewKey> {
+    pub fn add_key_by_operator(&self, name: &str, grants: &[Grant]) -> Result<NewKey> {
         check_name(name)?;
         let key = NewKey::random()?;
-        self.change(by, |_| Ok((vec![added(&key, name, grants, expires)], ())))?;
+        self.change("operator", |_| Ok((vec![added(&key, name, name, grants, None)], ())))?;
         Ok(key)
     }
 
-    /// Disables a key.
+    /// Disables a key. To take away, one person is enough.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; as [`States::change`].
@@ -334,29 +338,126 @@ impl States {
         })
     }
 
-    /// Adds a key with the name and the rights of another, which ceases to count after `overlap`.
+    /// Adds a key with the name and the rights of another, which ceases to count after `overlap`. Who replaces the key of somebody
+    /// else could then act as them, so that takes two.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none that counts; as [`States::change`].
-    pub fn rotate_key(&self, by: &str, id: &str, overlap: Duration) -> Result<NewKey> {
+    /// [`Error::NotFound`] if there is none that counts; as [`States::propose`].
+    pub fn rotate_key(&self, by: &Principal, id: &str, overlap: Duration) -> Result<(NewKey, Outcome)> {
         let key = NewKey::random()?;
-        self.change(by, |state| {
+        let plan = |state: &State| {
             let (old, now) = (find(state, id)?, Timestamp::now());
             if !old.counts(now) {
                 return Err(Error::NotFound { what: format!("a key {id} that still counts") });
             }
             let until = now.checked_add(overlap).map_err(|error| Error::Misuse(error.to_string()))?;
             let ends = Change::KeyExpires { id: id.to_owned(), expires: Time(until) };
-            Ok((vec![added(&key, &old.name, &old.grants, old.expires), ends], ()))
-        })?;
-        Ok(key)
+            let changes = vec![added(&key, &old.name, &old.holder, &old.grants, old.expires), ends];
+            let is_own = known::is_one_person(&old.holder, &by.holder);
+            Ok(Plan { changes, needs: if is_own { Needs::Nobody } else { Needs::AnotherOnceShared } })
+        };
+        let outcome = self.propose(by, "rotation", plan)?;
+        Ok((key, outcome))
+    }
+
+    /// Puts policies in the place of those there are.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if they are not well formed; as [`States::propose`].
+    pub fn set_policies(&self, by: &Principal, reason: &str, text: &str) -> Result<Outcome> {
+        Policies::parse(text)?;
+        let plan = |_: &State| {
+            let changes = vec![Change::PoliciesSet { text: text.to_owned() }];
+            Ok(Plan { changes, needs: Needs::AnotherOnceShared })
+        };
+        self.propose(by, reason, plan)
+    }
+
+    /// Asks for rights for a while.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if it is for more than a day; as [`States::propose`].
+    pub fn elevate(&self, by: &Principal, reason: &str, grant: &Grant, time: Duration) -> Result<Outcome> {
+        if time > MAX_ELEVATION || time.is_zero() {
+            return Err(Error::Misuse("rights are lent for a day at most".into()));
+        }
+        let plan = |_: &State| {
+            let (principal, grant, seconds) = (by.id.clone(), grant.clone(), time.as_secs());
+            let changes = vec![Change::Elevated { means: by.means, principal, grant, seconds }];
+            Ok(Plan { changes, needs: Needs::Another })
+        };
+        self.propose(by, reason, plan)
     }
 }
 
-fn added(key: &NewKey, name: &str, grants: &[Grant], expires: Option<Timestamp>) -> Change {
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States").field("store", &self.store.describe()).finish_non_exhaustive()
+    }
+}
+
+/// Changes, and who has to agree.
+#[derive(Debug)]
+pub struct Plan {
+    changes: Vec<Change>,
+    needs: Needs,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Needs {
+    Nobody,
+    /// Another person, if more than one administers.
+    AnotherOnceShared,
+    Another,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It counts.
+    InForce,
+    /// It waits for another person, under this id.
+    Waits(String),
+}
+
+/// A key that somebody asks for.
+#[derive(Debug, Clone)]
+pub struct WantedKey {
+    /// What people call it.
+    pub name: String,
+    /// The person behind it.
+    pub holder: String,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+    /// When it ceases to count.
+    pub expires: Option<Timestamp>,
+}
+
+fn random_id() -> Result<String> {
+    let mut id = [0; 8];
+    fill_random(&mut id)?;
+    Ok(hex::encode(id))
+}
+
+fn waiting<'a>(state: &'a State, id: &str) -> Result<&'a Proposal> {
+    let now = Timestamp::now();
+    let proposal = state.proposals().get(id).filter(|proposal| now < proposal.expires);
+    proposal.ok_or_else(|| Error::NotFound { what: format!("a change {id:?} that waits for approval") })
+}
+
+fn check_reason(reason: &str) -> Result<()> {
+    let is_plain = |c: char| !c.is_control();
+    if reason.trim().is_empty() || reason.chars().count() > MAX_REASON || !reason.chars().all(is_plain) {
+        return Err(Error::Misuse("a reason is one line of at most 500 characters".into()));
+    }
+    Ok(())
+}
+
+fn added(key: &NewKey, name: &str, holder: &str, grants: &[Grant], expires: Option<Timestamp>) -> Change {
     Change::KeyAdded {
         id: key.id.clone(),
         name: name.to_owned(),
+        holder: holder.to_owned(),
         hash: key.hash.to_hex().to_string(),
         grants: grants.to_vec(),
         expires: expires.map(Time),
@@ -364,14 +465,16 @@ fn added(key: &NewKey, name: &str, grants: &[Grant], expires: Option<Timestamp>)
 }
 
 fn find<'a>(state: &'a State, id: &str) -> Result<&'a Key> {
-    state.keys.get(id).ok_or_else(|| Error::NotFound { what: format!("key {id:?}") })
+    state.keys().get(id).ok_or_else(|| Error::NotFound { what: format!("key {id:?}") })
 }
 
 /// Names of keys are shown on terminals and stand in logs.
 fn check_name(name: &str) -> Result<()> {
-    let is_plain = |c: char| c.is_alphanumeric() || " ._@+-".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || " ._@+-:".contains(c);
     if name.is_empty() || name.chars().count() > 100 || !name.chars().all(is_plain) {
-        return Err(Error::Misuse("a key's name is at most 100 letters, digits, spaces, or any of ._@+-".into()));
+        return Err(Error::Misuse(
+            "the name of a key, or of who holds it, is at most 100 letters, digits, spaces, or any of ._@+-:".into(),
+        ));
     }
     Ok(())
 }
@@ -380,21 +483,18 @@ fn path(number: u64) -> String {
     format!("{FOLDER}/{number}.dsse.json")
 }
 
-/// Takes the next record if it is one: signed, under its number, behind the last. Returns the digest of its payload.
-fn follow(state: &mut State, number: u64, bytes: &[u8], key: &VerifyingKey) -> Result<blake3::Hash> {
+/// Reads a record: one that is well formed, stands under its number and is signed by the server's key. Beside it, the digest of its
+/// payload.
+fn parse(bytes: &[u8], number: u64, key: &VerifyingKey) -> Result<(WireRecord, blake3::Hash)> {
     let envelope = Envelope::parse_record_of(bytes, PAYLOAD_TYPE)?;
     if !envelope.is_signed_by(key) {
         return Err(Error::Untrusted { what: path(number), why: "is not signed by the key of the server" });
     }
     let record: WireRecord = serde_json::from_slice(envelope.payload()).map_err(|e| broken(&e.to_string()))?;
-    let previous = state.head.map(|(_, digest)| digest.to_hex().to_string());
-    if record.number != number || record.previous != previous {
-        return Err(broken("does not follow the one before it"));
+    if record.number != number {
+        return Err(broken("stands under another number"));
     }
-    for change in record.changes {
-        state.apply(change, record.created.0)?;
-    }
-    Ok(blake3::hash(envelope.payload()))
+    Ok((record, blake3::hash(envelope.payload())))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod documents;
 mod instances;
 mod keys;
 mod lying;
+mod rights;
 mod vaults;
 
 use std::process::Command;

@@ -9,7 +9,9 @@ use crate::{failure::Result, session::Session, ui::one_line};
 ///
 /// The registry is that of --vault.
 ///
-/// JSON: {"id", "name", "grants": [{"permissions", "models", "channels"}]}
+/// What policies allow besides is not shown.
+///
+/// JSON: {"id", "name", "holder", "means", "groups", "acr", "amr", "grants": [{"permissions", "models", "channels"}]}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault --vault https://registry.example/main whoami")]

@@ -1,6 +1,6 @@
 //! Bodies: bytes on their way in and out, a piece at a time.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use axum::{
     body::{Body, Bytes},
@@ -18,6 +18,7 @@ use vault_core::{
 
 use crate::{
     app::{App, off},
+    limits::{self, Limits},
     problem::Problem,
 };
 
@@ -25,13 +26,16 @@ use crate::{
 const PIECE: usize = 256 << 10;
 
 /// A range of an object as a body. Each piece is read when the one before it was taken.
-pub fn outgoing(object: Arc<dyn ReadAt>, range: Range<u64>, place: OwnedSemaphorePermit) -> Body {
-    let place = Arc::new(place);
+pub fn outgoing(object: Arc<dyn ReadAt>, range: Range<u64>, place: limits::Place, limits: &Limits) -> Body {
+    let (place, limits, begun, first) = (Arc::new(place), *limits, Instant::now(), range.start);
     Body::from_stream(stream::try_unfold(range.start, move |at| {
         let (object, place, end) = (Arc::clone(&object), Arc::clone(&place), range.end);
         async move {
             if at >= end {
                 return Ok::<_, std::io::Error>(None);
+            }
+            if begun.elapsed() > limits.body(at - first) {
+                return Err(std::io::Error::other("it is taken too slowly"));
             }
             let length = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
             let read = move || {
@@ -52,20 +56,24 @@ pub struct Incoming {
     body: Body,
     announced: u64,
     arrived: u64,
-    idle: Duration,
+    begun: Instant,
+    limits: Limits,
 }
 
 impl Incoming {
     /// Nothing is read yet.
-    pub fn new(body: Body, announced: u64, idle: Duration) -> Self {
-        Self { body, announced, arrived: 0, idle }
+    pub fn new(body: Body, announced: u64, limits: &Limits) -> Self {
+        Self { body, announced, arrived: 0, begun: Instant::now(), limits: *limits }
     }
 
     /// The next bytes; none at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object stopped arriving");
-            let frame = timeout(self.idle, self.body.frame()).await.map_err(late)?;
+            let frame = timeout(self.limits.idle(), self.body.frame()).await.map_err(late)?;
+            if self.begun.elapsed() > self.limits.body(self.arrived) {
+                return Err(Problem::http(StatusCode::REQUEST_TIMEOUT, "the object arrives too slowly"));
+            }
             let broken = || Problem::http(StatusCode::BAD_REQUEST, "the object broke off on its way");
             let Some(frame) = frame else {
                 let is_whole = self.arrived == self.announced;
@@ -105,8 +113,8 @@ impl Incoming {
 }
 
 /// Reads a body to its end, or to its length, and keeps nothing of it.
-pub async fn discard(body: Body, length: u64, idle: Duration) {
-    let mut body = Incoming::new(body, length, idle);
+pub async fn discard(body: Body, length: u64, limits: &Limits) {
+    let mut body = Incoming::new(body, length, limits);
     while let Ok(Some(_)) = body.next().await {}
 }
 
@@ -138,15 +146,20 @@ impl Content {
         Ok(Self { app: Arc::clone(app), path: path.to_owned(), name, hasher: blake3::Hasher::new(), to, _room: room })
     }
 
-    /// Takes the body, and gives the object its name.
-    pub async fn receive(mut self, mut body: Incoming) -> Result<Created, Problem> {
+    /// Takes the body.
+    pub async fn receive(mut self, mut body: Incoming) -> Result<Self, Problem> {
         loop {
             let piece = body.piece().await?;
             if piece.is_empty() {
-                return Ok(off(move || self.finish()).await?);
+                return Ok(self);
             }
             self = off(move || self.take(&piece)).await?;
         }
+    }
+
+    /// Gives the object its name, if that is its hash.
+    pub async fn finish(self) -> Result<Created, Problem> {
+        Ok(off(move || self.store()).await?)
     }
 
     fn take(mut self, piece: &[Bytes]) -> vault_core::Result<Self> {
@@ -160,7 +173,7 @@ impl Content {
         Ok(self)
     }
 
-    fn finish(self) -> vault_core::Result<Created> {
+    fn store(self) -> vault_core::Result<Created> {
         let found = self.hasher.finalize();
         if found != self.name {
             let fault = Fault::Digest { expected: self.name, found };

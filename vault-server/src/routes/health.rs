@@ -1,11 +1,17 @@
 //! Whether the process is there, and whether it can serve.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{extract::State, http::StatusCode};
+use tokio::sync::Mutex;
 
 use crate::{app::App, problem::Problem};
 
+/// How long what was found counts.
+const FRESH: Duration = Duration::from_secs(1);
 /// The longest `vault.json`, in bytes.
 const MAX_VAULT_JSON: u64 = 4096;
 
@@ -14,14 +20,24 @@ pub async fn alive() -> StatusCode {
     StatusCode::OK
 }
 
-/// The vault answers, and the records of the registry are current.
+/// Whether the vault was there, when somebody looked last.
+pub type Readiness = Mutex<Option<(Instant, Result<bool, Problem>)>>;
+
+/// The vault answers, and the records of the registry are current. What was found counts for a second, whoever asks.
 pub async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, Problem> {
-    let look = |app: &App| {
-        app.states.current()?;
-        app.store.read("vault.json", MAX_VAULT_JSON)
+    app.state().await?;
+    let mut known = app.readiness.lock().await;
+    let found = match known.take().filter(|(since, _)| since.elapsed() < FRESH) {
+        Some(found) => found,
+        None => {
+            let look = app.blocking(|app| Ok(app.store.read("vault.json", MAX_VAULT_JSON)?.is_some()));
+            (Instant::now(), look.await)
+        }
     };
-    match app.blocking(look).await? {
-        Some(_) => Ok(StatusCode::OK),
-        None => Err(Problem::later(StatusCode::SERVICE_UNAVAILABLE, "the vault is not there", 5)),
+    let is_there = known.insert(found).1.clone()?;
+    if is_there {
+        Ok(StatusCode::OK)
+    } else {
+        Err(Problem::later(StatusCode::SERVICE_UNAVAILABLE, "the vault is not there", 5))
     }
 }

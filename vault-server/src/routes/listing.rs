@@ -1,6 +1,6 @@
 //! Listings of objects, in pages.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -15,10 +15,10 @@ use vault_core::{
 
 use super::check_vault;
 use crate::{
-    app::App,
-    identity::Principal,
+    app::{App, Caller},
+    policy::Rights,
     problem::Problem,
-    rights::{Grant, Need},
+    rights::Need,
 };
 
 /// The most entries of a page.
@@ -38,7 +38,7 @@ pub struct Part {
 /// The next page of what whoever asks may see. The rest is not there for them.
 pub async fn page(
     State(app): State<Arc<App>>,
-    Extension(principal): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     Path(vault): Path<String>,
     part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
@@ -50,9 +50,13 @@ pub async fn page(
         check_path(&after)?;
     }
     let limit = limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+    let place = app.gauges.listing(&caller.principal.id).await?;
     let entries = app
         .blocking(move |app| {
-            let keep = |path: &str| is_visible(path, &principal.grants);
+            // Held to the end, even if whoever asked has left.
+            let _place = place;
+            let seen = RefCell::new(HashMap::new());
+            let keep = |path: &str| is_visible(path, &prefix, &caller.rights, &seen);
             // One more says whether there is more.
             app.store.page(&prefix, &after, limit + 1, &keep)
         })
@@ -65,7 +69,10 @@ pub async fn page(
     Ok(Json(json!({ "objects": objects, "more": entries.len() > limit })))
 }
 
-/// Whether somebody with these grants may see an object. What has no place in a vault is nobody's.
-fn is_visible(path: &str, grants: &[Grant]) -> bool {
-    ObjectName::parse(path).is_some_and(|name| Need::to_read(&name).granted_by(grants).is_ok())
+/// Whether somebody with these rights may see an object in a listing below a prefix. What has no place in a vault is nobody's. What is
+/// decided of a model or channel is decided once for a page.
+fn is_visible(path: &str, prefix: &str, rights: &Rights, seen: &RefCell<HashMap<String, bool>>) -> bool {
+    let Some(name) = ObjectName::parse(path) else { return false };
+    let need = Need::to_list(&name, prefix);
+    *seen.borrow_mut().entry(need.about()).or_insert_with(|| need.granted_by(rights).is_ok())
 }

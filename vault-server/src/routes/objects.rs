@@ -1,6 +1,6 @@
 //! Objects: created once, read whole or in ranges, deleted by garbage collection alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -22,11 +22,15 @@ use super::{
     check_vault,
 };
 use crate::{
-    app::App,
-    identity::Principal,
+    app::{App, Caller},
+    policy::Rights,
     problem::Problem,
     rights::{Need, Permission, Resource},
 };
+
+/// What is read of an object that is refused, in bytes, and for how long.
+const MAX_DISCARDED: u64 = 16 << 20;
+const DISCARDING: Duration = Duration::from_secs(10);
 
 /// Reads a path as the vault has it. Nothing in one needs an escape, so an escaped one is another spelling.
 fn named(app: &App, vault: &str, path: &str, raw: &str) -> Result<ObjectName, Problem> {
@@ -38,12 +42,12 @@ fn named(app: &App, vault: &str, path: &str, raw: &str) -> Result<ObjectName, Pr
 /// An object, or a range of it.
 pub async fn read(
     State(app): State<Arc<App>>,
-    Extension(principal): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     Path((vault, path)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let name = named(&app, &vault, &path, request.uri().path())?;
-    Need::to_read(&name).granted_by(&principal.grants)?;
+    Need::to_read(&name).granted_by(&caller.rights)?;
     let there = path.clone();
     let found = app
         .blocking(move |app| {
@@ -64,8 +68,8 @@ pub async fn read(
     let body = if request.method() == Method::HEAD || from == to {
         Body::empty()
     } else {
-        let place = app.gauges.transfer().await?;
-        body::outgoing(Arc::from(object), from..to, place)
+        let place = app.gauges.transfer(&caller.principal.id).await?;
+        body::outgoing(Arc::from(object), from..to, place, &app.limits)
     };
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
@@ -119,19 +123,20 @@ fn range(headers: &HeaderMap, length: u64) -> Result<Option<(u64, u64)>, Problem
 /// Creates an object, if it is what its path says and nothing has its name.
 pub async fn create(
     State(app): State<Arc<App>>,
-    Extension(principal): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     Path((vault, path)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
-    let _place = app.gauges.transfer().await?;
-    match acceptable(&app, &principal, (&vault, &path), &request) {
-        Ok((name, length)) => store(&app, &principal, (name, path), length, request.into_body()).await,
+    match acceptable(&app, &caller, (&vault, &path), &request) {
+        Ok((name, length)) => {
+            let _place = app.gauges.transfer(&caller.principal.id).await?;
+            store(&app, &caller, (name, path), length, request.into_body()).await
+        }
         Err(problem) => {
-            // Whoever is still sending would see a broken connection instead of the answer.
-            if let Some(length) = announced(&request).filter(|length| *length <= app.limits.max_object) {
-                let rest = body::discard(request.into_body(), length, app.limits.idle());
-                let _ = tokio::time::timeout(app.limits.body(length), rest).await;
-            }
+            // Whoever is still sending would see a broken connection instead of the answer: they get a moment to end.
+            let length = announced(&request).unwrap_or(0).min(MAX_DISCARDED);
+            let rest = body::discard(request.into_body(), length, &app.limits);
+            let _ = tokio::time::timeout(DISCARDING, rest).await;
             Err(problem)
         }
     }
@@ -144,12 +149,12 @@ fn announced(request: &Request<Body>) -> Option<u64> {
 /// What is to be created and how long it is, if that may be, as far as is known before the body.
 fn acceptable(
     app: &App,
-    principal: &Principal,
+    caller: &Caller,
     (vault, path): (&str, &str),
     request: &Request<Body>,
 ) -> Result<(ObjectName, u64), Problem> {
     let name = named(app, vault, path, request.uri().path())?;
-    Need::to_create(&name).granted_by(&principal.grants)?;
+    Need::to_create(&name).granted_by(&caller.rights)?;
     if request.headers().get(header::IF_NONE_MATCH).is_none_or(|value| value != "*") {
         let detail = "objects are only ever created: send `If-None-Match: *`";
         return Err(Problem::http(StatusCode::PRECONDITION_REQUIRED, detail));
@@ -167,19 +172,22 @@ fn acceptable(
 
 async fn store(
     app: &Arc<App>,
-    principal: &Principal,
+    caller: &Caller,
     (name, path): (ObjectName, String),
     length: u64,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let receive = body::Incoming::new(body, length, app.limits.idle());
+    let receive = body::Incoming::new(body, length, &app.limits);
     let deadline = app.limits.body(length);
     let stored = tokio::time::timeout(deadline, async {
         if let ObjectName::Content(hash) = name {
-            return Content::start(app, &path, hash, length).await?.receive(receive).await;
+            let content = Content::start(app, &path, hash, length).await?.receive(receive).await?;
+            // It took a while: do they still count?
+            Need::to_create(&name).granted_by(&app.again(caller).await?)?;
+            return content.finish().await;
         }
         let _room = app.gauges.memory(length).await?;
-        document(app, principal, &name, &path, receive).await
+        document(app, caller, &name, &path, receive).await
     });
     let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object took too long to arrive");
     match stored.await.map_err(late)?? {
@@ -191,17 +199,23 @@ async fn store(
 /// Everything that is not content is small, and judged before it is stored.
 async fn document(
     app: &Arc<App>,
-    principal: &Principal,
+    caller: &Caller,
     name: &ObjectName,
     path: &str,
     receive: body::Incoming,
 ) -> Result<Created, Problem> {
     let bytes = receive.whole().await?;
-    may_say(principal, path, &bytes)?;
-    let (path, is_root) = (path.to_owned(), matches!(name, ObjectName::TrustRoot(..)));
+    let rights = app.again(caller).await?;
+    Need::to_create(name).granted_by(&rights)?;
+    may_say(&rights, path, &bytes)?;
+    let (path, is_root, who) = (path.to_owned(), matches!(name, ObjectName::TrustRoot(..)), caller.principal.clone());
     app.blocking(move |app| {
         app.admissions.current()?.judge(&path, &bytes)?;
         let created = app.store.create(&path, &bytes)?;
+        // Also when it was there: whoever repeats a request wants to know that it is logged, too.
+        if created == Created::New || app.store.read(&path, bytes.len() as u64)?.as_ref() == Some(&bytes) {
+            app.chronicle.record(&path, &bytes, Some(&who))?;
+        }
         if is_root {
             app.admissions.forget();
         }
@@ -211,28 +225,27 @@ async fn document(
 }
 
 /// What a proposal, a revocation or the end of a session is about is in it, not in its path.
-fn may_say(principal: &Principal, path: &str, bytes: &[u8]) -> Result<(), Problem> {
+fn may_say(rights: &Rights, path: &str, bytes: &[u8]) -> Result<(), Problem> {
     use Permission::{Approve, Promote, Seal, Sign};
-    let grants = &principal.grants;
     if let Some(version) = publishes(path, bytes) {
-        return Ok(Need::any(&[Seal], Resource::Model(&version.model)).granted_by(grants)?);
+        return Ok(Need::any(&[Seal], Resource::Model(&version.model)).granted_by(rights)?);
     }
     match moves(path, bytes) {
         None => Ok(()),
-        Some((_, Some(channel))) => Ok(Need::any(&[Promote, Approve], Resource::Channel(&channel)).granted_by(grants)?),
-        Some((version, None)) => Ok(Need::any(&[Sign, Approve], Resource::Model(&version.model)).granted_by(grants)?),
+        Some((_, Some(channel))) => Ok(Need::any(&[Promote, Approve], Resource::Channel(&channel)).granted_by(rights)?),
+        Some((version, None)) => Ok(Need::any(&[Sign, Approve], Resource::Model(&version.model)).granted_by(rights)?),
     }
 }
 
 /// Deletes an object.
 pub async fn delete(
     State(app): State<Arc<App>>,
-    Extension(principal): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     Path((vault, path)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
     named(&app, &vault, &path, request.uri().path())?;
-    Need::of(&[Permission::Admin]).granted_by(&principal.grants)?;
+    Need::of(&[Permission::Admin]).granted_by(&caller.rights)?;
     app.blocking(move |app| app.store.delete(&path)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

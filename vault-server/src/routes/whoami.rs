@@ -3,9 +3,12 @@
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use crate::identity::Principal;
+use crate::app::Caller;
 
-/// What the registry knows of whoever asks.
-pub async fn show(Extension(principal): Extension<Principal>) -> Json<Value> {
-    Json(json!({ "id": principal.id, "name": principal.name, "grants": principal.grants }))
+/// What the registry knows of whoever asks. `grants` is what they may of themselves; policies may permit and forbid more.
+pub async fn show(Extension(Caller { principal, .. }): Extension<Caller>) -> Json<Value> {
+    Json(json!({
+        "id": principal.id, "name": principal.name, "holder": principal.holder, "means": principal.means,
+        "groups": principal.groups, "acr": principal.acr, "amr": principal.amr, "grants": principal.grants,
+    }))
 }

@@ -4,7 +4,7 @@ use super::Action;
 use crate::names::{ArtifactDigest, Channel, ModelName, Version};
 
 /// The folders in which records stand that a log names.
-pub const FOLDERS: [&str; 6] = ["models", "artifacts", "proposals", "revocations", "retired", "trust"];
+pub const FOLDERS: [&str; 7] = ["models", "artifacts", "proposals", "revocations", "retired", "trust", "server/state"];
 
 /// Whether a log names the record at this path. Statements of freshness it does not: there are many, and what they say
 /// is over soon.
@@ -42,6 +42,7 @@ impl About {
                 let (version, name) = rest.split_once('/')?;
                 (is_number(version) && is_hash(name)).then(|| Self::just(Action::Trust))
             }
+            "server" => rest.strip_prefix("state/").is_some_and(is_number).then(|| Self::just(Action::Policy)),
             "retired" => {
                 let (rest, name) = rest.rsplit_once('/')?;
                 let (model, version) = rest.split_once("/versions/")?;

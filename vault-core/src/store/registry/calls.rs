@@ -1,5 +1,7 @@
 //! Calls of a registry that are about no object: who asks, and its administration.
 
+use std::time::Duration;
+
 use object_store::client::HttpRequestBody;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -10,6 +12,8 @@ use crate::{
     store::Connection,
 };
 
+/// How long a registry may take for an answer: these are small.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 20;
 
@@ -62,7 +66,11 @@ impl Registry {
             Client::body(self.client.send(request).await?, MAX_ANSWER).await
         };
         let origin = self.client.address.origin();
-        let bytes = self.runtime.block_on(asked).map_err(|error| match Refused::within(&error) {
+        let timely = async {
+            let late = |_| Refused::unfit(format!("no answer within {} seconds", PATIENCE.as_secs())).into_store();
+            tokio::time::timeout(PATIENCE, asked).await.map_err(late)?
+        };
+        let bytes = self.runtime.block_on(timely).map_err(|error| match Refused::within(&error) {
             Some(refused) => refused.about(origin),
             None => Error::storage(origin)(std::io::Error::from(error)),
         })?;

@@ -1,33 +1,20 @@
-//! `mvault admin`
+//! `mvault admin key`
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 use vault_core::names::Pattern;
 
-use super::whoami::{connect, grant, text};
+use super::change::tell_waiting;
 use crate::{
     cli::duration,
     failure::{Failure, Result},
     session::Session,
     ui::table,
+    verbs::whoami::{connect, grant, text},
 };
 
-/// Manage a registry
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    area: Area,
-}
-
 #[derive(Debug, Subcommand)]
-enum Area {
-    /// Manage its API keys
-    #[command(subcommand)]
-    Key(KeyVerb),
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyVerb {
+pub enum Verb {
     List(ListArgs),
     Add(AddArgs),
     Disable(DisableArgs),
@@ -36,24 +23,29 @@ enum KeyVerb {
 
 /// List the keys, without what is secret
 ///
-/// JSON: {"keys": [{"id", "name", "grants", "created", "expires", "disabled", "counts", "last_use"}]}; the
+/// JSON: {"keys": [{"id", "name", "holder", "grants", "created", "expires", "disabled", "counts", "last_use"}]}; the
 /// last is what the instance that answers has seen since it began
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault --vault https://registry.example/main admin key list")]
-struct ListArgs {}
+pub struct ListArgs {}
 
 /// Add a key, and show it once
 ///
-/// JSON: {"id", "key"}
+/// Once more than one person administers, it counts when another of them has approved.
+///
+/// JSON: {"id", "key", "state": "in-force" | "waiting", "change"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault --vault https://registry.example/main admin key add trainer --permission read --permission seal --models 'llama-*'
   mvault --vault https://registry.example/main admin key add node-7 --permission read --expires-in 90d")]
-struct AddArgs {
+pub struct AddArgs {
     /// What people call it
     #[arg(value_name = "NAME")]
     name: String,
+    /// The person behind it, where two different people are needed [default: NAME]
+    #[arg(long, value_name = "PERSON")]
+    holder: Option<String>,
     /// What it may do: read, seal, sign, promote, approve, admin, audit; repeat for several
     #[arg(long, value_name = "PERMISSION", required = true)]
     permission: Vec<String>,
@@ -63,6 +55,12 @@ struct AddArgs {
     /// For which of their channels
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     channels: Pattern,
+    /// From which network only, such as 10.0.0.0/8; repeat for several [default: from anywhere]
+    #[arg(long, value_name = "CIDR")]
+    network: Vec<String>,
+    /// Why, for whoever has to approve
+    #[arg(long, value_name = "TEXT", default_value = "none given")]
+    reason: String,
     /// When it ceases to count, such as 12h, 90d [default: never]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires_in: Option<std::time::Duration>,
@@ -74,7 +72,7 @@ struct AddArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault --vault https://registry.example/main admin key disable 0123456789abcdef")]
-struct DisableArgs {
+pub struct DisableArgs {
     /// The key's id
     #[arg(value_name = "ID")]
     id: String,
@@ -82,11 +80,13 @@ struct DisableArgs {
 
 /// Replace a key by a new one with the same rights, and show that once
 ///
-/// JSON: {"id", "key"}
+/// To replace the key of another person, once more than one administers, a second person has to approve.
+///
+/// JSON: {"id", "key", "state": "in-force" | "waiting", "change"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault --vault https://registry.example/main admin key rotate 0123456789abcdef --overlap 24h")]
-struct RotateArgs {
+pub struct RotateArgs {
     /// The key's id
     #[arg(value_name = "ID")]
     id: String,
@@ -95,27 +95,30 @@ struct RotateArgs {
     overlap: std::time::Duration,
 }
 
-pub fn run(args: &Args, session: &Session) -> Result {
-    let Area::Key(verb) = &args.area;
+pub fn run(verb: &Verb, session: &Session) -> Result {
     let registry = connect(session)?;
     match verb {
-        KeyVerb::List(_) => {
+        Verb::List(_) => {
             let keys = registry.get("keys")?;
-            let head = ["ID", "NAME", "COUNTS", "EXPIRES", "MAY"].map(str::to_owned).to_vec();
+            let head = ["ID", "NAME", "HOLDER", "COUNTS", "EXPIRES", "MAY"].map(str::to_owned).to_vec();
             let rows = keys["keys"].as_array().into_iter().flatten().map(row);
             session.ui.result(&table(&[head].into_iter().chain(rows).collect::<Vec<_>>()), &keys)
         }
-        KeyVerb::Add(args) => {
-            let grants = json!([{ "permissions": args.permission, "models": args.models, "channels": args.channels }]);
+        Verb::Add(args) => {
+            let grants = json!([{
+                "permissions": args.permission, "models": args.models, "channels": args.channels, "networks": args.network,
+            }]);
             let expires = args.expires_in.map(expiry).transpose()?;
-            let wanted = json!({ "name": args.name, "grants": grants, "expires": expires });
+            let wanted = json!({
+                "name": args.name, "holder": args.holder, "grants": grants, "expires": expires, "reason": args.reason,
+            });
             show_once(session, &registry.post("keys", &wanted)?)
         }
-        KeyVerb::Disable(args) => {
+        Verb::Disable(args) => {
             let answer = registry.post(&format!("keys/{}/disable", id(&args.id)?), &json!({}))?;
             session.ui.result("disabled", &answer)
         }
-        KeyVerb::Rotate(args) => {
+        Verb::Rotate(args) => {
             let overlap = json!({ "overlap_seconds": args.overlap.as_secs() });
             show_once(session, &registry.post(&format!("keys/{}/rotate", id(&args.id)?), &overlap)?)
         }
@@ -123,9 +126,9 @@ pub fn run(args: &Args, session: &Session) -> Result {
 }
 
 /// It stands in a path.
-fn id(text: &str) -> Result<&str> {
+pub fn id(text: &str) -> Result<&str> {
     let is_id = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if is_id { Ok(text) } else { Err(Failure::usage(format!("{text:?} is not the id of a key"))) }
+    if is_id { Ok(text) } else { Err(Failure::usage(format!("{text:?} is not an id"))) }
 }
 
 fn expiry(after: std::time::Duration) -> Result<String> {
@@ -135,6 +138,7 @@ fn expiry(after: std::time::Duration) -> Result<String> {
 
 fn show_once(session: &Session, key: &Value) -> Result {
     session.ui.note("keep it now: it is shown this once");
+    tell_waiting(session, key);
     session.ui.result(&text(&key["key"]), key)
 }
 
@@ -146,5 +150,12 @@ fn row(key: &Value) -> Vec<String> {
         (_, Some(true)) => "disabled",
         _ => "expired",
     };
-    vec![text(&key["id"]), text(&key["name"]), counts.into(), text(&key["expires"]), grants.join("; ")]
+    vec![
+        text(&key["id"]),
+        text(&key["name"]),
+        text(&key["holder"]),
+        counts.into(),
+        text(&key["expires"]),
+        grants.join("; "),
+    ]
 }
