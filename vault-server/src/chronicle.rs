@@ -2,7 +2,7 @@
 //! refusals to those who are known.
 //!
 //! An entry is durable before the answer goes out; where that fails, so does the request. People stand in it under their pseudonyms.
-//! A vault without a log has none of this: `mvault log init` gives it one, which is noticed within a minute.
+//! A vault without a log has none of this: `mvault log init` gives it one, which is noticed within seconds.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How often a vault without a log is asked again.
-const AGAIN: Duration = Duration::from_mins(1);
+const AGAIN: Duration = Duration::from_secs(10);
 /// What one principal is refused again and again is logged once in this time.
 const QUIET: Duration = Duration::from_mins(1);
 /// Somebody who was not seen for so long logs in.

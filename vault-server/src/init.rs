@@ -11,6 +11,7 @@ use vault_core::{
         PrivateKey, SigningKey,
         file::{read_private, write_private, write_public},
     },
+    log::Log,
     secret::SecretVec,
     store::Store,
     vault::Vault,
@@ -87,13 +88,17 @@ pub fn server_key(path: &Path) -> Result<Arc<SigningKey>> {
     }
 }
 
-/// Makes the vault if there is none.
+/// Makes the vault if there is none, with a log.
 ///
 /// # Errors
 /// [`Error::Misuse`] if something else is there; [`Error::Storage`].
 pub fn vault(store: Store) -> Result<Vault> {
     match Vault::open(store.clone()) {
-        Err(Error::NotFound { .. }) => Vault::init(store),
+        Err(Error::NotFound { .. }) => {
+            let vault = Vault::init(store.clone())?;
+            Log::init(&store, None)?;
+            Ok(vault)
+        }
         other => other,
     }
 }

@@ -6,6 +6,7 @@ mod admission;
 mod documents;
 mod instances;
 mod keys;
+mod logged;
 mod lying;
 mod rights;
 mod vaults;
