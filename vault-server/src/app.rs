@@ -191,8 +191,8 @@ impl Admissions {
 
 /// All that the server answers.
 pub fn router(app: Arc<App>) -> Router {
-    let known = routes::for_principals().layer(middleware::from_fn_with_state(Arc::clone(&app), identify));
-    let all = routes::for_everybody().merge(known);
+    let (everybody, known, _) = routes::all();
+    let all = everybody.merge(known.layer(middleware::from_fn_with_state(Arc::clone(&app), identify)));
     let all = all.fallback(routes::nowhere).method_not_allowed_fallback(routes::not_so);
     all.layer(middleware::from_fn_with_state(Arc::clone(&app), journey)).with_state(app)
 }

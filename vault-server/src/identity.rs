@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use utoipa::ToSchema;
 use vault_core::{
     Result,
     secret::{Secret, fill_random},
@@ -25,7 +26,7 @@ const SECRET: usize = 32;
 const ID: usize = 8;
 
 /// By what somebody identified themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Means {
     /// An API key of this registry.

@@ -9,6 +9,7 @@ use std::{collections::HashSet, sync::Mutex, time::Duration};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use vault_core::{
     Error, Result,
     error::{Fault, Place},
@@ -33,7 +34,7 @@ const NONCE: usize = 12;
 const MAX_KNOWN: usize = 100_000;
 
 /// Somebody behind a pseudonym.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Person {
     /// Their id.

@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use vault_core::{
     names::{ArtifactDigest, ChannelName, ModelName, Pattern},
     vault::ObjectName,
@@ -14,7 +15,7 @@ use vault_core::{
 use crate::{policy::Rights, state::Time};
 
 /// What somebody may be allowed to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
     /// To see versions, channels and ciphertext.
@@ -49,20 +50,23 @@ impl Permission {
 }
 
 /// Permissions for the models and channels that are like these patterns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// What is allowed.
     pub permissions: BTreeSet<Permission>,
     /// For which models; `*` stands for anything.
+    #[schema(value_type = String)]
     pub models: Pattern,
     /// For which of their channels.
+    #[schema(value_type = String)]
     pub channels: Pattern,
     /// From which networks, such as `10.0.0.0/8`; from anywhere if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
     /// Until when; for as long as the key counts if there is no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub until: Option<Time>,
 }
 

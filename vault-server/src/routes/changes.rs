@@ -8,11 +8,15 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
 use vault_core::names::Pattern;
 
-use super::keys::administers;
+use super::{
+    api::{OfDocuments, Refusals},
+    keys::administers,
+};
 use crate::{
     app::{App, Caller},
     problem::Problem,
@@ -29,30 +33,56 @@ pub(super) fn no_reason() -> String {
     "none given".to_owned()
 }
 
-/// What became of a change: `in-force`, or `waiting` under an id.
-pub(super) fn outcome(outcome: &Outcome) -> Value {
+/// What became of a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Became {
+    /// `in-force`, `waiting` or `rejected`.
+    state: &'static str,
+    /// The id under which it waits for another person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<String>,
+}
+
+/// What became of a change, and the status that says so.
+pub(super) fn answer(outcome: &Outcome) -> (StatusCode, Json<Became>) {
     match outcome {
-        Outcome::InForce => json!({ "state": "in-force" }),
-        Outcome::Waits(id) => json!({ "state": "waiting", "change": id }),
+        Outcome::InForce => (StatusCode::CREATED, Json(Became { state: "in-force", change: None })),
+        Outcome::Waits(id) => (StatusCode::ACCEPTED, Json(Became { state: "waiting", change: Some(id.clone()) })),
     }
 }
 
-fn answer(became: &Outcome) -> (StatusCode, Json<Value>) {
-    let is_waiting = matches!(became, Outcome::Waits(_));
-    (if is_waiting { StatusCode::ACCEPTED } else { StatusCode::CREATED }, Json(outcome(became)))
+/// A change that waits for a second person.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Waiting {
+    id: String,
+    /// The id of who proposed it, and the person behind that.
+    by: String,
+    holder: String,
+    reason: String,
+    created: String,
+    expires: String,
+    /// What is to change, each with its kind in `event`.
+    #[schema(value_type = Vec<Object>)]
+    changes: Vec<Value>,
+}
+
+/// Changes that wait.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Changes {
+    changes: Vec<Waiting>,
 }
 
 /// What waits for a second person: all of it for those who administer, their own for others.
-pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(get, path = "/v1/changes", tag = "changes", responses((status = 200, body = Changes), Refusals))]
+pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Json<Changes>, Problem> {
     let state = app.blocking(|app| app.states.current()).await?;
     let (sees_all, now) = (administers(&caller).is_ok(), Timestamp::now());
     let waiting =
         state.proposals().iter().filter(|(_, one)| now < one.expires && (sees_all || one.by == caller.principal.id));
-    let changes: Vec<_> = waiting.map(|(id, one)| shown(id, one)).collect();
-    Ok(Json(json!({ "changes": changes })))
+    Ok(Json(Changes { changes: waiting.map(|(id, one)| shown(id, one)).collect() }))
 }
 
-fn shown(id: &str, proposal: &Proposal) -> Value {
+fn shown(id: &str, proposal: &Proposal) -> Waiting {
     let Proposal { by, holder, reason, created, expires, changes } = proposal;
     // The hash of a key says nothing to anybody.
     let changes: Vec<_> = changes
@@ -65,46 +95,69 @@ fn shown(id: &str, proposal: &Proposal) -> Value {
             value
         })
         .collect();
-    json!({
-        "id": id, "by": by, "holder": holder, "reason": reason, "created": created.to_string(),
-        "expires": expires.to_string(), "changes": changes,
-    })
+    Waiting {
+        id: id.to_owned(),
+        by: by.clone(),
+        holder: holder.clone(),
+        reason: reason.clone(),
+        created: created.to_string(),
+        expires: expires.to_string(),
+        changes,
+    }
 }
 
 /// Agrees to a change.
+#[utoipa::path(
+    post, path = "/v1/changes/{id}/approve", tag = "changes", params(("id" = String, Path, description = "The change's id")),
+    responses((status = 200, body = Became), Refusals)
+)]
 pub async fn approve(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Became>, Problem> {
     administers(&caller)?;
     app.blocking(move |app| app.states.approve(&caller.principal, &id)).await?;
-    Ok(Json(outcome(&Outcome::InForce)))
+    Ok(Json(Became { state: "in-force", change: None }))
 }
 
 /// Ends a change that waits.
+#[utoipa::path(
+    post, path = "/v1/changes/{id}/reject", tag = "changes", params(("id" = String, Path, description = "The change's id")),
+    responses((status = 200, body = Became), Refusals)
+)]
 pub async fn reject(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Became>, Problem> {
     administers(&caller)?;
     app.blocking(move |app| app.states.reject(&caller.principal, &id)).await?;
-    Ok(Json(json!({ "state": "rejected" })))
+    Ok(Json(Became { state: "rejected", change: None }))
+}
+
+/// Policies, and what they may speak of.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoliciesInForce {
+    /// In Cedar.
+    text: String,
+    /// The schema, in Cedar.
+    schema: &'static str,
 }
 
 /// The policies in force.
+#[utoipa::path(get, path = "/v1/policies", tag = "policies", responses((status = 200, body = PoliciesInForce), Refusals))]
 pub async fn policies(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<PoliciesInForce>, Problem> {
     administers(&caller)?;
     let state = app.blocking(|app| app.states.current()).await?;
-    Ok(Json(json!({ "text": state.policies().text(), "schema": crate::policy::SCHEMA })))
+    Ok(Json(PoliciesInForce { text: state.policies().text().to_owned(), schema: crate::policy::SCHEMA }))
 }
 
 /// Policies that somebody wants.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WantedPolicies {
     text: String,
@@ -112,11 +165,15 @@ pub struct WantedPolicies {
 }
 
 /// Puts policies in the place of those there are.
+#[utoipa::path(
+    post, path = "/v1/policies", tag = "policies", request_body = WantedPolicies,
+    responses((status = 201, body = Became), (status = 202, body = Became), Refusals, OfDocuments)
+)]
 pub async fn set_policies(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     body: Result<Json<WantedPolicies>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<Became>), Problem> {
     administers(&caller)?;
     let WantedPolicies { text, reason } = read(body)?;
     let became = app.blocking(move |app| app.states.set_policies(&caller.principal, &reason, &text)).await?;
@@ -124,22 +181,28 @@ pub async fn set_policies(
 }
 
 /// Rights that somebody wants for a while.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WantedElevation {
     permissions: BTreeSet<Permission>,
+    #[schema(value_type = String)]
     models: Pattern,
+    #[schema(value_type = String)]
     channels: Pattern,
     seconds: u64,
     reason: String,
 }
 
 /// Asks for rights for a while. Whoever is known may ask; another person, who administers, agrees or does not.
+#[utoipa::path(
+    post, path = "/v1/elevations", tag = "changes", request_body = WantedElevation,
+    responses((status = 201, body = Became), (status = 202, body = Became), Refusals, OfDocuments)
+)]
 pub async fn elevate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     body: Result<Json<WantedElevation>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<Became>), Problem> {
     let WantedElevation { permissions, models, channels, seconds, reason } = read(body)?;
     let grant = Grant { permissions, models, channels, networks: Vec::new(), until: None };
     let time = Duration::from_secs(seconds);

@@ -8,6 +8,7 @@ use std::{
 use axum::{extract::State, http::StatusCode};
 use tokio::sync::Mutex;
 
+use super::api::Refusals;
 use crate::{app::App, problem::Problem};
 
 /// How long what was found counts.
@@ -16,6 +17,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const MAX_VAULT_JSON: u64 = 4096;
 
 /// The process is there.
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200), Refusals))]
 pub async fn alive() -> StatusCode {
     StatusCode::OK
 }
@@ -24,6 +26,7 @@ pub async fn alive() -> StatusCode {
 pub type Readiness = Mutex<Option<(Instant, Result<bool, Problem>)>>;
 
 /// The vault answers, and the records of the registry are current. What was found counts for a second, whoever asks.
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200), Refusals))]
 pub async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, Problem> {
     app.state().await?;
     let mut known = app.readiness.lock().await;

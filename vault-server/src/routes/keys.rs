@@ -8,8 +8,8 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use vault_core::error::Kind;
 
 use crate::{
@@ -17,10 +17,13 @@ use crate::{
     identity::NewKey,
     problem::Problem,
     rights::{Grant, Need, Permission},
-    state::{Outcome, WantedKey},
+    state::{Key, Outcome, WantedKey},
 };
 
-use super::changes;
+use super::{
+    api::{OfDocuments, Refusals},
+    changes::{self, Became},
+};
 
 /// The most grants of a key.
 const MAX_GRANTS: usize = 100;
@@ -33,36 +36,72 @@ pub(super) fn administers(caller: &Caller) -> Result<(), Problem> {
 }
 
 /// A key is in no other answer than this one. Whether it counts yet is said beside it.
-fn shown_once(key: &NewKey, outcome: &Outcome) -> (StatusCode, Json<Value>) {
-    let mut answer = changes::outcome(outcome);
-    answer["id"] = json!(key.id);
-    answer["key"] = json!(key.expose());
-    let is_waiting = matches!(outcome, Outcome::Waits(_));
-    (if is_waiting { StatusCode::ACCEPTED } else { StatusCode::CREATED }, Json(answer))
+fn shown_once(key: &NewKey, outcome: &Outcome) -> (StatusCode, Json<NewKeyAnswer>) {
+    let (status, Json(became)) = changes::answer(outcome);
+    (status, Json(NewKeyAnswer { id: key.id.clone(), key: key.expose().to_owned(), became }))
+}
+
+/// A new key, and whether it counts.
+#[derive(Serialize, ToSchema)]
+pub struct NewKeyAnswer {
+    /// Its id.
+    id: String,
+    /// The key. It is shown this once.
+    key: String,
+    #[serde(flatten)]
+    became: Became,
+}
+
+/// It is done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {}
+
+/// A key as it is listed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ListedKey {
+    id: String,
+    name: String,
+    holder: String,
+    grants: Vec<Grant>,
+    created: String,
+    expires: Option<String>,
+    disabled: bool,
+    /// Whether it opens anything now.
+    counts: bool,
+    /// When this instance saw it last, since it began.
+    last_use: Option<String>,
+}
+
+/// Keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Keys {
+    keys: Vec<ListedKey>,
 }
 
 /// All keys, without what is secret.
-pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = Keys), Refusals))]
+pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Json<Keys>, Problem> {
     administers(&caller)?;
     let state = app.blocking(|app| app.states.current()).await?;
     let now = Timestamp::now();
-    let keys: Vec<_> = state
-        .keys()
-        .iter()
-        .map(|(id, key)| {
-            json!({
-                "id": id, "name": key.name, "holder": key.holder, "grants": key.grants, "created": key.created.to_string(),
-                "expires": key.expires.map(|time| time.to_string()), "disabled": key.disabled.is_some(), "counts": key.counts(now),
-                "last_use": app.uses.last(id).map(|time| time.to_string()),
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "keys": keys })))
+    let listed = |(id, key): (&String, &Key)| ListedKey {
+        id: id.clone(),
+        name: key.name.clone(),
+        holder: key.holder.clone(),
+        grants: key.grants.clone(),
+        created: key.created.to_string(),
+        expires: key.expires.map(|time| time.to_string()),
+        disabled: key.disabled.is_some(),
+        counts: key.counts(now),
+        last_use: app.uses.last(id).map(|time| time.to_string()),
+    };
+    Ok(Json(Keys { keys: state.keys().iter().map(listed).collect() }))
 }
 
 /// A key that somebody asks for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = WantedKey)]
 pub struct Wanted {
     name: String,
     /// The person behind it; the name if nobody is said.
@@ -74,11 +113,15 @@ pub struct Wanted {
 }
 
 /// Adds a key.
+#[utoipa::path(
+    post, path = "/v1/keys", tag = "keys", request_body = Wanted,
+    responses((status = 201, body = NewKeyAnswer), (status = 202, body = NewKeyAnswer), Refusals, OfDocuments)
+)]
 pub async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     body: Result<Json<Wanted>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<NewKeyAnswer>), Problem> {
     administers(&caller)?;
     let Wanted { name, holder, grants, expires, reason } = changes::read(body)?;
     if grants.len() > MAX_GRANTS {
@@ -92,30 +135,39 @@ pub async fn add(
 }
 
 /// Disables a key, for ever.
+#[utoipa::path(
+    post, path = "/v1/keys/{id}/disable", tag = "keys", params(("id" = String, Path, description = "The key's id")),
+    responses((status = 200, body = Done), Refusals)
+)]
 pub async fn disable(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Done>, Problem> {
     administers(&caller)?;
     app.blocking(move |app| app.states.disable_key(&caller.principal.id, &id)).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Done {}))
 }
 
 /// How a key is replaced.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
     overlap_seconds: u64,
 }
 
 /// Replaces a key by another of the same rights. The old one goes on counting for a while.
+#[utoipa::path(
+    post, path = "/v1/keys/{id}/rotate", tag = "keys", params(("id" = String, Path, description = "The key's id")),
+    request_body = Rotation,
+    responses((status = 201, body = NewKeyAnswer), (status = 202, body = NewKeyAnswer), Refusals, OfDocuments)
+)]
 pub async fn rotate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Result<Json<Rotation>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<NewKeyAnswer>), Problem> {
     administers(&caller)?;
     let overlap = Duration::from_secs(changes::read(body)?.overlap_seconds.min(MAX_OVERLAP));
     let (key, outcome) = app.blocking(move |app| app.states.rotate_key(&caller.principal, &id, overlap)).await?;

@@ -6,14 +6,14 @@ use axum::{
     Extension, Json,
     extract::{Path, Query, State},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use vault_core::{
-    store::{check_path, check_prefix},
+    store::{Entry, check_path, check_prefix},
     vault::ObjectName,
 };
 
-use super::check_vault;
+use super::{api::Refusals, check_vault};
 use crate::{
     app::{App, Caller},
     policy::Rights,
@@ -35,13 +35,39 @@ pub struct Part {
     limit: Option<usize>,
 }
 
+/// An object as it is listed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Listed {
+    path: String,
+    size: u64,
+    modified: String,
+}
+
+/// A page of objects, in the byte order of their paths.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Objects {
+    objects: Vec<Listed>,
+    /// Whether there is more behind it.
+    more: bool,
+}
+
 /// The next page of what whoever asks may see. The rest is not there for them.
+#[utoipa::path(
+    get, path = "/v1/vaults/{vault}/objects", tag = "objects",
+    params(
+        ("vault" = String, Path, description = "The name of the vault"),
+        ("prefix" = Option<String>, Query, description = "A folder; everything without it"),
+        ("after" = Option<String>, Query, description = "The path behind which the page begins: the last of the one before"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 1000, description = "The most entries"),
+    ),
+    responses((status = 200, body = Objects), Refusals)
+)]
 pub async fn page(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path(vault): Path<String>,
     part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Objects>, Problem> {
     check_vault(&app, &vault)?;
     let unfit = |error: axum::extract::rejection::QueryRejection| Problem::http(error.status(), error.body_text());
     let Query(Part { prefix, after, limit }) = part.map_err(unfit)?;
@@ -61,12 +87,9 @@ pub async fn page(
             app.store.page(&prefix, &after, limit + 1, &keep)
         })
         .await?;
-    let objects: Vec<_> = entries
-        .iter()
-        .take(limit)
-        .map(|entry| json!({ "path": entry.path, "size": entry.size, "modified": entry.modified.to_string() }))
-        .collect();
-    Ok(Json(json!({ "objects": objects, "more": entries.len() > limit })))
+    let more = entries.len() > limit;
+    let listed = |entry: Entry| Listed { path: entry.path, size: entry.size, modified: entry.modified.to_string() };
+    Ok(Json(Objects { objects: entries.into_iter().take(limit).map(listed).collect(), more }))
 }
 
 /// Whether somebody with these rights may see an object in a listing below a prefix. What has no place in a vault is nobody's. What is

@@ -5,16 +5,20 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    http::{Request, StatusCode},
+    http::{Request, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::get,
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use utoipa::{OpenApi as _, openapi::OpenApi};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use vault_core::error::Kind;
 
+use self::api::Api;
 use crate::{app::App, problem::Problem};
 
+mod api;
 mod body;
 mod changes;
 mod health;
@@ -30,29 +34,35 @@ pub use health::Readiness;
 const MAX_DOCUMENT: usize = 512 << 10;
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What is answered whoever asks.
-pub fn for_everybody() -> Router<Arc<App>> {
-    Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready))
-}
-
-/// What is answered to those who are known.
-pub fn for_principals() -> Router<Arc<App>> {
-    let object = get(objects::read).put(objects::create).delete(objects::delete);
-    let documents = Router::new()
-        .route("/v1/whoami", get(whoami::show))
-        .route("/v1/keys", get(keys::list).post(keys::add))
-        .route("/v1/keys/{id}/disable", post(keys::disable))
-        .route("/v1/keys/{id}/rotate", post(keys::rotate))
-        .route("/v1/changes", get(changes::list))
-        .route("/v1/changes/{id}/approve", post(changes::approve))
-        .route("/v1/changes/{id}/reject", post(changes::reject))
-        .route("/v1/policies", get(changes::policies).post(changes::set_policies))
-        .route("/v1/elevations", post(changes::elevate))
-        .route("/v1/people/{pseudonym}", get(people::show))
+/// What is answered whoever asks, and to those who are known only; and the description of both (OpenAPI 3.1).
+pub fn all() -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
+    let (everybody, mut described) = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .split_for_parts();
+    let documents = OpenApiRouter::new()
+        .routes(routes!(whoami::show))
+        .routes(routes!(keys::list, keys::add))
+        .routes(routes!(keys::disable))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(changes::list))
+        .routes(routes!(changes::approve))
+        .routes(routes!(changes::reject))
+        .routes(routes!(changes::policies, changes::set_policies))
+        .routes(routes!(changes::elevate))
+        .routes(routes!(people::show))
         .layer(middleware::from_fn(gather));
-    documents
-        .route("/v1/vaults/{vault}/objects", get(listing::page))
-        .route("/v1/vaults/{vault}/objects/{*path}", object)
+    let objects = OpenApiRouter::new().routes(routes!(listing::page)).routes(routes!(
+        objects::read,
+        objects::create,
+        objects::delete
+    ));
+    let (known, of_known) = documents.merge(objects).split_for_parts();
+    described.merge(of_known);
+    let described = api::served(described);
+    let text = described.to_json().unwrap_or_default();
+    let serve = move || async move { ([(header::CONTENT_TYPE, "application/json")], text) };
+    (everybody.route("/v1/openapi.json", get(serve)), known, described)
 }
 
 /// Takes a body that is a small document, in a short time.

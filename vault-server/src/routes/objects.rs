@@ -18,6 +18,7 @@ use vault_core::{
 };
 
 use super::{
+    api::{OfObjects, Refusals},
     body::{self, Content},
     check_vault,
 };
@@ -40,6 +41,19 @@ fn named(app: &App, vault: &str, path: &str, raw: &str) -> Result<ObjectName, Pr
 }
 
 /// An object, or a range of it.
+#[utoipa::path(
+    get, path = "/v1/vaults/{vault}/objects/{*path}", tag = "objects",
+    params(
+        ("vault" = String, Path, description = "The name of the vault"),
+        ("path" = String, Path, description = "The path of the object, not escaped"),
+        ("range" = Option<String>, Header, description = "One range of bytes"),
+        ("if-none-match" = Option<String>, Header, description = "An entity tag"),
+    ),
+    responses(
+        (status = 200, description = "The object", body = [u8], content_type = "application/octet-stream"),
+        (status = 206, description = "A range of it", body = [u8], content_type = "application/octet-stream"),
+        (status = 304, description = "It is what the tag says"), Refusals, OfObjects)
+)]
 pub async fn read(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -121,6 +135,15 @@ fn range(headers: &HeaderMap, length: u64) -> Result<Option<(u64, u64)>, Problem
 }
 
 /// Creates an object, if it is what its path says and nothing has its name.
+#[utoipa::path(
+    put, path = "/v1/vaults/{vault}/objects/{*path}", tag = "objects", request_body(content = [u8], content_type = "application/octet-stream"),
+    params(
+        ("vault" = String, Path, description = "The name of the vault"),
+        ("path" = String, Path, description = "The path of the object, not escaped"),
+        ("if-none-match" = String, Header, description = "`*`: objects are only ever created"),
+    ),
+    responses((status = 201, description = "It is stored, and durable"), Refusals, OfObjects)
+)]
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -238,6 +261,14 @@ fn may_say(rights: &Rights, path: &str, bytes: &[u8]) -> Result<(), Problem> {
 }
 
 /// Deletes an object.
+#[utoipa::path(
+    delete, path = "/v1/vaults/{vault}/objects/{*path}", tag = "objects",
+    params(
+        ("vault" = String, Path, description = "The name of the vault"),
+        ("path" = String, Path, description = "The path of the object, not escaped"),
+    ),
+    responses((status = 204, description = "It is gone"), Refusals, OfObjects)
+)]
 pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,

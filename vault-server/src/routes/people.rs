@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, State},
 };
 
+use super::api::Refusals;
 use crate::{
     app::{App, Caller},
     people::Person,
@@ -15,6 +16,10 @@ use crate::{
 };
 
 /// Somebody, for those who audit.
+#[utoipa::path(
+    get, path = "/v1/people/{pseudonym}", tag = "log", params(("pseudonym" = String, Path, description = "An actor of the log")),
+    responses((status = 200, body = Person), Refusals)
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
