@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod logbook;
 mod logged;
+mod place;
 mod proofs;
 mod registry;
 mod secrets;

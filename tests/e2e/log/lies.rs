@@ -44,24 +44,62 @@ fn a_log_that_goes_back_or_was_rewritten_is_refused() {
     office.seal("m:2").ok();
     office.publish();
     office.demand("m:1", &[]).ok();
+    // The log key is known by where the log was, too: it signs no second history anywhere.
     let in_old = |args: &[&str]| office.believing(&[&["--vault", "old"], args].concat());
-    Office::refused(in_old(&["verify", "m:1", "--signer", "signer.pub", "--require-log"]), 5, "stale");
-    Office::refused(in_old(&["log", "verify"]), 5, "stale");
-    Office::refused(in_old(&["log", "monitor", "--once"]), 5, "stale");
+    Office::refused(in_old(&["log", "publish", "--key", "log.key"]), 5, "stale");
+    // Somebody puts the old state back, and calls it another vault.
+    fs::rename(office.0.path("vault"), office.0.path("new")).expect("moved");
+    fs::rename(office.0.path("old"), office.0.path("vault")).expect("put back");
+    let document = String::from_utf8(office.0.read("vault/vault.json")).expect("UTF-8");
+    let digit = document.find(|c: char| c.is_ascii_hexdigit() && c.is_ascii_digit()).expect("an id");
+    let other = format!("{}{}{}", &document[..digit], (document.as_bytes()[digit] - b'0' + 1) % 10, &document[digit + 1..]);
+    let vault = |args: &[&str]| office.believing(args);
+    for renamed in [&document, &other] {
+        fs::write(office.0.path("vault/vault.json"), renamed).expect("renamed");
+        for key in [&[][..], &["--log-key", "stranger.pub"]] {
+            Office::refused(vault(&[&["verify", "m:1", "--signer", "signer.pub", "--require-log"], key].concat()), 5, "stale");
+        }
+        Office::refused(vault(&["log", "verify"]), 5, "stale");
+        Office::refused(vault(&["log", "monitor", "--once"]), 5, "stale");
+    }
     // Another future of the old log, signed by its own key.
-    office.run(&["--vault", "old", "seal", "model", "m:9", "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
-    let why = Office::refused(in_old(&["log", "publish", "--key", "log.key"]), 4, "authenticity");
+    office.run(&["seal", "model", "m:9", "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
+    let why = Office::refused(vault(&["log", "publish", "--key", "log.key"]), 4, "authenticity");
     assert!(why.contains("a fork"), "{why}");
-    office.run(&["--vault", "old", "log", "publish", "--key", "log.key", "--stateless"]).ok();
+    office.run(&["log", "publish", "--key", "log.key", "--stateless"]).ok();
     for args in [
         &["log", "verify"][..],
         &["log", "monitor", "--once"],
         &["log", "show"],
         &["log", "publish", "--key", "log.key"],
     ] {
-        let why = Office::refused(in_old(args), 4, "authenticity");
+        let why = Office::refused(vault(args), 4, "authenticity");
         assert!(why.contains("a fork"), "{why}");
     }
+}
+
+#[test]
+fn the_log_of_another_vault_with_the_same_key_is_not_taken_for_this_one() {
+    let office = Office::new();
+    office.run(&["log", "append"]).ok();
+    office.publish();
+    office.run(&["init", "other"]).ok();
+    office.run(&["--vault", "other", "log", "init", "--origin", "example.com/other"]).ok();
+    office.run(&["--vault", "other", "seal", "model", "m:8", "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
+    office.run(&["--vault", "other", "log", "publish", "--key", "log.key", "--state", "state"]).ok();
+    office.demand("m:1", &["--log-origin", "example.com/log"]).ok();
+    fs::remove_dir_all(office.0.path("vault/log")).expect("taken away");
+    vault_tests::copy(&office.0.path("other/log"), &office.0.path("vault/log"));
+    // Whoever saw the log before notices by its name, and whoever did not can say which it must be.
+    let fresh = ["log", "verify", "--log-key", "log.pub", "--state", "fresh"];
+    let why = Office::refused(office.believing(&["log", "verify"]), 4, "authenticity");
+    assert!(why.contains("another log"), "{why}");
+    for line in [&["log", "verify"][..], &["log", "show"], &["verify", "m:1", "--signer", "signer.pub", "--require-log"]] {
+        let believing = ["--log-key", "log.pub", "--state", "fresh", "--log-origin", "example.com/log"];
+        let why = Office::refused(office.run(&[line, &believing].concat()), 4, "authenticity");
+        assert!(why.contains("not the log that was asked for"), "{why}");
+    }
+    office.run(&fresh).ok();
 }
 
 #[test]

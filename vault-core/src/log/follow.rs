@@ -88,7 +88,7 @@ impl Log {
             });
         }
         if let Some(checkpoint) = &audit.checkpoint {
-            seen.remember(checkpoint.checkpoint())?;
+            self.remember(seen, checkpoint.checkpoint())?;
         }
         Ok(audit)
     }

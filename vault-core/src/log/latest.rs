@@ -51,30 +51,34 @@ impl Log {
     /// As [`Log::latest`]; [`Error::Stale`] if the store shows only older ones; [`Error::Untrusted`] if it is another log, or
     /// one that was rewritten.
     pub fn latest_since(&self, judge: &Judge, seen: Option<&Checkpoint>) -> Result<Option<Witnessed>> {
-        match self.latest_and_unseen(judge, seen)? {
-            (latest, None) => Ok(latest),
-            (_, Some(unseen)) => Err(gone(unseen)),
+        match self.latest_and_unseen(judge, seen.into_iter())? {
+            (latest, unseen) if unseen.is_empty() => Ok(latest),
+            (_, unseen) => Err(gone(unseen[0])),
         }
     }
 
-    /// The newest checkpoint that counts, and what was seen if that is more: somebody who signed it and crashed did not
-    /// store it.
+    /// The newest checkpoint that counts, and which of those that were seen are more: somebody who signed one and crashed
+    /// did not store it.
     pub(super) fn latest_and_unseen<'s>(
         &self,
         judge: &Judge,
-        seen: Option<&'s Checkpoint>,
-    ) -> Result<(Option<Witnessed>, Option<&'s Checkpoint>)> {
-        let latest = self.latest_from(judge, seen.map_or(0, Checkpoint::size))?;
-        let Some(seen) = seen else { return Ok((latest, None)) };
-        if seen.origin() != self.origin() {
-            let what = format!("the log at {} entries", seen.size());
-            return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" });
+        seen: impl Iterator<Item = &'s Checkpoint> + Clone,
+    ) -> Result<(Option<Witnessed>, Vec<&'s Checkpoint>)> {
+        let latest = self.latest_from(judge, seen.clone().map(Checkpoint::size).max().unwrap_or(0))?;
+        let mut unseen = Vec::new();
+        for seen in seen {
+            if seen.origin() != self.origin() {
+                let what = format!("the log at {} entries", seen.size());
+                return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" });
+            }
+            match &latest {
+                Some(latest) if latest.checkpoint().size() >= seen.size() => {
+                    self.continues(latest.checkpoint(), seen)?;
+                }
+                _ => unseen.push(seen),
+            }
         }
-        match &latest {
-            Some(latest) if latest.checkpoint().size() >= seen.size() => self.continues(latest.checkpoint(), seen)?,
-            _ => return Ok((latest, Some(seen))),
-        }
-        Ok((latest, None))
+        Ok((latest, unseen))
     }
 
     /// Checks that a tree is the beginning of another.
@@ -102,6 +106,7 @@ impl Log {
 
     /// The newest that counts; the list is asked if the cache has none of at least this size.
     fn latest_from(&self, judge: &Judge, size: u64) -> Result<Option<Witnessed>> {
+        judge.expect(self.origin())?;
         let cached = self.shown()?.map(|bytes| self.judged(judge, &bytes));
         if let Some(Ok(cached)) = &cached
             && cached.checkpoint().size() >= size

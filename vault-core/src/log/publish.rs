@@ -43,7 +43,7 @@ impl Log {
     /// tile should; [`Error::Storage`].
     pub fn publish(&self, judge: &Judge, seen: &mut Seen, signer: &dyn Signer) -> Result<Published> {
         let judge = judge.alone();
-        let (before, unseen) = self.latest_and_unseen(&judge, seen.last())?;
+        let (before, unseen) = self.latest_and_unseen(&judge, seen.all())?;
         let mut growth =
             before.as_ref().map_or_else(|| Ok(Growth::default()), |before| self.grown(before.checkpoint()))?;
         let start = growth.frontier();
@@ -51,20 +51,14 @@ impl Log {
         tail.advance(&mut |index, entry| {
             growth.push(entry, &mut |tile, bytes| self.create_tile(tile, bytes))?;
             self.create_hint(index, entry)?;
-            match unseen.filter(|unseen| unseen.size() == growth.size()) {
-                Some(unseen) if unseen.root() != growth.frontier().root() => {
-                    let what = format!("the log at {} entries", unseen.size());
-                    Err(Error::Untrusted { what, why: "does not continue what was signed or seen before: a fork" })
-                }
-                _ => Ok(()),
-            }
+            check_seen(&unseen, &growth)
         })?;
-        if let Some(unseen) = unseen.filter(|unseen| unseen.size() > growth.size()) {
+        if let Some(unseen) = unseen.iter().find(|unseen| unseen.size() > growth.size()) {
             return Err(gone(unseen));
         }
         let (now, skipped) = (growth.frontier(), tail.skipped());
         if let Some(before) = before.filter(|_| now.size() == start.size()) {
-            seen.remember(before.checkpoint())?;
+            self.remember(seen, before.checkpoint())?;
             let not_cached = self.cache(before.signed()).err().map(|error| error.to_string());
             return Ok(Published { checkpoint: before, added: 0, new: false, not_cached, skipped });
         }
@@ -72,7 +66,7 @@ impl Log {
         let checkpoint = Checkpoint::new(self.origin.clone(), now.size(), now.root()).sign(signer)?;
         let checkpoint = judge.judge(checkpoint, &self.origin)?;
         // Remembered before anybody can see it: a log never signs two trees of one size.
-        seen.remember(checkpoint.checkpoint())?;
+        self.remember(seen, checkpoint.checkpoint())?;
         let not_cached = self.store_checkpoint(checkpoint.signed())?;
         Ok(Published { checkpoint, added: now.size() - start.size(), new: true, not_cached, skipped })
     }
@@ -144,5 +138,17 @@ impl Log {
                 self.store.create(&super::path(&hint_path(record)), format!("{index}\n").as_bytes())?;
         }
         Ok(())
+    }
+}
+
+/// Checks that a tree is what was seen of this size.
+fn check_seen(seen: &[&Checkpoint], growth: &Growth) -> Result<()> {
+    let other = |seen: &&&Checkpoint| seen.size() == growth.size() && seen.root() != growth.frontier().root();
+    match seen.iter().find(other) {
+        Some(seen) => {
+            let what = format!("the log at {} entries", seen.size());
+            Err(Error::Untrusted { what, why: "does not continue what was signed or seen before: a fork" })
+        }
+        None => Ok(()),
     }
 }

@@ -42,7 +42,7 @@ pub use directory::Directory;
 pub use page::Keep;
 pub use path::{check as check_path, check_prefix};
 pub use registry::{Access, Address, Registry, Token, is_registry, is_vault_name};
-pub use url::is_remote;
+pub use url::{is_remote, local_path};
 
 /// Enough to fill a fast line; [`Connection::jobs`] parts are in memory at a time.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -330,7 +330,7 @@ impl Store {
         if is_remote(url) {
             return Bucket::connect(url, connection).map(Self::new);
         }
-        Directory::open(url::local_path(url)?, connection.durability).map(Self::new)
+        Directory::open(local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// The same, making the folder if it is not there. A bucket must be there.
@@ -341,7 +341,7 @@ impl Store {
         if is_remote(url) {
             return Bucket::connect(url, connection).map(Self::new);
         }
-        Directory::create(url::local_path(url)?, connection.durability).map(Self::new)
+        Directory::create(local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// The same store, of which `observer` is told path and bytes of whatever is created under a path. Objects that are

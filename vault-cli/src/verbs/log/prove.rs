@@ -52,7 +52,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let checkpoint = log.latest_since(&judge, seen.last())?;
     let unsigned = || Error::Untrusted { what: log.origin().to_string(), why: "was never signed" };
     let checkpoint = checkpoint.ok_or_else(|| Failure::from(unsigned()).hint("sign it with `mvault log publish`"))?;
-    seen.remember(checkpoint.checkpoint())?;
+    log.remember(&mut seen, checkpoint.checkpoint())?;
     let reference = RecordRef { path: &record.path, digest: record.digest };
     let proof = log.prove(&checkpoint, reference)?.ok_or_else(|| {
         let error = Error::NotFound { what: format!("an entry about {} under the newest checkpoint", record.path) };

@@ -6,7 +6,7 @@ use serde_json::json;
 use vault_core::{
     Error,
     keys::Signer,
-    log::{Log, LogKeys, Published, SignatureType, SignedCheckpoint, VerifierKey},
+    log::{Log, LogKeys, Published, Seen, SignatureType, SignedCheckpoint, VerifierKey},
     vault::Vault,
 };
 
@@ -52,6 +52,11 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let vault = session.vault()?;
     let log = super::open(&vault)?;
     let LogView { judge, mut seen } = believed(args, &vault, signer.as_ref(), session)?;
+    if let Some(folder) = args.belief.trust.memory_of_logs()? {
+        // Wherever the vault is, and whatever it is called: this key signs one history of this log.
+        let own = format!("log key {}\n{}", signer.verifying_key().key_id().to_hex(), log.origin());
+        seen = seen.and(Seen::open(&folder, &own)?);
+    }
     let published = log.publish(&judge, &mut seen, signer.as_ref())?;
     let before = published.checkpoint.signed();
     let cosigned = ask(args, &log, before.clone(), session)?;
@@ -103,8 +108,7 @@ fn believed(args: &Args, vault: &Vault, signer: &dyn Signer, session: &Session) 
         return args.belief.view_with(&keys, vault, session);
     }
     let own = signer.verifying_key();
-    let authority = blake3::hash(own.key_id().to_hex().as_bytes());
-    keys.view_of(LogKeys::Any(vec![own]), authority, &args.belief.trust, vault)
+    keys.view_of(LogKeys::Any(vec![own]), None, &args.belief.trust, session)
 }
 
 /// Asks every witness; what one of them does not do is told, and does not keep the others from being asked.
