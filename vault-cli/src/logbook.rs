@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vault_core::{
+    Error,
     log::{Entry, Judge, Log, is_logged},
     store::Store,
 };
@@ -41,13 +42,13 @@ impl Logbook {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Some(judge);
     }
 
-    /// Logs what was created since the last time.
-    pub fn write(&self) -> Result {
+    /// Logs what was created since the last time; `warn` is told of what is in the way and is no failure.
+    pub fn write(&self, warn: &dyn Fn(&str)) -> Result {
         let judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (store, entries) in &*self.stores.lock().unwrap_or_else(PoisonError::into_inner) {
             let entries = std::mem::take(&mut *entries.lock().unwrap_or_else(PoisonError::into_inner));
             if !entries.is_empty() {
-                append(store, entries, judge.as_ref()).map_err(|error| {
+                append(store, entries, judge.as_ref(), warn).map_err(|error| {
                     Failure::from(error)
                         .prefixed("what was done stands in the vault, and not in its log: ")
                         .hint("`mvault log append` adds what is missing")
@@ -58,7 +59,21 @@ impl Logbook {
     }
 }
 
-fn append(store: &Store, entries: Vec<vault_core::Result<Entry>>, judge: Option<&Judge>) -> vault_core::Result<()> {
-    let Some(log) = Log::open(store)? else { return Ok(()) };
+fn append(
+    store: &Store,
+    entries: Vec<vault_core::Result<Entry>>,
+    judge: Option<&Judge>,
+    warn: &dyn Fn(&str),
+) -> vault_core::Result<()> {
+    let log = match Log::open(store) {
+        Ok(Some(log)) => log,
+        Ok(None) => return Ok(()),
+        // Whoever may create objects can put this into a vault that never had a log.
+        Err(error @ Error::Corrupt { .. }) => {
+            warn(&format!("the vault has no log that could be kept: log/genesis.json: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
     log.append_records(judge, &entries.into_iter().collect::<vault_core::Result<Vec<_>>>()?).map(drop)
 }

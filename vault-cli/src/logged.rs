@@ -102,7 +102,7 @@ impl LogKeyArgs {
     }
 
     /// The keys on the command line.
-    fn named(&self, session: &Session) -> Result<LogKeys> {
+    pub fn named(&self, session: &Session) -> Result<LogKeys> {
         let (mut named, mut any) = (Vec::new(), Vec::new());
         for text in &self.log_key {
             if text.contains('+') && !std::path::Path::new(text).exists() {
@@ -153,8 +153,9 @@ impl RequireLogArgs {
     }
 }
 
-fn reference(record: &Record) -> RecordRef<'_> {
-    RecordRef { path: &record.path, digest: record.digest }
+/// A record as a log names it.
+pub fn reference(record: &Record) -> RecordRef<'_> {
+    RecordRef { path: &record.path, digest: record.digest, signers: &record.signers }
 }
 
 /// Asks the log of the vault.

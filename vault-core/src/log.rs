@@ -20,6 +20,7 @@ use crate::{
 mod appender;
 mod batch;
 mod checkpoint;
+mod claims;
 mod entry;
 mod find;
 mod follow;
@@ -37,6 +38,7 @@ mod witness;
 pub use appender::Appender;
 pub use batch::{Batch, MAX_BATCH, MAX_ENTRIES};
 pub use checkpoint::{Checkpoint, Judge, LogKeys, SignedCheckpoint, Witnessed};
+pub use claims::Coverage;
 pub use entry::{Action, Entry, FOLDERS, MAX_ENTRY, RecordRef, is_logged};
 pub use find::Missing;
 pub use follow::{Audit, Event};

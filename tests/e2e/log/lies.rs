@@ -52,12 +52,17 @@ fn a_log_that_goes_back_or_was_rewritten_is_refused() {
     fs::rename(office.0.path("old"), office.0.path("vault")).expect("put back");
     let document = String::from_utf8(office.0.read("vault/vault.json")).expect("UTF-8");
     let digit = document.find(|c: char| c.is_ascii_hexdigit() && c.is_ascii_digit()).expect("an id");
-    let other = format!("{}{}{}", &document[..digit], (document.as_bytes()[digit] - b'0' + 1) % 10, &document[digit + 1..]);
+    let other =
+        format!("{}{}{}", &document[..digit], (document.as_bytes()[digit] - b'0' + 1) % 10, &document[digit + 1..]);
     let vault = |args: &[&str]| office.believing(args);
     for renamed in [&document, &other] {
         fs::write(office.0.path("vault/vault.json"), renamed).expect("renamed");
         for key in [&[][..], &["--log-key", "stranger.pub"]] {
-            Office::refused(vault(&[&["verify", "m:1", "--signer", "signer.pub", "--require-log"], key].concat()), 5, "stale");
+            Office::refused(
+                vault(&[&["verify", "m:1", "--signer", "signer.pub", "--require-log"], key].concat()),
+                5,
+                "stale",
+            );
         }
         Office::refused(vault(&["log", "verify"]), 5, "stale");
         Office::refused(vault(&["log", "monitor", "--once"]), 5, "stale");
@@ -94,7 +99,9 @@ fn the_log_of_another_vault_with_the_same_key_is_not_taken_for_this_one() {
     let fresh = ["log", "verify", "--log-key", "log.pub", "--state", "fresh"];
     let why = Office::refused(office.believing(&["log", "verify"]), 4, "authenticity");
     assert!(why.contains("another log"), "{why}");
-    for line in [&["log", "verify"][..], &["log", "show"], &["verify", "m:1", "--signer", "signer.pub", "--require-log"]] {
+    for line in
+        [&["log", "verify"][..], &["log", "show"], &["verify", "m:1", "--signer", "signer.pub", "--require-log"]]
+    {
         let believing = ["--log-key", "log.pub", "--state", "fresh", "--log-origin", "example.com/log"];
         let why = Office::refused(office.run(&[line, &believing].concat()), 4, "authenticity");
         assert!(why.contains("not the log that was asked for"), "{why}");
@@ -134,4 +141,23 @@ fn an_entry_that_cannot_be_added_is_said_and_added_later() {
     office.run(&["verify", "m:2", "--signer", "signer.pub"]).ok();
     fs::remove_file(office.0.path("vault/log/batch")).expect("removed");
     assert_eq!(office.run(&["log", "append"]).ok().json()["appended"].as_array().expect("a list").len(), 6);
+}
+
+#[test]
+fn a_log_that_nobody_signed_is_not_verified_and_what_is_not_signed_is_not_complete() {
+    let office = Office::new();
+    office.run(&["log", "append"]).ok();
+    let unsigned = office.believing(&["log", "verify"]);
+    let why = Office::refused(unsigned.clone(), 4, "authenticity");
+    assert!(why.contains("never signed"), "{why}");
+    assert_eq!(unsigned.json()["verified"], false);
+    office.publish();
+    office.believing(&["log", "verify", "--complete"]).ok();
+    office.seal("m:2").ok();
+    let behind = office.believing(&["log", "verify"]).ok().json();
+    assert_eq!((&behind["missing"], behind["unsigned"].as_array().map(Vec::len)), (&serde_json::json!([]), Some(3)));
+    let why = Office::refused(office.believing(&["log", "verify", "--complete"]), 4, "authenticity");
+    assert!(why.contains("not signed yet"), "{why}");
+    office.publish();
+    office.believing(&["log", "verify", "--complete"]).ok();
 }

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    provenance::MAX_ENVELOPE,
+    keys::KeyId,
+    provenance::{Envelope, MAX_ENVELOPE},
 };
 
 /// A record of the vault that no entry names.
@@ -95,8 +96,8 @@ impl Log {
         let mut done = Vec::new();
         for entry in entries {
             // Somebody who went over the vault may have logged it, and published that, before the end of the log was read.
-            let found = match (entry.record(), &mut tiles) {
-                (Some(record), Some(tiles)) => self.hinted(tiles, start.size(), record)?,
+            let found = match &mut tiles {
+                Some(tiles) => self.hinted(tiles, start.size(), entry)?,
                 _ => None,
             };
             match found {
@@ -108,12 +109,15 @@ impl Log {
         Ok(done)
     }
 
-    /// Where the entry about a record stands, if a hint says so and is right.
-    fn hinted(&self, tiles: &mut Tiles<'_>, size: u64, record: RecordRef<'_>) -> Result<Option<u64>> {
+    /// Where an entry stands that says the same, if a hint leads there.
+    fn hinted(&self, tiles: &mut Tiles<'_>, size: u64, entry: &Entry) -> Result<Option<u64>> {
+        let Some(record) = entry.record() else { return Ok(None) };
         if self.store.stat(&super::path(&hint_path(record)))?.is_none() {
             return Ok(None);
         }
-        Ok(self.find(tiles, size, record)?.map(|(index, _)| index))
+        let found = self.find(tiles, size, record)?;
+        let same = |bytes: &[u8]| Entry::parse(bytes).is_ok_and(|found| found.claim() == entry.claim());
+        Ok(found.filter(|(_, bytes)| same(bytes)).map(|(index, _)| index))
     }
 
     /// The records of the vault that no entry names, by path: what an interrupted command, or one of an older program,
@@ -123,6 +127,23 @@ impl Log {
     /// [`Error::Storage`]; as [`Tail::advance`].
     pub fn missing(&self) -> Result<(Vec<Missing>, Tail<'_>)> {
         // Records first: what is written after this is not called missing.
+        let paths = self.record_paths()?;
+        let mut tail = self.tail_from(Frontier::default());
+        tail.advance(&mut |_, _| Ok(()))?;
+        let mut missing = Vec::new();
+        let mut seen = HashSet::new();
+        for path in paths {
+            let Some((digest, signers)) = self.record_at(&path)? else { continue };
+            let record = RecordRef { path: &path, digest, signers: &signers };
+            if tail.named(record).is_none() && seen.insert(record.key()) {
+                missing.push(Missing { digest: record.digest, path });
+            }
+        }
+        Ok((missing, tail))
+    }
+
+    /// Where the records stand that a log names, ascending.
+    pub(super) fn record_paths(&self) -> Result<Vec<String>> {
         let mut paths = Vec::new();
         for folder in FOLDERS {
             self.store.list(folder, &mut |entry| {
@@ -133,22 +154,17 @@ impl Log {
             })?;
         }
         paths.sort();
-        let mut tail = self.tail_from(Frontier::default());
-        tail.advance(&mut |_, _| Ok(()))?;
-        let mut missing = Vec::new();
-        let mut seen = HashSet::new();
-        for path in paths {
-            let bytes = match self.store.read(&path, MAX_ENVELOPE) {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) | Err(Error::Corrupt { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let record = RecordRef { path: &path, digest: blake3::hash(&bytes) };
-            if tail.named(record).is_none() && seen.insert(record.key()) {
-                missing.push(Missing { digest: record.digest, path });
-            }
+        paths.dedup();
+        Ok(paths)
+    }
+
+    /// The digest of the record at a path, and whom it names as its signers; `None` if it is gone, or cannot be one.
+    pub(super) fn record_at(&self, path: &str) -> Result<Option<(blake3::Hash, Vec<KeyId>)>> {
+        match self.store.read(path, MAX_ENVELOPE) {
+            Ok(bytes) => Ok(bytes.map(|bytes| (blake3::hash(&bytes), Envelope::signers_claimed_in(&bytes)))),
+            Err(Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok((missing, tail))
     }
 
     /// Adds an entry for every record that has none.

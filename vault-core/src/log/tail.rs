@@ -29,6 +29,8 @@ pub struct Tail<'a> {
     attempt: u64,
     /// The records that were named by the entries that were passed, and where.
     named: HashMap<blake3::Hash, u64>,
+    /// The same by what was said of them.
+    claimed: HashMap<blake3::Hash, u64>,
     skipped: u64,
 }
 
@@ -37,7 +39,7 @@ pub struct Tail<'a> {
 pub struct Appended {
     /// Its number, from 0.
     pub index: u64,
-    /// Whether it was added now. If not, an entry about the same record was there.
+    /// Whether it was added now. If not, an entry that says the same of the same record was there.
     pub new: bool,
 }
 
@@ -60,22 +62,13 @@ impl There {
 struct Pending {
     number: usize,
     bytes: Vec<u8>,
-    record: Option<blake3::Hash>,
-}
-
-impl RecordRef<'_> {
-    /// What stands for it where only its identity matters.
-    pub(super) fn key(&self) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.digest.as_bytes()).update(self.path.as_bytes());
-        hasher.finalize()
-    }
+    claim: Option<blake3::Hash>,
 }
 
 impl Log {
     /// The log from behind this tree on. Batches before it are not read.
     pub fn tail_from(&self, tree: Frontier) -> Tail<'_> {
-        Tail { log: self, tree, attempt: 0, named: HashMap::new(), skipped: 0 }
+        Tail { log: self, tree, attempt: 0, named: HashMap::new(), claimed: HashMap::new(), skipped: 0 }
     }
 
     /// The log from its newest checkpoint on, or from the start if there is none that can be built on. Without a judge the
@@ -188,16 +181,19 @@ impl Tail<'_> {
     fn pass(&mut self, batch: &Batch) {
         for entry in batch.entries() {
             let index = self.tree.size();
-            if let Some(record) = Entry::parse(entry).ok().as_ref().and_then(Entry::record) {
+            if let Ok(entry) = Entry::parse(entry)
+                && let (Some(record), Some(claim)) = (entry.record(), entry.claim())
+            {
                 self.named.entry(record.key()).or_insert(index);
+                self.claimed.entry(claim).or_insert(index);
             }
             self.tree.push(TreeHash::leaf(entry));
         }
         self.attempt = 0;
     }
 
-    /// Adds entries at the end of the log, in this order; the end is looked for from here. An entry about a record that
-    /// another one names already, in what was passed, is not added again. When this returns, they are durable.
+    /// Adds entries at the end of the log, in this order; the end is looked for from here. An entry that says of a record
+    /// what another one says already, in what was passed, is not added again. When this returns, they are durable.
     ///
     /// # Errors
     /// [`Error::Storage`]: some may have been added. Whoever tries again with the same entries about records adds none
@@ -205,14 +201,13 @@ impl Tail<'_> {
     pub fn append(&mut self, entries: &[Entry]) -> Result<Vec<Appended>> {
         let mut pending = Vec::new();
         for (number, entry) in entries.iter().enumerate() {
-            let record = entry.record().map(|record| record.key());
-            pending.push(Pending { number, bytes: entry.to_vec()?, record });
+            pending.push(Pending { number, bytes: entry.to_vec()?, claim: entry.claim() });
         }
         let mut done = vec![None; entries.len()];
         let mut absences = 0;
         loop {
             self.advance(&mut |_, _| Ok(()))?;
-            self.drop_named(&mut pending, &mut done);
+            self.drop_claimed(&mut pending, &mut done);
             let chosen = choose(&pending);
             if chosen == 0 {
                 break;
@@ -238,14 +233,14 @@ impl Tail<'_> {
         Ok(done.into_iter().flatten().collect())
     }
 
-    /// Takes out what is named already.
-    fn drop_named(&self, pending: &mut Vec<Pending>, done: &mut [Option<Appended>]) {
+    /// Takes out what is said already.
+    fn drop_claimed(&self, pending: &mut Vec<Pending>, done: &mut [Option<Appended>]) {
         pending.retain(|one| {
-            let named = one.record.and_then(|record| self.named.get(&record));
-            if let Some(index) = named {
+            let said = one.claim.and_then(|claim| self.claimed.get(&claim));
+            if let Some(index) = said {
                 done[one.number] = Some(Appended { index: *index, new: false });
             }
-            named.is_none()
+            said.is_none()
         });
     }
 
@@ -269,9 +264,9 @@ impl Tail<'_> {
     }
 }
 
-/// How many of the first entries go into one batch: no record twice.
+/// How many of the first entries go into one batch: nothing said twice.
 fn choose(pending: &[Pending]) -> usize {
-    let mut records = std::collections::HashSet::new();
-    let fits = |one: &&Pending| one.record.is_none_or(|record| records.insert(record));
+    let mut claims = std::collections::HashSet::new();
+    let fits = |one: &&Pending| one.claim.is_none_or(|claim| claims.insert(claim));
     pending.iter().take(MAX_ENTRIES).take_while(fits).count()
 }

@@ -131,7 +131,7 @@ impl Log {
     /// As [`Judge::judge`], witnesses left aside; [`Error::Storage`].
     pub fn store_cosigned(&self, judge: &Judge, signed: &SignedCheckpoint) -> Result<Option<String>> {
         judge.alone().judge(signed.clone(), self.origin())?;
-        self.store_checkpoint(signed)
+        self.store_checkpoint(judge, signed)
     }
 }
 

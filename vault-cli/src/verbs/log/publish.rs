@@ -96,7 +96,8 @@ fn report(log: &Log, published: &Published, cosigners: u64, session: &Session) -
     session.ui.result(&text, &object)
 }
 
-/// Whoever is named on the command line; without anybody, the key that signs. Whoever is asked is a witness.
+/// The key that signs and those that are named on the command line, or those of the trust root. Whoever is asked is a
+/// witness.
 fn believed(args: &Args, vault: &Vault, signer: &dyn Signer, session: &Session) -> Result<LogView> {
     let mut keys = args.belief.keys.clone();
     for asked in args.witness.iter().map(HttpWitness::key) {
@@ -104,11 +105,13 @@ fn believed(args: &Args, vault: &Vault, signer: &dyn Signer, session: &Session) 
             keys.witness_key.push(asked.clone());
         }
     }
-    if args.belief.is_given() {
+    if args.belief.is_given() && !keys.is_given() {
         return args.belief.view_with(&keys, vault, session);
     }
-    let own = signer.verifying_key();
-    keys.view_of(LogKeys::Any(vec![own]), None, &args.belief.trust, session)
+    // Those who are named signed before; whoever signs now is believed with them.
+    let own = LogKeys::Any(vec![signer.verifying_key()]);
+    let all = LogKeys::Several(vec![keys.named(session)?, own]);
+    keys.view_of(all, None, &args.belief.trust, session)
 }
 
 /// Asks every witness; what one of them does not do is told, and does not keep the others from being asked.
