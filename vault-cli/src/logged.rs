@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use vault_core::{
     Error,
     keys::PublicKey,
-    log::{Judge, KeyName, Log, LogKeys, Logged, MAX_PROOF_FILE, Proof, RecordRef, Seen, VerifierKey},
+    log::{Checkpoint, Judge, KeyName, Log, LogKeys, Logged, MAX_PROOF_FILE, Proof, RecordRef, Seen, VerifierKey},
     trust::Policy,
     vault::{Artifact, Record, Vault},
 };
@@ -142,7 +142,7 @@ impl RequireLogArgs {
         let logged = if self.log_proof.is_empty() {
             in_vault(vault, &judge, &mut seen, &records)?
         } else {
-            in_files(&self.log_proof, &judge, &seen, &records)?
+            in_files(&self.log_proof, vault, &judge, &seen, &records, session)?
         };
         if trust.explain {
             for one in &logged {
@@ -175,19 +175,30 @@ fn in_vault(vault: &Vault, judge: &Judge, seen: &mut Seen, records: &[Record]) -
 }
 
 /// Takes the proofs in files.
-fn in_files(files: &[PathBuf], judge: &Judge, seen: &Seen, records: &[Record]) -> Result<Vec<Logged>> {
+fn in_files(
+    files: &[PathBuf],
+    vault: &Vault,
+    judge: &Judge,
+    seen: &Seen,
+    records: &[Record],
+    session: &Session,
+) -> Result<Vec<Logged>> {
     let mut proven = Vec::new();
     for path in files {
         let proof = Proof::parse(&documents::read(path, MAX_PROOF_FILE)?).map_err(|e| Failure::local(path, &e))?;
-        let logged = proof.verify(judge, seen.last().map(vault_core::log::Checkpoint::origin));
+        let logged = proof.verify(judge, seen.last().map(Checkpoint::origin));
         let logged = logged.map_err(|error| Failure::from(error).prefixed(&format!("{}: ", path.display())))?;
-        let checkpoint = logged.checkpoint.checkpoint();
-        if let Some(seen) = seen.last()
-            && seen.size() == checkpoint.size()
-            && seen.root() != checkpoint.root()
-        {
-            let what = format!("{}: the log at {} entries", path.display(), seen.size());
-            return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" }.into());
+        let prefix = format!("{}: ", path.display());
+        if let Some(seen) = seen.last() {
+            match is_of_one_history(vault, judge, seen, logged.checkpoint.checkpoint()) {
+                Ok(()) => {}
+                Err(error @ Error::Untrusted { .. }) => return Err(Failure::from(error).prefixed(&prefix)),
+                Err(error) => {
+                    session
+                        .ui
+                        .warn(&format!("{prefix}could not be compared with the log that was seen before: {error}"));
+                }
+            }
         }
         proven.push(logged);
     }
@@ -200,6 +211,20 @@ fn in_files(files: &[PathBuf], judge: &Judge, seen: &Seen, records: &[Record]) -
         })
     };
     records.iter().map(find).collect()
+}
+
+/// Compares the checkpoint of a proof with the one that was seen, with what the log of the vault shows now between them.
+fn is_of_one_history(vault: &Vault, judge: &Judge, seen: &Checkpoint, proven: &Checkpoint) -> Result<(), Error> {
+    if seen.size() == proven.size() {
+        let what = || format!("the log at {} entries", seen.size());
+        let fork = || Error::Untrusted { what: what(), why: "is another log than the one seen before: a fork" };
+        return if seen.root() == proven.root() { Ok(()) } else { Err(fork()) };
+    }
+    let log = Log::open(vault.store())?.ok_or_else(|| Error::NotFound { what: "a log in this vault".into() })?;
+    match log.latest_since(judge, Some(seen))? {
+        Some(latest) if latest.checkpoint().size() >= proven.size() => log.continues(latest.checkpoint(), proven),
+        _ => Err(Error::NotFound { what: format!("a signed checkpoint of {} entries", proven.size()) }),
+    }
 }
 
 /// One line about something that is logged.

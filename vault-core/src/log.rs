@@ -53,7 +53,7 @@ pub use tail::{Appended, Tail};
 pub use tile::{MAX_BUNDLE, Row, Tile, Tiles, WIDTH, parse_bundle};
 #[cfg(any(test, feature = "conformance"))]
 pub use witness::cosigner::Cosigner;
-pub use witness::{Answer, MAX_ANSWER, Request, Witness};
+pub use witness::{Answer, FORK, MAX_ANSWER, Request, Witness};
 
 const DOCUMENT: &str = "genesis of the log";
 const FORMAT: &str = "mvault-log/v1";

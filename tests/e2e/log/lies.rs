@@ -161,3 +161,64 @@ fn a_log_that_nobody_signed_is_not_verified_and_what_is_not_signed_is_not_comple
     office.publish();
     office.believing(&["log", "verify", "--complete"]).ok();
 }
+
+#[test]
+fn a_proof_from_a_fork_is_refused_by_whoever_saw_the_log() {
+    let office = Office::new();
+    office.run(&["log", "append"]).ok();
+    office.0.copy("vault", "fork");
+    let in_fork = |args: &[&str]| office.run(&[&["--vault", "fork"], args].concat()).ok();
+    in_fork(&["seal", "model", "m:7", "--to", "alice.pub", "--sign-with", "signer.key"]);
+    in_fork(&["log", "publish", "--key", "log.key", "--stateless"]);
+    in_fork(&["log", "prove", "m:1", "--output", "fork.tlog-proof", "--log-key", "log.pub", "--stateless"]);
+    office.publish();
+    office.believing(&["log", "prove", "m:1", "--output", "old.tlog-proof"]).ok();
+    for version in ["m:2", "m:3"] {
+        office.seal(version).ok();
+        office.publish();
+        office.demand("m:1", &[]).ok();
+        office.demand("m:1", &["--log-proof", "old.tlog-proof"]).ok();
+        let why = Office::refused(office.demand("m:1", &["--log-proof", "fork.tlog-proof"]), 4, "authenticity");
+        assert!(why.contains("a fork"), "{why}");
+    }
+    // Without a log to ask, it is said.
+    fs::remove_dir_all(office.0.path("vault/log")).expect("hidden");
+    let output = office.demand("m:1", &["--log-proof", "old.tlog-proof"]).ok();
+    assert!(output.stderr.contains("could not be compared"), "{}", output.stderr);
+}
+
+#[test]
+fn what_is_planted_where_a_log_begins_stops_no_seal() {
+    let office = Office(vault_tests::Workspace::new());
+    office.0.write("model/weights.bin", b"weights");
+    office.seal("m:1").ok();
+    fs::create_dir(office.0.path("vault/log")).expect("a folder");
+    office.0.write("vault/log/genesis.json", b"junk");
+    let output = office.seal("m:2").ok();
+    assert!(output.stderr.contains("log/genesis.json"), "{}", output.stderr);
+    let refusal = office.run(&["log", "init"]).exits(3).error().expect("an error in JSON");
+    assert!(refusal.message.contains("log/genesis.json"), "{}", refusal.message);
+    fs::remove_file(office.0.path("vault/log/genesis.json")).expect("removed");
+    office.run(&["log", "init"]).ok();
+}
+
+#[test]
+fn a_log_gets_another_key_and_its_tiles_are_mended() {
+    let office = Office::new();
+    office.run(&["log", "append"]).ok();
+    office.publish();
+    office.seal("m:2").ok();
+    office.run(&["key", "generate", "--kind", "signing", "-o", "new-log", "--no-passphrase"]).ok();
+    let publish =
+        |more: &[&str]| office.run(&[&["log", "publish", "--key", "new-log.key", "--state", "state"], more].concat());
+    assert_eq!(publish(&["--log-key", "log.pub"]).ok().json()["added"], 3);
+    // The old key is not believed any more.
+    office.seal("m:3").ok();
+    let by_new = ["--log-key", "new-log.pub", "--state", "state"];
+    assert_eq!(publish(&[]).ok().json()["size"], 9);
+    office.run(&[&["log", "verify", "--complete"][..], &by_new].concat()).ok();
+    fs::remove_dir_all(office.0.path("vault/log/tile")).expect("removed");
+    Office::refused(office.run(&[&["log", "verify"][..], &by_new].concat()), 3, "integrity");
+    assert_eq!(publish(&["--repair"]).ok().json()["mended"], 2);
+    office.run(&[&["log", "verify"][..], &by_new].concat()).ok();
+}

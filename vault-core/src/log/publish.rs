@@ -10,6 +10,7 @@ use super::{
     find::hint_path,
     grow::Growth,
     latest::{CACHE, FOLDER, Newest, gone},
+    merkle::MAX_LEAVES,
     seen::Seen,
     tile::{MAX_BUNDLE, Tile, Tiles},
 };
@@ -90,13 +91,15 @@ impl Log {
         }
     }
 
-    /// Writes every tile of a checkpoint that is missing, or is not what follows from the batches. Gives how many.
+    /// Writes every tile of the newest checkpoint, cosigned or not, that is missing or is not what follows from the batches.
+    /// Gives how many.
     ///
     /// # Errors
     /// [`Error::Untrusted`] if the batches do not lead to the checkpoint; [`Error::Corrupt`] if a wrong tile cannot be
     /// replaced; [`Error::Storage`].
-    pub fn mend(&self, checkpoint: &Checkpoint) -> Result<u64> {
-        Ok(self.mended(checkpoint)?.1)
+    pub fn mend(&self, judge: &Judge) -> Result<u64> {
+        let newest = self.newest(&judge.alone(), 0, MAX_LEAVES)?.counts;
+        newest.map_or(Ok(0), |newest| Ok(self.mended(newest.checkpoint())?.1))
     }
 
     /// The tree of a checkpoint from its batches, with all its tiles in the store; how many of them were not.

@@ -21,6 +21,7 @@ use crate::{
 mod claims;
 mod crashes;
 mod lies;
+mod obstacles;
 mod races;
 
 /// A vault with a log.

@@ -90,8 +90,7 @@ fn failure(args: &Args, audit: &Audit) -> Option<Failure> {
     if !audit.damaged.is_empty() {
         let text = format!("{} of the log are not what follows from its entries", count(audit.damaged.len(), "tile"));
         return Some(
-            Failure::new(Kind::Integrity, text)
-                .hint("delete them, and `mvault log publish` the next entry; or restore them"),
+            Failure::new(Kind::Integrity, text).hint("`mvault log publish --repair` writes them anew from the batches"),
         );
     }
     if audit.checkpoint.is_none() {
