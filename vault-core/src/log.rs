@@ -49,7 +49,7 @@ pub use note::{KeyName, MAX_NOTE, Note, NoteSignature, SignatureType, VerifierKe
 pub use proof::{Logged, MAX_PROOF_FILE, Proof};
 pub use publish::Published;
 pub use seen::Seen;
-pub use tail::{Appended, Tail};
+pub use tail::{Appended, Gap, Tail};
 pub use tile::{MAX_BUNDLE, Row, Tile, Tiles, WIDTH, parse_bundle};
 #[cfg(any(test, feature = "conformance"))]
 pub use witness::cosigner::Cosigner;

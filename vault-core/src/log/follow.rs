@@ -11,6 +11,7 @@ use super::{
     latest::Listed,
     merkle::MAX_LEAVES,
     seen::Seen,
+    tail::Gap,
     tile::{MAX_BUNDLE, Tile},
 };
 use crate::error::{Error, Result};
@@ -24,8 +25,11 @@ pub struct Audit {
     pub entries: u64,
     /// Tiles that are missing, or are not what follows from the entries.
     pub damaged: Vec<String>,
-    /// Checkpoints in the list that nobody who counts signed, and things that stand in the place of batches.
+    /// Checkpoints in the list that nobody who counts signed, and things that stand among the batches and are no part of the
+    /// log.
     pub foreign: u64,
+    /// Batches that something which was deleted hides.
+    pub gap: Option<Gap>,
     /// How many signed checkpoints were found to be of one history.
     pub checkpoints: u64,
     /// How the records of the vault stand in it.
@@ -70,10 +74,10 @@ impl Log {
         let (mut roots, unsigned) = self.signed_roots(judge, checkpoint.as_ref(), seen)?;
         let checkpoints = roots.values().map(Vec::len).sum::<usize>() as u64;
         let (damaged, records) = (Vec::new(), Coverage::default());
-        let mut audit = Audit { checkpoint, entries: 0, damaged, foreign: unsigned, checkpoints, records };
+        let mut audit = Audit { checkpoint, entries: 0, damaged, foreign: unsigned, gap: None, checkpoints, records };
         let mut growth = Growth::default();
         Self::compare(&mut roots, &growth)?;
-        let mut tail = self.tail_from(growth.frontier());
+        let mut tail = self.tail_from(growth.frontier()).noting();
         tail.advance(&mut |index, bytes| {
             let damaged = &mut audit.damaged;
             growth.push(bytes, &mut |tile, bytes| {
@@ -89,9 +93,10 @@ impl Log {
             }
             each(Event::Entry { index, entry: entry.as_ref().map_err(|e| Error::Misuse(e.to_string())), bytes })
         })?;
-        let skipped = tail.skipped();
+        let (unreached, gap) = tail.unreached()?;
         audit.entries = growth.size();
-        audit.foreign += skipped;
+        audit.foreign += tail.skipped() + unreached;
+        audit.gap = gap;
         if let Some((size, _)) = roots.first_key_value() {
             let what = format!("the log at {size} entries");
             return Err(Error::Untrusted {

@@ -4,20 +4,21 @@ use std::collections::HashMap;
 
 use super::{
     Log,
-    batch::{Batch, MAX_BATCH, MAX_ENTRIES, batch_path},
+    batch::{Batch, HEAD, MAX_BATCH, MAX_ENTRIES, batch_path},
     checkpoint::{Checkpoint, Judge, SignedCheckpoint},
     entry::{Entry, RecordRef},
     merkle::{Frontier, TreeHash},
     tile::Tiles,
 };
 use crate::{
-    error::{Error, Fault, Place, Result},
+    error::{Error, Result},
     store::Created,
 };
 
-/// How many things that are no batch may stand where one is looked for. Somebody who may create objects can put them
-/// there; each costs everybody a request.
-const MAX_ATTEMPTS: u64 = 10_000;
+mod gaps;
+
+pub use gaps::Gap;
+
 /// How often an object may exist and not be there to read.
 const MAX_ABSENCES: u32 = 8;
 
@@ -32,6 +33,8 @@ pub struct Tail<'a> {
     /// The same by what was said of them.
     claimed: HashMap<blake3::Hash, u64>,
     skipped: u64,
+    /// Under how many names was looked for each batch that was passed, if that is noted.
+    passed: Option<HashMap<u64, u64>>,
 }
 
 /// An entry that is in the log.
@@ -68,7 +71,7 @@ struct Pending {
 impl Log {
     /// The log from behind this tree on. Batches before it are not read.
     pub fn tail_from(&self, tree: Frontier) -> Tail<'_> {
-        Tail { log: self, tree, attempt: 0, named: HashMap::new(), claimed: HashMap::new(), skipped: 0 }
+        Tail { log: self, tree, attempt: 0, named: HashMap::new(), claimed: HashMap::new(), skipped: 0, passed: None }
     }
 
     /// The log from its newest checkpoint on, or from the start if there is none that can be built on. Without a judge the
@@ -126,8 +129,7 @@ impl Tail<'_> {
     /// Follows the log to its end, and calls `each` for every entry on the way, with its number.
     ///
     /// # Errors
-    /// The first error of `each`; [`Error::Corrupt`] if more than 10 000 things stand where a batch is looked for;
-    /// [`Error::Storage`].
+    /// The first error of `each`; [`Error::Storage`].
     pub fn advance(&mut self, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         while let Some(batch) = self.next()? {
             let first = self.tree.size();
@@ -143,7 +145,7 @@ impl Tail<'_> {
     fn next(&mut self) -> Result<Option<Batch>> {
         loop {
             let path = self.path();
-            let found = self.read(&path)?;
+            let found = self.look(&path)?;
             if found == There::Nothing {
                 return Ok(None);
             }
@@ -152,13 +154,9 @@ impl Tail<'_> {
                 return Ok(Some(batch));
             }
             // Whoever takes a batch for none puts its own entries where nobody looks: that is worth a second look.
-            if self.read(&path)? != found {
+            if self.look(&path)? != found {
                 let source = std::io::Error::other("the store gives different bytes for one object");
                 return Err(Error::Storage { what: path, source });
-            }
-            if self.attempt == MAX_ATTEMPTS {
-                let fault = Fault::Limit { what: "number of objects that are no batch", limit: MAX_ATTEMPTS };
-                return Err(Error::Corrupt { place: Place::Object(path), fault });
             }
             self.attempt += 1;
             self.skipped += 1;
@@ -167,6 +165,29 @@ impl Tail<'_> {
 
     fn path(&self) -> String {
         super::path(&batch_path(self.tree.size(), self.attempt))
+    }
+
+    /// What stands where a batch may be. Honest writers need the first name only: whoever comes to another finds what
+    /// somebody put there, of which there may be much, and its head is enough to pass it over.
+    fn look(&self, path: &str) -> Result<There> {
+        if self.attempt == 0 {
+            return self.read(path);
+        }
+        let head = match self.log.store.open(path) {
+            Ok(None) => return Ok(There::Nothing),
+            Ok(Some(object)) if object.len() > MAX_BATCH => return Ok(There::Unreadable),
+            Ok(Some(object)) => {
+                let mut head = vec![0; usize::try_from(object.len().min(HEAD)).unwrap_or_default()];
+                object.read_exact_at(0, &mut head).map(|()| head)
+            }
+            Err(error) => Err(error),
+        };
+        match head {
+            Ok(head) if Batch::might_continue(&head, self.log.origin(), &self.tree) => self.read(path),
+            Ok(head) => Ok(There::Bytes(head)),
+            Err(Error::Corrupt { .. }) => Ok(There::Unreadable),
+            Err(error) => Err(error),
+        }
     }
 
     fn read(&self, path: &str) -> Result<There> {
@@ -179,6 +200,9 @@ impl Tail<'_> {
 
     /// Goes behind a batch.
     fn pass(&mut self, batch: &Batch) {
+        if let Some(passed) = &mut self.passed {
+            passed.insert(self.tree.size(), self.attempt + 1);
+        }
         for entry in batch.entries() {
             let index = self.tree.size();
             if let Ok(entry) = Entry::parse(entry)

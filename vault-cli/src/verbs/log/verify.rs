@@ -20,7 +20,7 @@ use crate::{
 /// or whose entry no checkpoint covers yet, are listed, and are a failure with --complete.
 ///
 /// JSON: {"verified", "origin", "entries", "size", "root", "checkpoints", "cosigners", "damaged": [path], "foreign",
-/// "missing": [path], "unsigned": [path], "false_claims": [index]}; "size" is what the newest checkpoint covers, "unsigned"
+/// "gap", "hidden": [path], "missing": [path], "unsigned": [path], "false_claims": [index]}; "size" is what the newest checkpoint covers, "unsigned"
 /// are records whose entries it does not, "false_claims" entries that name other signers of a record than the record does
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -66,6 +66,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "cosigners": cosigners,
         "damaged": audit.damaged,
         "foreign": audit.foreign,
+        "gap": audit.gap.as_ref().map(|gap| &gap.path),
+        "hidden": audit.gap.as_ref().map_or(&[][..], |gap| &gap.hidden),
         "missing": missing,
         "unsigned": unsigned,
         "false_claims": audit.records.false_claims,
@@ -91,6 +93,13 @@ fn failure(args: &Args, audit: &Audit) -> Option<Failure> {
         let text = format!("{} of the log are not what follows from its entries", count(audit.damaged.len(), "tile"));
         return Some(
             Failure::new(Kind::Integrity, text).hint("`mvault log publish --repair` writes them anew from the batches"),
+        );
+    }
+    if let Some(gap) = &audit.gap {
+        let text = format!("{}: nothing is there, and batches of the log behind it: something was deleted", gap.path);
+        return Some(
+            Failure::new(Kind::Integrity, text)
+                .hint("restore it, or put anything else there before the next entry is added: then they count again"),
         );
     }
     if audit.checkpoint.is_none() {

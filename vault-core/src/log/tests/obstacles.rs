@@ -163,3 +163,38 @@ fn tiles_that_are_gone_are_mended_from_the_batches() {
     let refused = forked.log.mend(&fixture.judge()).expect_err("other batches");
     assert!(refused.to_string().contains("a fork"), "{refused}");
 }
+
+#[test]
+fn any_number_of_things_in_the_place_of_a_batch_ends_no_log() {
+    let fixture = Fixture::new();
+    plant(&fixture, "batch/0.0", b"junk");
+    for attempt in 1..=10_001 {
+        // As long as a batch may be, and quickly passed over.
+        let file = fs::File::create(fixture.file(&format!("batch/0.{attempt}"))).expect("planted");
+        file.set_len(MAX_BATCH).expect("sparse");
+    }
+    fixture.append(2);
+    assert!(fixture.file("batch/0.10002").is_file());
+    assert_eq!(fixture.publish().skipped, 10_002);
+    // Whoever comes later begins behind what was published.
+    assert_eq!(fixture.append(1)[0].index, 2);
+    assert_eq!(fixture.publish().skipped, 0);
+}
+
+#[test]
+fn a_batch_behind_a_gap_is_found() {
+    let fixture = Fixture::new();
+    fixture.append(1);
+    plant(&fixture, "batch/1.0", b"junk");
+    plant(&fixture, "batch/1.1", b"junk");
+    fixture.append(2);
+    plant(&fixture, "batch/7.0", b"junk");
+    let audit = fixture.audit().expect("one history");
+    assert_eq!((audit.entries, audit.foreign, audit.gap), (3, 3, None));
+    fs::remove_file(fixture.file("batch/1.1")).expect("deleted");
+    let audit = fixture.audit().expect("one history");
+    let gap = Gap { path: "log/batch/1.1".into(), hidden: vec!["log/batch/1.2".into()] };
+    assert_eq!((audit.entries, audit.foreign, audit.gap), (1, 2, Some(gap)));
+    plant(&fixture, "batch/1.1", b"anything");
+    assert_eq!(fixture.audit().expect("one history").entries, 3);
+}
