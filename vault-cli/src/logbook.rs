@@ -8,23 +8,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vault_core::{
     Error,
     log::{Entry, Judge, Log, is_logged},
-    store::Store,
+    store::{Store, is_registry},
 };
 
 use crate::failure::{Failure, Result};
 
 type Entries = Arc<Mutex<Vec<vault_core::Result<Entry>>>>;
 
+/// A store in which records were created.
+#[derive(Debug)]
+struct Watched {
+    store: Store,
+    /// Whether it adds entries of its own, with the name of who asked: a registry.
+    logs_itself: bool,
+}
+
 /// The records of one run.
 #[derive(Debug, Default)]
 pub struct Logbook {
-    stores: Mutex<Vec<(Store, Entries)>>,
+    stores: Mutex<Vec<(Watched, Entries)>>,
     judge: Mutex<Option<Judge>>,
 }
 
 impl Logbook {
     /// The same store, watched.
-    pub fn watch(&self, store: Store) -> Store {
+    pub fn watch(&self, store: Store, url: &str) -> Store {
         let entries = Entries::default();
         let book = Arc::clone(&entries);
         let watched = store.clone().observed(move |path, bytes| {
@@ -33,7 +41,10 @@ impl Logbook {
                 book.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
             }
         });
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push((store, entries));
+        self.stores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((Watched { store, logs_itself: is_registry(url) }, entries));
         watched
     }
 
@@ -60,7 +71,7 @@ impl Logbook {
 }
 
 fn append(
-    store: &Store,
+    Watched { store, logs_itself }: &Watched,
     entries: Vec<vault_core::Result<Entry>>,
     judge: Option<&Judge>,
     warn: &dyn Fn(&str),
@@ -75,5 +86,7 @@ fn append(
         }
         Err(error) => return Err(error),
     };
-    log.append_records(judge, &entries.into_iter().collect::<vault_core::Result<Vec<_>>>()?).map(drop)
+    let entries = entries.into_iter().collect::<vault_core::Result<Vec<_>>>()?;
+    let appended = if *logs_itself { log.append_unnamed(judge, &entries) } else { log.append_records(judge, &entries) };
+    appended.map(drop)
 }

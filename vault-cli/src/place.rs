@@ -12,15 +12,19 @@ use crate::{
 
 /// The vault that the command line names.
 pub fn of_vault(session: &Session) -> Result<String> {
-    let (url, connection) = (session.vault_url()?, session.connection());
-    let settings = session.reach(url, &connection)?.settings;
-    // Two servers may have buckets of one name.
-    let mut endpoints: Vec<_> = settings.iter().filter(|(name, _)| name.contains("ENDPOINT")).collect();
-    endpoints.sort();
-    endpoints.dedup();
-    let endpoints = endpoints.into_iter().map(|(name, value)| format!("\n{name}={}", value.trim_end_matches('/')));
-    let spelled = spelled(url)?;
-    Ok(if is_remote(url) && !is_registry(url) { endpoints.fold(spelled, |all, one| all + &one) } else { spelled })
+    let url = session.vault_url()?;
+    let mut place = spelled(url)?;
+    if is_remote(url) && !is_registry(url) {
+        // Two servers may have buckets of one name.
+        let settings = session.reach(url, &session.connection())?.settings;
+        let mut endpoints: Vec<_> = settings.iter().filter(|(name, _)| name.contains("ENDPOINT")).collect();
+        endpoints.sort();
+        endpoints.dedup();
+        for (name, value) in endpoints {
+            place.push_str(&format!("\n{name}={}", value.trim_end_matches('/')));
+        }
+    }
+    Ok(place)
 }
 
 /// The one spelling of a URL. Links are not followed: where they lead is for the store to say.

@@ -200,7 +200,7 @@ impl Judge {
     ///
     /// # Errors
     /// [`Error::Untrusted`] if it is another.
-    pub fn expect(&self, origin: &KeyName) -> Result<()> {
+    pub fn check_log(&self, origin: &KeyName) -> Result<()> {
         if self.origin.as_ref().is_none_or(|meant| meant == origin) {
             return Ok(());
         }
@@ -250,7 +250,7 @@ impl Judge {
     /// [`Error::Untrusted`] if it is not of the log `origin`, nobody who counts signed it, too few witnesses cosigned it, or
     /// a signature under a known name is wrong.
     pub fn judge(&self, shown: SignedCheckpoint, origin: &KeyName) -> Result<Witnessed> {
-        self.expect(origin)?;
+        self.check_log(origin)?;
         let what = format!("the checkpoint of {} entries", shown.checkpoint.size);
         let untrusted = |why| Err(Error::Untrusted { what: what.clone(), why });
         if shown.checkpoint.origin != *origin {

@@ -84,7 +84,31 @@ impl Log {
         Ok(None)
     }
 
-    /// Adds entries about records that were just created. One that is in the log already is not added again.
+    /// Adds entries about records that were just created, where whoever keeps the store adds entries of its own: those about
+    /// records that no entry names yet.
+    ///
+    /// # Errors
+    /// As [`Tail::append`].
+    pub fn append_unnamed(&self, judge: Option<&Judge>, entries: &[Entry]) -> Result<Vec<Appended>> {
+        let mut tail = self.tail(judge)?;
+        let start = tail.tree().clone();
+        let mut tiles = Tiles::open(&self.store, start.size(), start.root()).ok();
+        tail.advance(&mut |_, _| Ok(()))?;
+        let mut unnamed = Vec::new();
+        for entry in entries {
+            let named = match (entry.record(), &mut tiles) {
+                (Some(record), _) if tail.named(record).is_some() => true,
+                (Some(record), Some(tiles)) => self.hinted(tiles, start.size(), record)?.is_some(),
+                _ => false,
+            };
+            if !named {
+                unnamed.push(entry.clone());
+            }
+        }
+        tail.append(&unnamed)
+    }
+
+    /// Adds entries about records that were just created. One that says what another says already is not added again.
     ///
     /// # Errors
     /// As [`Tail::append`].
@@ -96,12 +120,13 @@ impl Log {
         let mut done = Vec::new();
         for entry in entries {
             // Somebody who went over the vault may have logged it, and published that, before the end of the log was read.
-            let found = match &mut tiles {
-                Some(tiles) => self.hinted(tiles, start.size(), entry)?,
+            let found = match (entry.record(), &mut tiles) {
+                (Some(record), Some(tiles)) => self.hinted(tiles, start.size(), record)?,
                 _ => None,
             };
-            match found {
-                Some(index) => done.push(Appended { index, new: false }),
+            let same = |bytes: &[u8]| Entry::parse(bytes).is_ok_and(|found| found.claim() == entry.claim());
+            match found.filter(|(_, bytes)| same(bytes)) {
+                Some((index, _)) => done.push(Appended { index, new: false }),
                 None => wanted.push(entry.clone()),
             }
         }
@@ -109,15 +134,12 @@ impl Log {
         Ok(done)
     }
 
-    /// Where an entry stands that says the same, if a hint leads there.
-    fn hinted(&self, tiles: &mut Tiles<'_>, size: u64, entry: &Entry) -> Result<Option<u64>> {
-        let Some(record) = entry.record() else { return Ok(None) };
+    /// The entry about a record, if a hint leads to one.
+    fn hinted(&self, tiles: &mut Tiles<'_>, size: u64, record: RecordRef<'_>) -> Result<Option<(u64, Vec<u8>)>> {
         if self.store.stat(&super::path(&hint_path(record)))?.is_none() {
             return Ok(None);
         }
-        let found = self.find(tiles, size, record)?;
-        let same = |bytes: &[u8]| Entry::parse(bytes).is_ok_and(|found| found.claim() == entry.claim());
-        Ok(found.filter(|(_, bytes)| same(bytes)).map(|(index, _)| index))
+        self.find(tiles, size, record)
     }
 
     /// The records of the vault that no entry names, by path: what an interrupted command, or one of an older program,

@@ -101,7 +101,7 @@ impl Log {
         judge: &Judge,
         seen: impl Iterator<Item = &'s Checkpoint> + Clone,
     ) -> Result<(Newest, Vec<&'s Checkpoint>)> {
-        judge.expect(self.origin())?;
+        judge.check_log(self.origin())?;
         if let Some(seen) = seen.clone().find(|seen| seen.origin() != self.origin()) {
             let what = format!("the log at {} entries", seen.size());
             return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" });
@@ -145,7 +145,7 @@ impl Log {
 
     /// The newest that counts of at most a size; the list is asked if the cache has none of at least the other size.
     pub(super) fn newest(&self, judge: &Judge, at_least: u64, at_most: u64) -> Result<Newest> {
-        judge.expect(self.origin())?;
+        judge.check_log(self.origin())?;
         let (mut counts, mut refusal) = (None::<Witnessed>, None);
         match self.shown()?.map(|bytes| self.judged(judge, &bytes)) {
             Some(Ok(cached)) if cached.checkpoint().size() <= at_most => counts = Some(cached),

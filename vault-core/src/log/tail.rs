@@ -28,6 +28,8 @@ pub struct Tail<'a> {
     log: &'a Log,
     tree: Frontier,
     attempt: u64,
+    /// So many names of the batch that is looked for are known to be taken.
+    listed: u64,
     /// The records that were named by the entries that were passed, and where.
     named: HashMap<blake3::Hash, u64>,
     /// The same by what was said of them.
@@ -71,7 +73,16 @@ struct Pending {
 impl Log {
     /// The log from behind this tree on. Batches before it are not read.
     pub fn tail_from(&self, tree: Frontier) -> Tail<'_> {
-        Tail { log: self, tree, attempt: 0, named: HashMap::new(), claimed: HashMap::new(), skipped: 0, passed: None }
+        Tail {
+            log: self,
+            tree,
+            attempt: 0,
+            listed: 0,
+            named: HashMap::new(),
+            claimed: HashMap::new(),
+            skipped: 0,
+            passed: None,
+        }
     }
 
     /// The log from its newest checkpoint on, or from the start if there is none that can be built on. Without a judge the
@@ -129,7 +140,7 @@ impl Tail<'_> {
     /// Follows the log to its end, and calls `each` for every entry on the way, with its number.
     ///
     /// # Errors
-    /// The first error of `each`; [`Error::Storage`].
+    /// The first error of `each`; [`Error::Corrupt`] if the store has something under every name; [`Error::Storage`].
     pub fn advance(&mut self, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         while let Some(batch) = self.next()? {
             let first = self.tree.size();
@@ -158,6 +169,7 @@ impl Tail<'_> {
                 let source = std::io::Error::other("the store gives different bytes for one object");
                 return Err(Error::Storage { what: path, source });
             }
+            self.check_listed()?;
             self.attempt += 1;
             self.skipped += 1;
         }
@@ -213,7 +225,7 @@ impl Tail<'_> {
             }
             self.tree.push(TreeHash::leaf(entry));
         }
-        self.attempt = 0;
+        (self.attempt, self.listed) = (0, 0);
     }
 
     /// Adds entries at the end of the log, in this order; the end is looked for from here. An entry that says of a record

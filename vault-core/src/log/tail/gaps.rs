@@ -6,10 +6,12 @@ use super::{
     super::{batch::Batch, checkpoint::decimal},
     Tail, There,
 };
-use crate::error::Result;
+use crate::error::{Error, Fault, Place, Result};
 
 /// Where batches are.
 const FOLDER: &str = "batch";
+/// After how many names it is asked which there are: a store may have something under every name, so that they never end.
+const UNLISTED: u64 = 1000;
 /// The most hidden batches that are looked for.
 const MAX_HIDDEN: usize = 1000;
 
@@ -23,6 +25,27 @@ pub struct Gap {
 }
 
 impl Tail<'_> {
+    /// Checks that what is passed over is listed, once there is much of it.
+    pub(super) fn check_listed(&mut self) -> Result<()> {
+        if self.attempt < UNLISTED.max(self.listed) {
+            return Ok(());
+        }
+        let folder = super::super::path(FOLDER);
+        self.log.store.list(&folder, &mut |entry| {
+            if let Some((first, attempt)) = numbers(&folder, &entry.path)
+                && first == self.tree.size()
+            {
+                self.listed = self.listed.max(attempt.saturating_add(1));
+            }
+            Ok(())
+        })?;
+        if self.attempt < self.listed {
+            return Ok(());
+        }
+        let fault = Fault::Format("is no batch, and neither absent nor listed".into());
+        Err(Error::Corrupt { place: Place::Object(self.path()), fault })
+    }
+
     /// Notes from now on which batches are passed.
     pub(in crate::log) fn noting(mut self) -> Self {
         self.passed = Some(HashMap::new());
@@ -38,13 +61,11 @@ impl Tail<'_> {
         let folder = super::super::path(FOLDER);
         let (mut count, mut behind) = (0, Vec::new());
         self.log.store.list(&folder, &mut |entry| {
-            let name = entry.path.strip_prefix(&folder).and_then(|name| name.strip_prefix('/')?.split_once('.'));
-            let number = name.and_then(|(first, attempt)| Some((decimal(first)?, decimal(attempt)?)));
             let looked = |first: u64| {
                 let passed = self.passed.as_ref().and_then(|passed| passed.get(&first).copied());
                 passed.unwrap_or(if first == self.tree.size() { self.attempt } else { 0 })
             };
-            match number {
+            match numbers(&folder, &entry.path) {
                 Some((first, attempt)) if attempt < looked(first) => {}
                 Some((first, _)) if first == self.tree.size() && behind.len() < MAX_HIDDEN => behind.push(entry.path),
                 _ => count += 1,
@@ -66,4 +87,10 @@ impl Tail<'_> {
         let gap = Gap { path: self.path(), hidden };
         Ok((count, Some(gap).filter(|gap| !gap.hidden.is_empty())))
     }
+}
+
+/// The numbers in the name of a batch: of its first entry, and of the attempt.
+fn numbers(folder: &str, path: &str) -> Option<(u64, u64)> {
+    let (first, attempt) = path.strip_prefix(folder)?.strip_prefix('/')?.split_once('.')?;
+    Some((decimal(first)?, decimal(attempt)?))
 }

@@ -182,6 +182,14 @@ fn any_number_of_things_in_the_place_of_a_batch_ends_no_log() {
 }
 
 #[test]
+fn a_store_with_something_under_every_name_is_an_error() {
+    let fixture = Fixture::new();
+    plant(&fixture, "batch", b"no folder");
+    let error = fixture.log.tail(None).expect("followed").advance(&mut |_, _| Ok(())).expect_err("without an end");
+    assert!(error.to_string().contains("log/batch"), "{error}");
+}
+
+#[test]
 fn a_batch_behind_a_gap_is_found() {
     let fixture = Fixture::new();
     fixture.append(1);
