@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod logbook;
 mod logged;
+mod place;
 mod proofs;
 mod registry;
 mod secrets;
@@ -52,7 +53,7 @@ fn execute(command: cli::Cli) -> ExitCode {
     let ui = Ui::terminal(command.global.style());
     let session = session::Session::new(command.global, ui, Interrupt::default());
     let result = verbs::run(command.verb, &session).and_then(|()| session.ui.finish());
-    let result = match (result, session.logbook.write()) {
+    let result = match (result, session.logbook.write(&|warning| session.ui.warn(warning))) {
         (Err(failure), Err(unlogged)) => {
             session.ui.warn(unlogged.message());
             Err(failure)

@@ -6,24 +6,33 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vault_core::{
+    Error,
     log::{Entry, Judge, Log, is_logged},
-    store::Store,
+    store::{Store, is_registry},
 };
 
 use crate::failure::{Failure, Result};
 
 type Entries = Arc<Mutex<Vec<vault_core::Result<Entry>>>>;
 
+/// A store in which records were created.
+#[derive(Debug)]
+struct Watched {
+    store: Store,
+    /// Whether it adds entries of its own, with the name of who asked: a registry.
+    logs_itself: bool,
+}
+
 /// The records of one run.
 #[derive(Debug, Default)]
 pub struct Logbook {
-    stores: Mutex<Vec<(Store, Entries)>>,
+    stores: Mutex<Vec<(Watched, Entries)>>,
     judge: Mutex<Option<Judge>>,
 }
 
 impl Logbook {
     /// The same store, watched.
-    pub fn watch(&self, store: Store) -> Store {
+    pub fn watch(&self, store: Store, url: &str) -> Store {
         let entries = Entries::default();
         let book = Arc::clone(&entries);
         let watched = store.clone().observed(move |path, bytes| {
@@ -32,7 +41,10 @@ impl Logbook {
                 book.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
             }
         });
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push((store, entries));
+        self.stores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((Watched { store, logs_itself: is_registry(url) }, entries));
         watched
     }
 
@@ -41,13 +53,13 @@ impl Logbook {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Some(judge);
     }
 
-    /// Logs what was created since the last time.
-    pub fn write(&self) -> Result {
+    /// Logs what was created since the last time; `warn` is told of what is in the way and is no failure.
+    pub fn write(&self, warn: &dyn Fn(&str)) -> Result {
         let judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (store, entries) in &*self.stores.lock().unwrap_or_else(PoisonError::into_inner) {
             let entries = std::mem::take(&mut *entries.lock().unwrap_or_else(PoisonError::into_inner));
             if !entries.is_empty() {
-                append(store, entries, judge.as_ref()).map_err(|error| {
+                append(store, entries, judge.as_ref(), warn).map_err(|error| {
                     Failure::from(error)
                         .prefixed("what was done stands in the vault, and not in its log: ")
                         .hint("`mvault log append` adds what is missing")
@@ -58,7 +70,23 @@ impl Logbook {
     }
 }
 
-fn append(store: &Store, entries: Vec<vault_core::Result<Entry>>, judge: Option<&Judge>) -> vault_core::Result<()> {
-    let Some(log) = Log::open(store)? else { return Ok(()) };
-    log.append_records(judge, &entries.into_iter().collect::<vault_core::Result<Vec<_>>>()?).map(drop)
+fn append(
+    Watched { store, logs_itself }: &Watched,
+    entries: Vec<vault_core::Result<Entry>>,
+    judge: Option<&Judge>,
+    warn: &dyn Fn(&str),
+) -> vault_core::Result<()> {
+    let log = match Log::open(store) {
+        Ok(Some(log)) => log,
+        Ok(None) => return Ok(()),
+        // Whoever may create objects can put this into a vault that never had a log.
+        Err(error @ Error::Corrupt { .. }) => {
+            warn(&format!("the vault has no log that could be kept: log/genesis.json: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let entries = entries.into_iter().collect::<vault_core::Result<Vec<_>>>()?;
+    let appended = if *logs_itself { log.append_unnamed(judge, &entries) } else { log.append_records(judge, &entries) };
+    appended.map(drop)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use vault_core::{
     Error,
     keys::PublicKey,
-    log::{Judge, Log, LogKeys, Logged, MAX_PROOF_FILE, Proof, RecordRef, Seen, VerifierKey},
+    log::{Checkpoint, Judge, KeyName, Log, LogKeys, Logged, MAX_PROOF_FILE, Proof, RecordRef, Seen, VerifierKey},
     trust::Policy,
     vault::{Artifact, Record, Vault},
 };
@@ -14,6 +14,7 @@ use crate::{
     belief::TrustArgs,
     documents,
     failure::{Failure, Result},
+    place,
     secrets::load_public,
     session::Session,
 };
@@ -25,6 +26,9 @@ pub struct LogKeyArgs {
     /// Whose checkpoints count: a public key file, or NAME+ID+KEY; repeat for several [default: the log keys of the trust root]
     #[arg(long, value_name = "KEY")]
     pub log_key: Vec<String>,
+    /// Which log it must be, by its name [default: the one that was seen before]
+    #[arg(long, value_name = "NAME")]
+    pub log_origin: Option<KeyName>,
     /// The key of a witness, NAME+ID+KEY; repeat for several
     #[arg(long, value_name = "VKEY")]
     pub witness_key: Vec<VerifierKey>,
@@ -61,43 +65,48 @@ impl LogKeyArgs {
     }
 
     /// The keys that are named, or those of the trust root behind `policy`.
-    pub fn view(
-        &self,
-        policy: Option<&Policy>,
-        trust: &TrustArgs,
-        vault: &Vault,
-        session: &Session,
-    ) -> Result<LogView> {
-        let (keys, authority) = match policy {
-            _ if self.is_given() => self.named(session)?,
-            Some(Policy::Rooted(rooted)) => (LogKeys::Rooted(rooted.clone()), rooted.origin()),
+    pub fn view(&self, policy: Option<&Policy>, trust: &TrustArgs, session: &Session) -> Result<LogView> {
+        let (keys, root) = match policy {
+            _ if self.is_given() => (self.named(session)?, None),
+            Some(Policy::Rooted(rooted)) => (LogKeys::Rooted(rooted.clone()), Some(rooted.origin())),
             _ => {
                 return Err(Failure::usage("no key of the log is named")
                     .hint("give --log-key FILE.pub, or --trust ROOT.json with keys of the role `log`"));
             }
         };
-        self.view_of(keys, authority, trust, vault)
+        self.view_of(keys, root, trust, session)
     }
 
-    /// These keys, and what was seen under them.
-    pub fn view_of(&self, keys: LogKeys, authority: blake3::Hash, trust: &TrustArgs, vault: &Vault) -> Result<LogView> {
+    /// These keys, and what was seen of the log where the vault is: under this trust root, or none.
+    pub fn view_of(
+        &self,
+        keys: LogKeys,
+        root: Option<blake3::Hash>,
+        trust: &TrustArgs,
+        session: &Session,
+    ) -> Result<LogView> {
         let witnesses = self.witnesses.unwrap_or(self.witness_key.len());
         let judge = Judge::new(keys).with_witnesses(self.witness_key.clone(), witnesses)?;
+        let judge = match &self.log_origin {
+            Some(origin) => judge.of_log(origin.clone()),
+            None => judge,
+        };
         let seen = match trust.memory_of_logs()? {
-            Some(folder) => Seen::open(&folder, authority, vault.id())?,
+            Some(folder) => {
+                let root = root.map_or_else(|| "no trust root".to_owned(), |root| root.to_hex().to_string());
+                Seen::open(&folder, &format!("{root}\n{}", place::of_vault(session)?))?
+            }
             None => Seen::nothing(),
         };
         Ok(LogView { judge, seen })
     }
 
-    /// The keys on the command line, and what stands for all of them.
-    fn named(&self, session: &Session) -> Result<(LogKeys, blake3::Hash)> {
-        let (mut named, mut any, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    /// The keys on the command line.
+    pub fn named(&self, session: &Session) -> Result<LogKeys> {
+        let (mut named, mut any) = (Vec::new(), Vec::new());
         for text in &self.log_key {
             if text.contains('+') && !std::path::Path::new(text).exists() {
-                let key: VerifierKey = text.parse()?;
-                all.push(key.to_string());
-                named.push(key);
+                named.push(text.parse()?);
                 continue;
             }
             let path = PathBuf::from(text);
@@ -105,12 +114,9 @@ impl LogKeyArgs {
                 return Err(Failure::usage(format!("{text} is a recipient key, where the key of a log is expected")));
             };
             session.global.examples().check(&path, key.key_id())?;
-            all.push(key.key_id().to_hex());
             any.push(key);
         }
-        all.sort_unstable();
-        let keys = LogKeys::Several(vec![LogKeys::Named(named), LogKeys::Any(any)]);
-        Ok((keys, blake3::hash(all.join("\n").as_bytes())))
+        Ok(LogKeys::Several(vec![LogKeys::Named(named), LogKeys::Any(any)]))
     }
 }
 
@@ -125,18 +131,18 @@ impl RequireLogArgs {
         session: &Session,
     ) -> Result {
         if !self.require_log {
-            return if self.keys.is_given() || !self.keys.witness_key.is_empty() {
-                Err(Failure::usage("--log-key and --witness-key go with --require-log"))
+            return if self.keys.is_given() || !self.keys.witness_key.is_empty() || self.keys.log_origin.is_some() {
+                Err(Failure::usage("--log-key, --log-origin and --witness-key go with --require-log"))
             } else {
                 Ok(())
             };
         }
-        let LogView { judge, mut seen } = self.keys.view(Some(policy), trust, vault, session)?;
+        let LogView { judge, mut seen } = self.keys.view(Some(policy), trust, session)?;
         let records = vault.records(artifact)?;
         let logged = if self.log_proof.is_empty() {
             in_vault(vault, &judge, &mut seen, &records)?
         } else {
-            in_files(&self.log_proof, &judge, &seen, &records)?
+            in_files(&self.log_proof, vault, &judge, &seen, &records, session)?
         };
         if trust.explain {
             for one in &logged {
@@ -147,8 +153,9 @@ impl RequireLogArgs {
     }
 }
 
-fn reference(record: &Record) -> RecordRef<'_> {
-    RecordRef { path: &record.path, digest: record.digest }
+/// A record as a log names it.
+pub fn reference(record: &Record) -> RecordRef<'_> {
+    RecordRef { path: &record.path, digest: record.digest, signers: &record.signers }
 }
 
 /// Asks the log of the vault.
@@ -157,7 +164,7 @@ fn in_vault(vault: &Vault, judge: &Judge, seen: &mut Seen, records: &[Record]) -
     let missing = |why| Error::Untrusted { what: what(), why };
     let log = Log::open(vault.store())?.ok_or_else(|| missing("is demanded, and there is none"))?;
     let checkpoint = log.latest_since(judge, seen.last())?.ok_or_else(|| missing("was never signed"))?;
-    seen.remember(checkpoint.checkpoint())?;
+    log.remember(seen, checkpoint.checkpoint())?;
     let demand = |record: &Record| log.demand(judge, &checkpoint, reference(record));
     let logged: Result<Vec<_>, Error> = records.iter().map(demand).collect();
     logged.map_err(|error| match error {
@@ -168,19 +175,30 @@ fn in_vault(vault: &Vault, judge: &Judge, seen: &mut Seen, records: &[Record]) -
 }
 
 /// Takes the proofs in files.
-fn in_files(files: &[PathBuf], judge: &Judge, seen: &Seen, records: &[Record]) -> Result<Vec<Logged>> {
+fn in_files(
+    files: &[PathBuf],
+    vault: &Vault,
+    judge: &Judge,
+    seen: &Seen,
+    records: &[Record],
+    session: &Session,
+) -> Result<Vec<Logged>> {
     let mut proven = Vec::new();
     for path in files {
         let proof = Proof::parse(&documents::read(path, MAX_PROOF_FILE)?).map_err(|e| Failure::local(path, &e))?;
-        let logged = proof.verify(judge, seen.last().map(vault_core::log::Checkpoint::origin));
+        let logged = proof.verify(judge, seen.last().map(Checkpoint::origin));
         let logged = logged.map_err(|error| Failure::from(error).prefixed(&format!("{}: ", path.display())))?;
-        let checkpoint = logged.checkpoint.checkpoint();
-        if let Some(seen) = seen.last()
-            && seen.size() == checkpoint.size()
-            && seen.root() != checkpoint.root()
-        {
-            let what = format!("{}: the log at {} entries", path.display(), seen.size());
-            return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" }.into());
+        let prefix = format!("{}: ", path.display());
+        if let Some(seen) = seen.last() {
+            match is_of_one_history(vault, judge, seen, logged.checkpoint.checkpoint()) {
+                Ok(()) => {}
+                Err(error @ Error::Untrusted { .. }) => return Err(Failure::from(error).prefixed(&prefix)),
+                Err(error) => {
+                    session
+                        .ui
+                        .warn(&format!("{prefix}could not be compared with the log that was seen before: {error}"));
+                }
+            }
         }
         proven.push(logged);
     }
@@ -193,6 +211,20 @@ fn in_files(files: &[PathBuf], judge: &Judge, seen: &Seen, records: &[Record]) -
         })
     };
     records.iter().map(find).collect()
+}
+
+/// Compares the checkpoint of a proof with the one that was seen, with what the log of the vault shows now between them.
+fn is_of_one_history(vault: &Vault, judge: &Judge, seen: &Checkpoint, proven: &Checkpoint) -> Result<(), Error> {
+    if seen.size() == proven.size() {
+        let what = || format!("the log at {} entries", seen.size());
+        let fork = || Error::Untrusted { what: what(), why: "is another log than the one seen before: a fork" };
+        return if seen.root() == proven.root() { Ok(()) } else { Err(fork()) };
+    }
+    let log = Log::open(vault.store())?.ok_or_else(|| Error::NotFound { what: "a log in this vault".into() })?;
+    match log.latest_since(judge, Some(seen))? {
+        Some(latest) if latest.checkpoint().size() >= proven.size() => log.continues(latest.checkpoint(), proven),
+        _ => Err(Error::NotFound { what: format!("a signed checkpoint of {} entries", proven.size()) }),
+    }
 }
 
 /// One line about something that is logged.

@@ -90,7 +90,7 @@ impl Session {
             other => other,
         })?;
         self.proofs.watch(url, connection, &store);
-        Ok(self.logbook.watch(store))
+        Ok(self.logbook.watch(store, url))
     }
 
     /// Opens, or makes, the store for a new vault. What is remembered of another does not count.

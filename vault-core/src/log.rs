@@ -20,6 +20,7 @@ use crate::{
 mod appender;
 mod batch;
 mod checkpoint;
+mod claims;
 mod entry;
 mod find;
 mod follow;
@@ -37,6 +38,7 @@ mod witness;
 pub use appender::Appender;
 pub use batch::{Batch, MAX_BATCH, MAX_ENTRIES};
 pub use checkpoint::{Checkpoint, Judge, LogKeys, SignedCheckpoint, Witnessed};
+pub use claims::Coverage;
 pub use entry::{Action, Entry, FOLDERS, MAX_ENTRY, RecordRef, is_logged};
 pub use find::Missing;
 pub use follow::{Audit, Event};
@@ -47,11 +49,11 @@ pub use note::{KeyName, MAX_NOTE, Note, NoteSignature, SignatureType, VerifierKe
 pub use proof::{Logged, MAX_PROOF_FILE, Proof};
 pub use publish::Published;
 pub use seen::Seen;
-pub use tail::{Appended, Tail};
+pub use tail::{Appended, Gap, Tail};
 pub use tile::{MAX_BUNDLE, Row, Tile, Tiles, WIDTH, parse_bundle};
 #[cfg(any(test, feature = "conformance"))]
 pub use witness::cosigner::Cosigner;
-pub use witness::{Answer, MAX_ANSWER, Request, Witness};
+pub use witness::{Answer, FORK, MAX_ANSWER, Request, Witness};
 
 const DOCUMENT: &str = "genesis of the log";
 const FORMAT: &str = "mvault-log/v1";

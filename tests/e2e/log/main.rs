@@ -5,6 +5,8 @@ mod honest;
 mod lies;
 mod witnessed;
 
+use std::process::Command;
+
 use serde_json::Value;
 use vault_tests::{Output, Workspace};
 
@@ -24,6 +26,13 @@ impl Office {
     /// `mvault --json …`.
     fn run(&self, args: &[&str]) -> Output {
         self.0.run(args)
+    }
+
+    /// What a command says beside its result, in text.
+    fn warnings(&self, args: &[&str]) -> String {
+        let mut command = Command::new(vault_tests::mvault());
+        command.current_dir(self.0.root()).env("MVAULT_VAULT", "vault").args(args);
+        Output::of(&mut command, b"").ok().stderr
     }
 
     /// The same with the memory in `state` and the log's key believed.

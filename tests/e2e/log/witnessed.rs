@@ -97,6 +97,11 @@ fn witnesses_cosign_and_readers_demand_as_many_as_they_like() {
     // The next checkpoint is cosigned from where each witness is: one needs a proof, the other none.
     office.seal("m:2").ok();
     assert_eq!(publish(&[&one, &two], &[]).ok().json()["cosigned"], json!(2));
+    // Nothing new: nobody is asked again, and nothing is stored.
+    let listed = || std::fs::read_dir(office.0.path("vault/log/checkpoints")).expect("listed").count();
+    let stored = listed();
+    assert_eq!(publish(&[&one, &two], &[]).ok().json()["cosigned"], json!(2));
+    assert_eq!(listed(), stored);
     demand(&["--witness-key", &first, "--witness-key", &second]).ok();
     let proof = ["log", "prove", "m:2", "--output", "p.tlog-proof", "--witness-key", &first, "--witness-key", &second];
     assert_eq!(office.believing(&proof).ok().json()["cosigners"], json!(["w.example/1", "w.example/2"]));
@@ -126,4 +131,46 @@ fn a_witness_that_is_away_is_an_error_and_one_that_saw_a_fork_another() {
     let why = Office::refused(publish("fork", &option, &[]), 4, "authenticity");
     assert!(why.contains("a fork"), "{why}");
     Office::refused(publish("vault", "no key", &[]), 2, "usage");
+}
+
+#[test]
+fn a_witness_that_refuses_does_not_undo_what_others_cosigned() {
+    let office = Office::new();
+    office.run(&["log", "append"]).ok();
+    let (honest, ahead, forked) = (
+        Server::start(&office, "w.example/1"),
+        Server::start(&office, "w.example/2"),
+        Server::start(&office, "w.example/3"),
+    );
+    office.0.copy("vault", "other");
+    let publish = |vault: &str, witnesses: &[&Server]| {
+        let options: Vec<_> = witnesses.iter().map(|witness| witness.option()).collect();
+        let mut line = vec!["--vault", vault, "log", "publish", "--key", "log.key", "--stateless", "--witnesses", "1"];
+        for option in &options {
+            line.extend(["--witness", option]);
+        }
+        office.run(&line)
+    };
+    // One witness sees another history, one a longer one.
+    let seal = |vault: &str, name: &str| {
+        office.run(&["--vault", vault, "seal", "model", name, "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
+    };
+    seal("other", "m:7");
+    publish("other", &[&forked]).ok();
+    seal("other", "m:8");
+    seal("other", "m:9");
+    publish("other", &[&ahead]).ok();
+    seal("vault", "m:2");
+    seal("vault", "m:3");
+    let why = Office::refused(publish("vault", &[&ahead, &honest]), 5, "stale");
+    assert!(why.contains("w.example/2"), "{why}");
+    office.demand("m:1", &["--witness-key", &honest.key()]).ok();
+    seal("vault", "m:4");
+    seal("vault", "m:5");
+    seal("vault", "m:6");
+    let output = publish("vault", &[&forked, &honest, &ahead]);
+    let why = Office::refused(output.clone(), 4, "authenticity");
+    assert!(why.contains("a fork"), "{why}");
+    assert_eq!(output.json()["cosigned"], json!(1));
+    office.demand("m:4", &["--witness-key", &honest.key()]).ok();
 }

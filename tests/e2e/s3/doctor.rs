@@ -167,8 +167,8 @@ fn the_policies_are_enough_for_each_and_no_more() {
         desk.run(&["init"]).ok();
         let policies = desk.run(&["doctor", "--policies"]).ok().json();
         let user = |name: &str| server.user(name, &policies[name].to_string());
-        let users = ["sealer", "node", "release-manager", "collector"].map(user);
-        let [sealer, node, manager, collector] = users;
+        let users = ["sealer", "node", "release-manager", "collector", "publisher"].map(user);
+        let [sealer, node, manager, collector, publisher] = users;
         desk.run(&["--allow-example-keys", "trust", "publish", "root.json"]).ok();
         // Everybody has a memory of their own.
         let run = |desk: &Desk, args: &[&str]| {
@@ -191,6 +191,25 @@ fn the_policies_are_enough_for_each_and_no_more() {
         run(&desk, &promote).ok();
         desk.by(&node);
         run(&desk, &open).ok();
+        // Writers log what they do, and the publisher signs it.
+        let publish = |desk: &Desk| {
+            let state = &desk.variables[1].1;
+            desk.run(&["--allow-example-keys", "log", "publish", "--key", "trainer.key", "--state", state])
+        };
+        desk.by(&publisher);
+        desk.run(&["log", "init"]).ok();
+        run(&desk, &seal("m:3")).exits(1);
+        desk.by(&manager);
+        run(&desk, &promote).ok();
+        publish(&desk).exits(1);
+        desk.by(&publisher);
+        assert_eq!(publish(&desk).ok().json()["size"], 1);
+        desk.by(&sealer);
+        run(&desk, &seal("m:3")).ok();
+        desk.by(&publisher);
+        let published = publish(&desk).ok().json();
+        assert!(published["size"].as_u64() > Some(1), "{published}");
+        desk.by(&node);
         let report = desk.run(&["doctor"]).ok().json();
         assert_eq!((state(&report, "read"), state(&report, "write")), ("ok".into(), "warn".into()), "{report}");
 

@@ -22,6 +22,8 @@ const FORMAT: &str = "mvault-log-batch/v1";
 pub const MAX_ENTRIES: usize = 256;
 /// The longest header: an origin of 255 bytes and 53 hashes of 44 characters.
 const MAX_HEADER: usize = 8 << 10;
+/// How many bytes hold any header.
+pub(super) const HEAD: u64 = MAX_HEADER as u64 + 1;
 /// The longest batch, in bytes.
 pub const MAX_BATCH: u64 = (MAX_HEADER + MAX_ENTRIES * (MAX_ENTRY + 1)) as u64;
 
@@ -42,6 +44,21 @@ struct Header {
     /// The roots of the perfect subtrees of the tree before, the largest first: so whoever holds the newest batch can go on.
     frontier: Vec<String>,
     origin: String,
+}
+
+impl Header {
+    /// A header, and the tree that it continues.
+    fn parse(line: &[u8]) -> Result<(Self, Frontier)> {
+        let rule = |rule: &str| Error::format(DOCUMENT, rule);
+        let header: Self = canonical::from_slice(DOCUMENT, line)?;
+        if header.format != FORMAT {
+            return Err(rule("is of another format"));
+        }
+        let peaks: Option<Vec<_>> = header.frontier.iter().map(|peak| TreeHash::from_base64(peak)).collect();
+        let before = peaks.and_then(|peaks| Frontier::new(header.first, peaks));
+        let before = before.ok_or_else(|| rule("has no legal frontier"))?;
+        Ok((header, before))
+    }
 }
 
 impl Batch {
@@ -70,13 +87,7 @@ impl Batch {
         let mut lines = lines.split(|b| *b == b'\n');
         let header = lines.next().filter(|line| line.len() <= MAX_HEADER);
         let header = header.ok_or_else(|| Error::limit(DOCUMENT, "length of its header", MAX_HEADER as u64))?;
-        let header: Header = canonical::from_slice(DOCUMENT, header)?;
-        if header.format != FORMAT {
-            return Err(rule("is of another format"));
-        }
-        let peaks: Option<Vec<_>> = header.frontier.iter().map(|peak| TreeHash::from_base64(peak)).collect();
-        let before = peaks.and_then(|peaks| Frontier::new(header.first, peaks));
-        let before = before.ok_or_else(|| rule("has no legal frontier"))?;
+        let (header, before) = Header::parse(header)?;
         let mut entries = Vec::new();
         for line in lines {
             if entries.len() == MAX_ENTRIES {
@@ -114,6 +125,14 @@ impl Batch {
         }
         bytes.push(b'\n');
         Ok(bytes)
+    }
+
+    /// Whether what begins like this might continue this tree of this log: what its header says. At least [`HEAD`] bytes
+    /// are given, if there are so many.
+    pub(super) fn might_continue(head: &[u8], origin: &KeyName, tree: &Frontier) -> bool {
+        let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+        line.len() <= MAX_HEADER
+            && Header::parse(line).is_ok_and(|(header, before)| header.origin == origin.as_str() && before == *tree)
     }
 
     /// Whether it continues this tree of this log.

@@ -56,6 +56,8 @@ pub enum LogKeys {
 #[derive(Debug, Clone)]
 pub struct Judge {
     keys: LogKeys,
+    /// The log that is meant, if only one is.
+    origin: Option<KeyName>,
     witnesses: Vec<VerifierKey>,
     threshold: usize,
 }
@@ -185,7 +187,24 @@ impl LogKeys {
 impl Judge {
     /// Whoever signs for the log is enough.
     pub fn new(keys: LogKeys) -> Self {
-        Self { keys, witnesses: Vec::new(), threshold: 0 }
+        Self { keys, origin: None, witnesses: Vec::new(), threshold: 0 }
+    }
+
+    /// Only the log of this name is meant.
+    #[must_use]
+    pub fn of_log(self, origin: KeyName) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// Checks that this log is the one that is meant, if one is.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if it is another.
+    pub fn check_log(&self, origin: &KeyName) -> Result<()> {
+        if self.origin.as_ref().is_none_or(|meant| meant == origin) {
+            return Ok(());
+        }
+        Err(Error::Untrusted { what: format!("the log {origin}"), why: "is not the log that was asked for" })
     }
 
     /// It also takes cosignatures by so many of these witnesses.
@@ -231,6 +250,7 @@ impl Judge {
     /// [`Error::Untrusted`] if it is not of the log `origin`, nobody who counts signed it, too few witnesses cosigned it, or
     /// a signature under a known name is wrong.
     pub fn judge(&self, shown: SignedCheckpoint, origin: &KeyName) -> Result<Witnessed> {
+        self.check_log(origin)?;
         let what = format!("the checkpoint of {} entries", shown.checkpoint.size);
         let untrusted = |why| Err(Error::Untrusted { what: what.clone(), why });
         if shown.checkpoint.origin != *origin {

@@ -86,13 +86,32 @@ impl fmt::Display for Action {
     }
 }
 
-/// A record of the vault.
+/// A record of the vault, and whom it names as its signers: an entry that names others is about something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordRef<'a> {
     /// Where it stands.
     pub path: &'a str,
     /// The BLAKE3 of its bytes.
     pub digest: blake3::Hash,
+    /// The keys that its envelope says signed it, ascending; none if it is no envelope.
+    pub signers: &'a [KeyId],
+}
+
+impl RecordRef<'_> {
+    /// What stands for it where only its identity matters.
+    pub(super) fn key(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.digest.as_bytes()).update(&(self.signers.len() as u64).to_be_bytes());
+        for signer in self.signers {
+            hasher.update(signer.as_bytes());
+        }
+        hasher.update(self.path.as_bytes()).finalize()
+    }
+
+    /// What stands for path and bytes, whoever is said to have signed them.
+    pub(super) fn subject(&self) -> blake3::Hash {
+        RecordRef { signers: &[], ..*self }.key()
+    }
 }
 
 /// One entry, well formed.
@@ -154,9 +173,7 @@ impl Entry {
         let about = about::About::of(path)
             .ok_or_else(|| Error::Misuse(format!("{path:?} is not the path of a record that a log names")))?;
         // What is no envelope was signed by nobody; the log says all the same that it appeared.
-        let mut signers = Envelope::parse_record(bytes).map(|e| e.claimed_signers()).unwrap_or_default();
-        signers.sort_unstable();
-        signers.dedup();
+        let signers = Envelope::signers_claimed_in(bytes);
         let record = WireRecord { blake3: blake3::hash(bytes).into(), path: path.to_owned() };
         Self::new(about, actor, None, Some(record), signers)
     }
@@ -273,7 +290,16 @@ impl Entry {
 
     /// The record it names.
     pub fn record(&self) -> Option<RecordRef<'_>> {
-        self.wire.record.as_ref().map(|record| RecordRef { path: &record.path, digest: record.blake3.into() })
+        let signers = &self.wire.signers;
+        self.wire.record.as_ref().map(|record| RecordRef { path: &record.path, digest: record.blake3.into(), signers })
+    }
+
+    /// What stands for what it says of a record: which, and who did it. Another entry that says the same adds nothing.
+    pub(super) fn claim(&self) -> Option<blake3::Hash> {
+        let key = self.record()?.key();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(key.as_bytes()).update(self.actor().unwrap_or_default().as_bytes());
+        Some(hasher.finalize())
     }
 
     /// The keys that the record says signed it. Nobody checked that.

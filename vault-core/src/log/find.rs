@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    provenance::MAX_ENVELOPE,
+    keys::KeyId,
+    provenance::{Envelope, MAX_ENVELOPE},
 };
 
 /// A record of the vault that no entry names.
@@ -83,7 +84,31 @@ impl Log {
         Ok(None)
     }
 
-    /// Adds entries about records that were just created. One that is in the log already is not added again.
+    /// Adds entries about records that were just created, where whoever keeps the store adds entries of its own: those about
+    /// records that no entry names yet.
+    ///
+    /// # Errors
+    /// As [`Tail::append`].
+    pub fn append_unnamed(&self, judge: Option<&Judge>, entries: &[Entry]) -> Result<Vec<Appended>> {
+        let mut tail = self.tail(judge)?;
+        let start = tail.tree().clone();
+        let mut tiles = Tiles::open(&self.store, start.size(), start.root()).ok();
+        tail.advance(&mut |_, _| Ok(()))?;
+        let mut unnamed = Vec::new();
+        for entry in entries {
+            let named = match (entry.record(), &mut tiles) {
+                (Some(record), _) if tail.named(record).is_some() => true,
+                (Some(record), Some(tiles)) => self.hinted(tiles, start.size(), record)?.is_some(),
+                _ => false,
+            };
+            if !named {
+                unnamed.push(entry.clone());
+            }
+        }
+        tail.append(&unnamed)
+    }
+
+    /// Adds entries about records that were just created. One that says what another says already is not added again.
     ///
     /// # Errors
     /// As [`Tail::append`].
@@ -99,8 +124,9 @@ impl Log {
                 (Some(record), Some(tiles)) => self.hinted(tiles, start.size(), record)?,
                 _ => None,
             };
-            match found {
-                Some(index) => done.push(Appended { index, new: false }),
+            let same = |bytes: &[u8]| Entry::parse(bytes).is_ok_and(|found| found.claim() == entry.claim());
+            match found.filter(|(_, bytes)| same(bytes)) {
+                Some((index, _)) => done.push(Appended { index, new: false }),
                 None => wanted.push(entry.clone()),
             }
         }
@@ -108,12 +134,12 @@ impl Log {
         Ok(done)
     }
 
-    /// Where the entry about a record stands, if a hint says so and is right.
-    fn hinted(&self, tiles: &mut Tiles<'_>, size: u64, record: RecordRef<'_>) -> Result<Option<u64>> {
+    /// The entry about a record, if a hint leads to one.
+    fn hinted(&self, tiles: &mut Tiles<'_>, size: u64, record: RecordRef<'_>) -> Result<Option<(u64, Vec<u8>)>> {
         if self.store.stat(&super::path(&hint_path(record)))?.is_none() {
             return Ok(None);
         }
-        Ok(self.find(tiles, size, record)?.map(|(index, _)| index))
+        self.find(tiles, size, record)
     }
 
     /// The records of the vault that no entry names, by path: what an interrupted command, or one of an older program,
@@ -123,6 +149,23 @@ impl Log {
     /// [`Error::Storage`]; as [`Tail::advance`].
     pub fn missing(&self) -> Result<(Vec<Missing>, Tail<'_>)> {
         // Records first: what is written after this is not called missing.
+        let paths = self.record_paths()?;
+        let mut tail = self.tail_from(Frontier::default());
+        tail.advance(&mut |_, _| Ok(()))?;
+        let mut missing = Vec::new();
+        let mut seen = HashSet::new();
+        for path in paths {
+            let Some((digest, signers)) = self.record_at(&path)? else { continue };
+            let record = RecordRef { path: &path, digest, signers: &signers };
+            if tail.named(record).is_none() && seen.insert(record.key()) {
+                missing.push(Missing { digest: record.digest, path });
+            }
+        }
+        Ok((missing, tail))
+    }
+
+    /// Where the records stand that a log names, ascending.
+    pub(super) fn record_paths(&self) -> Result<Vec<String>> {
         let mut paths = Vec::new();
         for folder in FOLDERS {
             self.store.list(folder, &mut |entry| {
@@ -133,22 +176,17 @@ impl Log {
             })?;
         }
         paths.sort();
-        let mut tail = self.tail_from(Frontier::default());
-        tail.advance(&mut |_, _| Ok(()))?;
-        let mut missing = Vec::new();
-        let mut seen = HashSet::new();
-        for path in paths {
-            let bytes = match self.store.read(&path, MAX_ENVELOPE) {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) | Err(Error::Corrupt { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let record = RecordRef { path: &path, digest: blake3::hash(&bytes) };
-            if tail.named(record).is_none() && seen.insert(record.key()) {
-                missing.push(Missing { digest: record.digest, path });
-            }
+        paths.dedup();
+        Ok(paths)
+    }
+
+    /// The digest of the record at a path, and whom it names as its signers; `None` if it is gone, or cannot be one.
+    pub(super) fn record_at(&self, path: &str) -> Result<Option<(blake3::Hash, Vec<KeyId>)>> {
+        match self.store.read(path, MAX_ENVELOPE) {
+            Ok(bytes) => Ok(bytes.map(|bytes| (blake3::hash(&bytes), Envelope::signers_claimed_in(&bytes)))),
+            Err(Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok((missing, tail))
     }
 
     /// Adds an entry for every record that has none.

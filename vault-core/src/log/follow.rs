@@ -1,14 +1,17 @@
 //! Looking over a whole log: does everything in it follow from its batches, and is all that was ever signed one history?
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
     Log,
     checkpoint::{Checkpoint, Judge, Witnessed},
+    claims::{Claims, Coverage},
     entry::Entry,
     grow::Growth,
     latest::Listed,
+    merkle::MAX_LEAVES,
     seen::Seen,
+    tail::Gap,
     tile::{MAX_BUNDLE, Tile},
 };
 use crate::error::{Error, Result};
@@ -22,10 +25,15 @@ pub struct Audit {
     pub entries: u64,
     /// Tiles that are missing, or are not what follows from the entries.
     pub damaged: Vec<String>,
-    /// Checkpoints in the list that nobody who counts signed, and things that stand in the place of batches.
+    /// Checkpoints in the list that nobody who counts signed, and things that stand among the batches and are no part of the
+    /// log.
     pub foreign: u64,
+    /// Batches that something which was deleted hides.
+    pub gap: Option<Gap>,
     /// How many signed checkpoints were found to be of one history.
     pub checkpoints: u64,
+    /// How the records of the vault stand in it.
+    pub records: Coverage,
 }
 
 /// What a walk over the log meets.
@@ -46,7 +54,8 @@ pub enum Event<'a> {
 const MAX_NAMED: usize = 1000;
 
 impl Log {
-    /// Goes over the whole log: every batch, every tile of the newest checkpoint, every signed checkpoint.
+    /// Goes over the whole log: every batch, every tile of the newest checkpoint, every signed checkpoint, and every record
+    /// of the vault.
     ///
     /// # Errors
     /// [`Error::Untrusted`] if a signed checkpoint is not of the history that the batches tell, or nothing signed is left;
@@ -57,14 +66,18 @@ impl Log {
         seen: &mut Seen,
         each: &mut dyn FnMut(Event<'_>) -> Result<()>,
     ) -> Result<Audit> {
+        // Records first: what is written after this is not called missing.
+        let paths = self.record_paths()?;
+        let mut claims = Claims::default();
         let checkpoint = self.latest_since(judge, seen.last())?;
         let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.checkpoint().size());
         let (mut roots, unsigned) = self.signed_roots(judge, checkpoint.as_ref(), seen)?;
         let checkpoints = roots.values().map(Vec::len).sum::<usize>() as u64;
-        let mut audit = Audit { checkpoint, entries: 0, damaged: Vec::new(), foreign: unsigned, checkpoints };
+        let (damaged, records) = (Vec::new(), Coverage::default());
+        let mut audit = Audit { checkpoint, entries: 0, damaged, foreign: unsigned, gap: None, checkpoints, records };
         let mut growth = Growth::default();
         Self::compare(&mut roots, &growth)?;
-        let mut tail = self.tail_from(growth.frontier());
+        let mut tail = self.tail_from(growth.frontier()).noting();
         tail.advance(&mut |index, bytes| {
             let damaged = &mut audit.damaged;
             growth.push(bytes, &mut |tile, bytes| {
@@ -75,11 +88,15 @@ impl Log {
             }
             Self::compare(&mut roots, &growth)?;
             let entry = Entry::parse(bytes);
+            if let Ok(entry) = &entry {
+                claims.add(index, entry);
+            }
             each(Event::Entry { index, entry: entry.as_ref().map_err(|e| Error::Misuse(e.to_string())), bytes })
         })?;
-        let skipped = tail.skipped();
+        let (unreached, gap) = tail.unreached()?;
         audit.entries = growth.size();
-        audit.foreign += skipped;
+        audit.foreign += tail.skipped() + unreached;
+        audit.gap = gap;
         if let Some((size, _)) = roots.first_key_value() {
             let what = format!("the log at {size} entries");
             return Err(Error::Untrusted {
@@ -87,8 +104,9 @@ impl Log {
                 why: "was signed, and its batches end before: entries were taken away",
             });
         }
+        audit.records = claims.compare(self, paths, covered)?;
         if let Some(checkpoint) = &audit.checkpoint {
-            seen.remember(checkpoint.checkpoint())?;
+            self.remember(seen, checkpoint.checkpoint())?;
         }
         Ok(audit)
     }
@@ -112,13 +130,14 @@ impl Log {
         for known in latest.map(Witnessed::checkpoint).into_iter().chain(seen.last()) {
             add(known);
         }
-        for Listed { path, .. } in self.listed()? {
+        self.each_listed(MAX_LEAVES, &mut |Listed { path, .. }| {
             match self.judged_at(&judge, &path) {
                 Ok(found) => add(found.checkpoint()),
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 Err(_) => foreign += 1,
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok((roots, foreign))
     }
 

@@ -222,7 +222,8 @@ impl Note {
             return Err(rule("does not end with a newline"));
         }
         let mut signatures = Vec::new();
-        for line in lines.lines() {
+        // Not `lines`, which would take a carriage return for part of the newline.
+        for line in lines.split_terminator('\n') {
             if signatures.len() == MAX_SIGNATURES {
                 return Err(Error::limit(DOCUMENT, "number of signatures", MAX_SIGNATURES as u64));
             }
@@ -323,6 +324,12 @@ impl Note {
         }
         self.signatures.push(signature);
         Ok(())
+    }
+
+    /// Puts a signature in the place of all others under its name and id.
+    pub(super) fn put(&mut self, signature: NoteSignature) -> Result<()> {
+        self.signatures.retain(|other| (&other.name, other.id) != (&signature.name, signature.id));
+        self.add(signature)
     }
 
     /// The same text with these signatures.

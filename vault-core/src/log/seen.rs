@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Log,
     checkpoint::Checkpoint,
+    latest::gone,
     merkle::{MAX_LEAVES, TreeHash},
 };
 use crate::{
@@ -17,9 +19,16 @@ use crate::{
 const DOCUMENT: &str = "memory of a log";
 const FORMAT: &str = "mvault-log-memory/v1";
 
-/// What was seen of the log of one vault, under the keys of one authority.
+/// What was seen of one log. It is filed under what the client vouches for by itself: where it looked for the log, whom it
+/// believes, its own key. Never under what the store says of itself, which would let the store choose what is remembered.
 #[derive(Debug)]
 pub struct Seen {
+    memories: Vec<Memory>,
+}
+
+/// What was seen under one name.
+#[derive(Debug)]
+struct Memory {
     place: Option<(PathBuf, String)>,
     last: Option<Checkpoint>,
 }
@@ -36,54 +45,85 @@ struct Wire {
 impl Seen {
     /// Remembers nothing: a store can show such a client any valid old state.
     pub fn nothing() -> Self {
-        Self { place: None, last: None }
+        Self { memories: vec![Memory { place: None, last: None }] }
     }
 
-    /// What is kept in `folder` about the log of the vault with this id, whose checkpoints `authority` signs: the BLAKE3 of
-    /// trust root 1, or of the keys that are believed.
+    /// What is kept in `folder` under this name.
     ///
     /// # Errors
     /// [`Error::Storage`] if it cannot be read or locked; [`Error::Corrupt`] if it is damaged; [`Error::Misuse`] if others
     /// can write it.
-    pub fn open(folder: &Path, authority: blake3::Hash, vault_id: &str) -> Result<Self> {
-        let name = format!("{}-{vault_id}.json", authority.to_hex());
+    pub fn open(folder: &Path, name: &str) -> Result<Self> {
+        let name = format!("{}.json", blake3::hash(name.as_bytes()).to_hex());
         let (kept, bytes) = Kept::open(folder, &name)?;
         let last = bytes.map(|bytes| parse(kept.path(), &bytes)).transpose()?;
-        Ok(Self { place: Some((folder.to_owned(), name)), last })
+        Ok(Self { memories: vec![Memory { place: Some((folder.to_owned(), name)), last }] })
+    }
+
+    /// Both: a log must continue what either knows, and is remembered in either.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.memories.extend(other.memories);
+        self
     }
 
     /// The largest checkpoint that was seen.
     pub fn last(&self) -> Option<&Checkpoint> {
-        self.last.as_ref()
+        self.all().max_by_key(|seen| seen.size())
+    }
+
+    /// All that were seen, one under each name.
+    pub fn all(&self) -> impl Iterator<Item = &Checkpoint> + Clone {
+        self.memories.iter().filter_map(|memory| memory.last.as_ref())
     }
 
     /// Whether it outlives this process.
     pub fn is_kept(&self) -> bool {
-        self.place.is_some()
+        self.memories.iter().all(|memory| memory.place.is_some())
     }
+}
 
-    /// Remembers a checkpoint that counts and continues what was seen; durable when this returns. Another process may have
-    /// seen a larger one meanwhile, and that stays.
-    ///
-    /// # Errors
-    /// As [`Seen::open`]; [`Error::Untrusted`] if another process saw another log, or another root of this size.
-    pub fn remember(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+impl Memory {
+    /// Keeps a checkpoint that continues what was known, unless another process saw something else meanwhile: gives that.
+    fn keep(&mut self, checkpoint: &Checkpoint) -> Result<Option<Checkpoint>> {
         if let Some((folder, name)) = &self.place {
             let (kept, bytes) = Kept::open(folder, name)?;
-            if let Some(other) = bytes.map(|bytes| parse(kept.path(), &bytes)).transpose()? {
-                let same_size = other.size() == checkpoint.size();
-                if other.origin() != checkpoint.origin() || same_size && other.root() != checkpoint.root() {
-                    let what = format!("the log at {} entries", checkpoint.size());
-                    return Err(Error::Untrusted { what, why: "is another log than the one seen before: a fork" });
-                }
-                if other.size() >= checkpoint.size() {
-                    self.last = Some(other);
-                    return Ok(());
-                }
+            let there = bytes.map(|bytes| parse(kept.path(), &bytes)).transpose()?;
+            if there.is_some() && there != self.last {
+                return Ok(there);
             }
-            kept.replace(&canonical::to_vec(DOCUMENT, &Wire::of(checkpoint))?)?;
+            if there.is_none_or(|there| there.size() < checkpoint.size()) {
+                kept.replace(&canonical::to_vec(DOCUMENT, &Wire::of(checkpoint))?)?;
+            }
         }
-        self.last = Some(checkpoint.clone());
+        if self.last.as_ref().is_none_or(|last| last.size() < checkpoint.size()) {
+            self.last = Some(checkpoint.clone());
+        }
+        Ok(None)
+    }
+}
+
+impl Log {
+    /// Remembers a checkpoint that counts and continues what was seen; durable when this returns. What another process saw
+    /// meanwhile must be of the same history, and stays if it is more.
+    ///
+    /// # Errors
+    /// As [`Seen::open`]; [`Error::Untrusted`] if another process saw another history; [`Error::Stale`] if it saw more, and
+    /// the store does not show that; as [`Log::continues`].
+    pub fn remember(&self, seen: &mut Seen, checkpoint: &Checkpoint) -> Result<()> {
+        for memory in &mut seen.memories {
+            while let Some(other) = memory.keep(checkpoint)? {
+                if other.size() <= checkpoint.size() {
+                    self.continues(checkpoint, &other)?;
+                } else {
+                    self.continues(&other, checkpoint).map_err(|error| match error {
+                        Error::Corrupt { .. } => gone(&other),
+                        error => error,
+                    })?;
+                }
+                memory.last = Some(other);
+            }
+        }
         Ok(())
     }
 }
@@ -112,39 +152,65 @@ fn parse(place: &Path, bytes: &[u8]) -> Result<Checkpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
-
-    fn checkpoint(origin: &str, size: u64) -> Checkpoint {
-        Checkpoint::new(origin.parse().expect("a name"), size, TreeHash::leaf(&size.to_be_bytes()))
-    }
+    use crate::{error::Kind, log::tests::Fixture};
 
     #[test]
     fn what_was_seen_is_known_next_time_and_never_goes_back() {
         let dir = tempfile::tempdir().expect("folder");
-        let (folder, authority) = (dir.path().join("log"), blake3::hash(b"root"));
-        let open = || Seen::open(&folder, authority, "0a").expect("opened");
+        let folder = dir.path().join("log");
+        let open = || Seen::open(&folder, "/srv/vault").expect("opened");
+        let fixture = Fixture::new();
+        let mut sizes = [3, 2].map(|count| {
+            fixture.append(count);
+            fixture.publish().checkpoint.checkpoint().clone()
+        });
+        sizes.reverse();
+        let [five, three] = sizes;
         let (mut first, mut second) = (open(), open());
         assert!(first.last().is_none() && first.is_kept());
-        first.remember(&checkpoint("l", 5)).expect("kept");
-        second.remember(&checkpoint("l", 3)).expect("older, and known");
-        assert_eq!(second.last(), Some(&checkpoint("l", 5)));
-        assert_eq!(open().last(), Some(&checkpoint("l", 5)));
-        let fork = Checkpoint::new("l".parse().expect("a name"), 5, TreeHash::EMPTY);
-        assert_eq!(second.remember(&fork).expect_err("a fork").kind(), Kind::Authenticity);
-        assert_eq!(second.remember(&checkpoint("k", 9)).expect_err("another log").kind(), Kind::Authenticity);
-        assert!(Seen::open(&folder, authority, "0b").expect("opened").last().is_none(), "another vault");
+        fixture.log.remember(&mut first, &five).expect("kept");
+        fixture.log.remember(&mut second, &three).expect("older, and of the same history");
+        assert_eq!((second.last(), open().last()), (Some(&five), Some(&five)));
+        assert!(Seen::open(&folder, "/srv/other").expect("opened").last().is_none(), "another vault");
         let file = std::fs::read_dir(&folder)
             .expect("listed")
             .flatten()
             .find(|f| f.path().extension().is_some_and(|e| e == "json"));
         std::fs::write(file.expect("a file").path(), "{}").expect("damaged");
-        assert_eq!(Seen::open(&folder, authority, "0a").expect_err("damaged").kind(), Kind::Integrity);
+        assert_eq!(Seen::open(&folder, "/srv/vault").expect_err("damaged").kind(), Kind::Integrity);
+    }
+
+    #[test]
+    fn of_two_processes_that_were_shown_different_histories_one_notices() {
+        for (honest, lie, kind) in [(5, 5, Kind::Authenticity), (5, 7, Kind::Authenticity), (7, 5, Kind::Stale)] {
+            let dir = tempfile::tempdir().expect("folder");
+            let folder = dir.path().join("log");
+            let open = || Seen::open(&folder, "/srv/vault").expect("opened");
+            let fixture = Fixture::new();
+            fixture.append(honest);
+            let forked = fixture.forked(lie);
+            let (mut first, mut second) = (open(), open());
+            fixture.log.remember(&mut first, fixture.publish().checkpoint.checkpoint()).expect("kept");
+            let fork = forked.publish_fork();
+            let noticed = forked.log.remember(&mut second, fork.checkpoint()).expect_err("a fork");
+            assert_eq!(noticed.kind(), kind, "{noticed}");
+            // Another log altogether.
+            let other = Fixture::new();
+            other.append(9);
+            let mut late = Seen::open(&folder, "/srv/vault").expect("opened");
+            late.memories[0].last = None;
+            let noticed = other.log.remember(&mut late, other.publish_fork().checkpoint()).expect_err("another");
+            assert_eq!(noticed.kind(), Kind::Authenticity);
+        }
     }
 
     #[test]
     fn a_client_without_a_place_remembers_for_this_run() {
+        let fixture = Fixture::new();
+        fixture.append(5);
         let mut seen = Seen::nothing();
-        seen.remember(&checkpoint("l", 5)).expect("kept");
-        assert_eq!((seen.last(), seen.is_kept()), (Some(&checkpoint("l", 5)), false));
+        let five = fixture.publish().checkpoint.checkpoint().clone();
+        fixture.log.remember(&mut seen, &five).expect("kept");
+        assert_eq!((seen.last(), seen.is_kept()), (Some(&five), false));
     }
 }

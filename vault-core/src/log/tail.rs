@@ -4,20 +4,21 @@ use std::collections::HashMap;
 
 use super::{
     Log,
-    batch::{Batch, MAX_BATCH, MAX_ENTRIES, batch_path},
+    batch::{Batch, HEAD, MAX_BATCH, MAX_ENTRIES, batch_path},
     checkpoint::{Checkpoint, Judge, SignedCheckpoint},
     entry::{Entry, RecordRef},
     merkle::{Frontier, TreeHash},
     tile::Tiles,
 };
 use crate::{
-    error::{Error, Fault, Place, Result},
+    error::{Error, Result},
     store::Created,
 };
 
-/// How many things that are no batch may stand where one is looked for. Somebody who may create objects can put them
-/// there; each costs everybody a request.
-const MAX_ATTEMPTS: u64 = 10_000;
+mod gaps;
+
+pub use gaps::Gap;
+
 /// How often an object may exist and not be there to read.
 const MAX_ABSENCES: u32 = 8;
 
@@ -27,9 +28,15 @@ pub struct Tail<'a> {
     log: &'a Log,
     tree: Frontier,
     attempt: u64,
+    /// So many names of the batch that is looked for are known to be taken.
+    listed: u64,
     /// The records that were named by the entries that were passed, and where.
     named: HashMap<blake3::Hash, u64>,
+    /// The same by what was said of them.
+    claimed: HashMap<blake3::Hash, u64>,
     skipped: u64,
+    /// Under how many names was looked for each batch that was passed, if that is noted.
+    passed: Option<HashMap<u64, u64>>,
 }
 
 /// An entry that is in the log.
@@ -37,7 +44,7 @@ pub struct Tail<'a> {
 pub struct Appended {
     /// Its number, from 0.
     pub index: u64,
-    /// Whether it was added now. If not, an entry about the same record was there.
+    /// Whether it was added now. If not, an entry that says the same of the same record was there.
     pub new: bool,
 }
 
@@ -60,22 +67,22 @@ impl There {
 struct Pending {
     number: usize,
     bytes: Vec<u8>,
-    record: Option<blake3::Hash>,
-}
-
-impl RecordRef<'_> {
-    /// What stands for it where only its identity matters.
-    pub(super) fn key(&self) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.digest.as_bytes()).update(self.path.as_bytes());
-        hasher.finalize()
-    }
+    claim: Option<blake3::Hash>,
 }
 
 impl Log {
     /// The log from behind this tree on. Batches before it are not read.
     pub fn tail_from(&self, tree: Frontier) -> Tail<'_> {
-        Tail { log: self, tree, attempt: 0, named: HashMap::new(), skipped: 0 }
+        Tail {
+            log: self,
+            tree,
+            attempt: 0,
+            listed: 0,
+            named: HashMap::new(),
+            claimed: HashMap::new(),
+            skipped: 0,
+            passed: None,
+        }
     }
 
     /// The log from its newest checkpoint on, or from the start if there is none that can be built on. Without a judge the
@@ -133,8 +140,7 @@ impl Tail<'_> {
     /// Follows the log to its end, and calls `each` for every entry on the way, with its number.
     ///
     /// # Errors
-    /// The first error of `each`; [`Error::Corrupt`] if more than 10 000 things stand where a batch is looked for;
-    /// [`Error::Storage`].
+    /// The first error of `each`; [`Error::Corrupt`] if the store has something under every name; [`Error::Storage`].
     pub fn advance(&mut self, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         while let Some(batch) = self.next()? {
             let first = self.tree.size();
@@ -150,7 +156,7 @@ impl Tail<'_> {
     fn next(&mut self) -> Result<Option<Batch>> {
         loop {
             let path = self.path();
-            let found = self.read(&path)?;
+            let found = self.look(&path)?;
             if found == There::Nothing {
                 return Ok(None);
             }
@@ -159,14 +165,11 @@ impl Tail<'_> {
                 return Ok(Some(batch));
             }
             // Whoever takes a batch for none puts its own entries where nobody looks: that is worth a second look.
-            if self.read(&path)? != found {
+            if self.look(&path)? != found {
                 let source = std::io::Error::other("the store gives different bytes for one object");
                 return Err(Error::Storage { what: path, source });
             }
-            if self.attempt == MAX_ATTEMPTS {
-                let fault = Fault::Limit { what: "number of objects that are no batch", limit: MAX_ATTEMPTS };
-                return Err(Error::Corrupt { place: Place::Object(path), fault });
-            }
+            self.check_listed()?;
             self.attempt += 1;
             self.skipped += 1;
         }
@@ -174,6 +177,29 @@ impl Tail<'_> {
 
     fn path(&self) -> String {
         super::path(&batch_path(self.tree.size(), self.attempt))
+    }
+
+    /// What stands where a batch may be. Honest writers need the first name only: whoever comes to another finds what
+    /// somebody put there, of which there may be much, and its head is enough to pass it over.
+    fn look(&self, path: &str) -> Result<There> {
+        if self.attempt == 0 {
+            return self.read(path);
+        }
+        let head = match self.log.store.open(path) {
+            Ok(None) => return Ok(There::Nothing),
+            Ok(Some(object)) if object.len() > MAX_BATCH => return Ok(There::Unreadable),
+            Ok(Some(object)) => {
+                let mut head = vec![0; usize::try_from(object.len().min(HEAD)).unwrap_or_default()];
+                object.read_exact_at(0, &mut head).map(|()| head)
+            }
+            Err(error) => Err(error),
+        };
+        match head {
+            Ok(head) if Batch::might_continue(&head, self.log.origin(), &self.tree) => self.read(path),
+            Ok(head) => Ok(There::Bytes(head)),
+            Err(Error::Corrupt { .. }) => Ok(There::Unreadable),
+            Err(error) => Err(error),
+        }
     }
 
     fn read(&self, path: &str) -> Result<There> {
@@ -186,18 +212,24 @@ impl Tail<'_> {
 
     /// Goes behind a batch.
     fn pass(&mut self, batch: &Batch) {
+        if let Some(passed) = &mut self.passed {
+            passed.insert(self.tree.size(), self.attempt + 1);
+        }
         for entry in batch.entries() {
             let index = self.tree.size();
-            if let Some(record) = Entry::parse(entry).ok().as_ref().and_then(Entry::record) {
+            if let Ok(entry) = Entry::parse(entry)
+                && let (Some(record), Some(claim)) = (entry.record(), entry.claim())
+            {
                 self.named.entry(record.key()).or_insert(index);
+                self.claimed.entry(claim).or_insert(index);
             }
             self.tree.push(TreeHash::leaf(entry));
         }
-        self.attempt = 0;
+        (self.attempt, self.listed) = (0, 0);
     }
 
-    /// Adds entries at the end of the log, in this order; the end is looked for from here. An entry about a record that
-    /// another one names already, in what was passed, is not added again. When this returns, they are durable.
+    /// Adds entries at the end of the log, in this order; the end is looked for from here. An entry that says of a record
+    /// what another one says already, in what was passed, is not added again. When this returns, they are durable.
     ///
     /// # Errors
     /// [`Error::Storage`]: some may have been added. Whoever tries again with the same entries about records adds none
@@ -205,14 +237,13 @@ impl Tail<'_> {
     pub fn append(&mut self, entries: &[Entry]) -> Result<Vec<Appended>> {
         let mut pending = Vec::new();
         for (number, entry) in entries.iter().enumerate() {
-            let record = entry.record().map(|record| record.key());
-            pending.push(Pending { number, bytes: entry.to_vec()?, record });
+            pending.push(Pending { number, bytes: entry.to_vec()?, claim: entry.claim() });
         }
         let mut done = vec![None; entries.len()];
         let mut absences = 0;
         loop {
             self.advance(&mut |_, _| Ok(()))?;
-            self.drop_named(&mut pending, &mut done);
+            self.drop_claimed(&mut pending, &mut done);
             let chosen = choose(&pending);
             if chosen == 0 {
                 break;
@@ -238,14 +269,14 @@ impl Tail<'_> {
         Ok(done.into_iter().flatten().collect())
     }
 
-    /// Takes out what is named already.
-    fn drop_named(&self, pending: &mut Vec<Pending>, done: &mut [Option<Appended>]) {
+    /// Takes out what is said already.
+    fn drop_claimed(&self, pending: &mut Vec<Pending>, done: &mut [Option<Appended>]) {
         pending.retain(|one| {
-            let named = one.record.and_then(|record| self.named.get(&record));
-            if let Some(index) = named {
+            let said = one.claim.and_then(|claim| self.claimed.get(&claim));
+            if let Some(index) = said {
                 done[one.number] = Some(Appended { index: *index, new: false });
             }
-            named.is_none()
+            said.is_none()
         });
     }
 
@@ -269,9 +300,9 @@ impl Tail<'_> {
     }
 }
 
-/// How many of the first entries go into one batch: no record twice.
+/// How many of the first entries go into one batch: nothing said twice.
 fn choose(pending: &[Pending]) -> usize {
-    let mut records = std::collections::HashSet::new();
-    let fits = |one: &&Pending| one.record.is_none_or(|record| records.insert(record));
+    let mut claims = std::collections::HashSet::new();
+    let fits = |one: &&Pending| one.claim.is_none_or(|claim| claims.insert(claim));
     pending.iter().take(MAX_ENTRIES).take_while(fits).count()
 }

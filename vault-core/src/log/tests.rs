@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     error::Kind,
     keys::SigningKey,
-    provenance::Envelope,
+    provenance::{Envelope, PAYLOAD_TYPE},
     store::{
         Directory, Durability,
         faults::{Faulty, When},
@@ -18,8 +18,10 @@ use crate::{
     trust::{Clock, ROOT_PAYLOAD_TYPE, Reached, Rooted, draft},
 };
 
+mod claims;
 mod crashes;
 mod lies;
+mod obstacles;
 mod races;
 
 /// A vault with a log.
@@ -91,6 +93,19 @@ impl Fixture {
 
     pub(in crate::log) fn file(&self, below: &str) -> PathBuf {
         self.dir.path().join("log").join(below)
+    }
+
+    /// The listed checkpoints, ascending.
+    fn listed(&self) -> Vec<latest::Listed> {
+        let mut all = Vec::new();
+        self.log
+            .each_listed(MAX_LEAVES, &mut |listed| {
+                all.push(listed);
+                Ok(std::ops::ControlFlow::Continue(()))
+            })
+            .expect("listed");
+        all.reverse();
+        all
     }
 
     fn audit(&self) -> Result<Audit> {

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 #[cfg(any(test, feature = "conformance"))]
 pub mod cosigner;
 
+/// Why a checkpoint is refused by a witness that can prove that there are two histories.
+pub const FORK: &str = "saw another history of this log: a fork";
 const DOCUMENT: &str = "answer of a witness";
 /// The longest body of an answer that is looked at: sixteen signatures with the longest names.
 pub const MAX_ANSWER: u64 = 128 << 10;
@@ -83,7 +85,8 @@ impl Request {
 }
 
 impl Log {
-    /// Asks a witness to cosign a checkpoint. Gives the checkpoint with what it added.
+    /// Asks a witness to cosign a checkpoint, unless it did. Gives the checkpoint with its newest cosignature, and no other
+    /// by it.
     ///
     /// # Errors
     /// [`Error::Untrusted`] if it does not cosign, or saw another history of this log; [`Error::Corrupt`] if its answer makes
@@ -94,6 +97,9 @@ impl Log {
         key: &VerifierKey,
         witness: &dyn Witness,
     ) -> Result<SignedCheckpoint> {
+        if checkpoint.note().cosigned_at(key)?.is_some() {
+            return Ok(checkpoint.clone());
+        }
         let mut old = 0;
         // The first answer may be how far the witness is.
         for _ in 0..2 {
@@ -131,25 +137,27 @@ impl Log {
     /// As [`Judge::judge`], witnesses left aside; [`Error::Storage`].
     pub fn store_cosigned(&self, judge: &Judge, signed: &SignedCheckpoint) -> Result<Option<String>> {
         judge.alone().judge(signed.clone(), self.origin())?;
-        self.store_checkpoint(signed)
+        self.store_checkpoint(judge, signed)
     }
 }
 
-/// The checkpoint with the cosignatures of this witness out of its answer; others in it are left out.
+/// The checkpoint with the newest cosignature of this witness out of its answer; what else is in it is left out.
 fn cosigned(checkpoint: &SignedCheckpoint, key: &VerifierKey, body: &[u8]) -> Result<SignedCheckpoint> {
     let lines = std::str::from_utf8(body).map_err(|_| Error::format(DOCUMENT, "is not UTF-8"))?;
     let signatures = Note::parse_signatures(lines).map_err(|_| Error::format(DOCUMENT, "holds no signature lines"))?;
     let mut note = checkpoint.note().clone();
+    let mut newest = None;
     for signature in signatures {
-        let alone = note.with_signatures(vec![signature.clone()]);
-        if alone.cosigned_at(key)?.is_some() {
-            note.add(signature)?;
+        let time = note.with_signatures(vec![signature.clone()]).cosigned_at(key)?;
+        if time.is_some_and(|time| newest.as_ref().is_none_or(|(newest, _)| time > *newest)) {
+            newest = time.map(|time| (time, signature));
         }
     }
-    if note.cosigned_at(key)?.is_none() {
+    let Some((_, signature)) = newest else {
         let what = format!("the answer of witness {}", key.name());
         return Err(Error::Untrusted { what, why: "has no cosignature by its key" });
-    }
+    };
+    note.put(signature)?;
     Ok(checkpoint.with_note(note))
 }
 
@@ -162,7 +170,7 @@ fn size_in(body: &[u8]) -> Result<u64> {
 fn refused(key: &VerifierKey, status: u16) -> Error {
     let what = format!("witness {}", key.name());
     match status {
-        422 => Error::Untrusted { what, why: "saw another history of this log: a fork" },
+        422 => Error::Untrusted { what, why: FORK },
         403 => Error::Untrusted { what, why: "does not accept the key of this log" },
         404 => Error::NotFound { what: format!("this log at {what}") },
         400 => Error::format(DOCUMENT, "says that the request makes no sense"),

@@ -187,7 +187,13 @@ impl Envelope {
         &self.signatures
     }
 
-    /// The keys that its signatures name, each once; none of them checked.
+    /// The keys that a record with these bytes names as its signers, each once, ascending; none of them checked. What is no
+    /// envelope of a statement names nobody.
+    pub fn signers_claimed_in(record: &[u8]) -> Vec<KeyId> {
+        Self::parse_record(record).map(|envelope| envelope.claimed_signers()).unwrap_or_default()
+    }
+
+    /// The keys that its signatures name, each once, ascending; none of them checked.
     pub fn claimed_signers(&self) -> Vec<KeyId> {
         let mut ids: Vec<_> = self.signatures.iter().filter_map(|s| KeyId::from_hex(&s.keyid).ok()).collect();
         ids.sort_unstable();

@@ -42,14 +42,16 @@ pub use directory::Directory;
 pub use page::Keep;
 pub use path::{check as check_path, check_prefix};
 pub use registry::{Access, Address, Registry, Token, is_registry, is_vault_name};
-pub use url::is_remote;
+pub use url::{is_remote, local_path};
 
 /// Enough to fill a fast line; [`Connection::jobs`] parts are in memory at a time.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
-/// The only object that is ever overwritten: the newest checkpoint of the log, which <https://c2sp.org/tlog-tiles> wants
-/// under one name. It is a cache of what stands elsewhere, created once.
+/// An object that is overwritten: the newest checkpoint of the log, which <https://c2sp.org/tlog-tiles> wants under one
+/// name. It is a cache of what stands elsewhere, created once.
 pub const MUTABLE: &str = "log/checkpoint";
+/// Where objects are that follow from others and are checked on every use: a wrong one may be overwritten by the right one.
+pub const DERIVED: &str = "log/tile/";
 
 /// What a store must be able to do: four verbs on immutable objects, plus staging.
 ///
@@ -92,7 +94,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`Error::Storage`].
     fn delete(&self, path: &str) -> Result<()>;
 
-    /// Stores `bytes` under `path` whatever is there. For the one object that is a cache: [`MUTABLE`].
+    /// Stores `bytes` under `path` whatever is there. For the object that is a cache, [`MUTABLE`], and what is [`DERIVED`].
     ///
     /// # Errors
     /// [`Error::Misuse`] for any other path, or where the store cannot; [`Error::Storage`].
@@ -330,7 +332,7 @@ impl Store {
         if is_remote(url) {
             return Bucket::connect(url, connection).map(Self::new);
         }
-        Directory::open(url::local_path(url)?, connection.durability).map(Self::new)
+        Directory::open(local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// The same, making the folder if it is not there. A bucket must be there.
@@ -341,7 +343,7 @@ impl Store {
         if is_remote(url) {
             return Bucket::connect(url, connection).map(Self::new);
         }
-        Directory::create(url::local_path(url)?, connection.durability).map(Self::new)
+        Directory::create(local_path(url)?, connection.durability).map(Self::new)
     }
 
     /// The same store, of which `observer` is told path and bytes of whatever is created under a path. Objects that are
@@ -500,9 +502,13 @@ fn corrupt(path: &str, fault: Fault) -> Error {
     Error::Corrupt { place: Place::Object(path.to_owned()), fault }
 }
 
-/// Refuses to overwrite anything but [`MUTABLE`].
+/// Refuses to overwrite anything but [`MUTABLE`] and what is [`DERIVED`].
 fn check_mutable(path: &str) -> Result<()> {
-    if path == MUTABLE { Ok(()) } else { Err(Error::Misuse(format!("{path:?} is never replaced"))) }
+    if path == MUTABLE || path.starts_with(DERIVED) {
+        Ok(())
+    } else {
+        Err(Error::Misuse(format!("{path:?} is never replaced")))
+    }
 }
 
 /// The same error once more.

@@ -13,8 +13,11 @@ pub fn is_remote(url: &str) -> bool {
         })
 }
 
-/// The folder a URL means.
-pub(super) fn local_path(url: &str) -> Result<PathBuf> {
+/// The folder that a path or `file://` URL means.
+///
+/// # Errors
+/// [`Error::Misuse`] for other kinds of URL.
+pub fn local_path(url: &str) -> Result<PathBuf> {
     let unfit = |why: &str| Error::Misuse(format!("{url:?}: {why}"));
     match url.split_once("://") {
         _ if url.is_empty() => Err(unfit("a vault needs a path or a URL")),

@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    keys::KeyId,
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
     provenance::{Envelope, MAX_ENVELOPE, Provenance, Subject},
@@ -40,6 +41,14 @@ pub struct Record {
     pub path: String,
     /// The BLAKE3 of its bytes.
     pub digest: blake3::Hash,
+    /// The keys that it names as its signers, ascending: a claim, unless somebody checked it.
+    pub signers: Vec<KeyId>,
+}
+
+impl Record {
+    fn new(path: String, bytes: &[u8]) -> Self {
+        Self { path, digest: blake3::hash(bytes), signers: Envelope::signers_claimed_in(bytes) }
+    }
 }
 
 impl Artifact {
@@ -81,7 +90,7 @@ impl Vault {
         let bytes = self.demand(&manifest_path(digest), MAX_MANIFEST)?;
         let manifest = record.manifest(&bytes)?;
         let subject = record.subject;
-        let record = Some(Record { path, digest: blake3::hash(&envelope) });
+        let record = Some(Record::new(path, &envelope));
         Ok(Artifact { name: Some(name.clone()), channel: None, digest, manifest, subject, record, promotion: None })
     }
 
@@ -141,7 +150,7 @@ impl Vault {
             if blake3::hash(Envelope::parse_record(&bytes)?.payload()) != payload {
                 return Err(Error::Lost { what: path, why: "it is not the promotion any more that was checked" });
             }
-            records.push(Record { path, digest: blake3::hash(&bytes) });
+            records.push(Record::new(path, &bytes));
         }
         Ok(records)
     }
@@ -161,7 +170,7 @@ impl Vault {
     pub fn record_at(&self, path: &str) -> Result<Record> {
         let bytes = self.store.read(path, MAX_ENVELOPE)?;
         let bytes = bytes.ok_or_else(|| Error::NotFound { what: path.to_owned() })?;
-        Ok(Record { path: path.to_owned(), digest: blake3::hash(&bytes) })
+        Ok(Record::new(path.to_owned(), &bytes))
     }
 
     /// Verifies every stored byte of an artifact against its manifest. Needs no key.

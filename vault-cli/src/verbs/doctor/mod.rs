@@ -25,7 +25,7 @@ use crate::{
 /// under which nothing is overwritten, and nothing deleted except by the collector. Nothing is sent.
 ///
 /// JSON: {"vault", "checks": [{"check", "state": "ok" | "warn" | "fail", "message", "remedy"}], "failed", "warned"};
-/// with --policies {"sealer", "node", "release-manager", "collector", "bucket"}, each a policy of AWS
+/// with --policies {"sealer", "node", "release-manager", "publisher", "collector", "bucket"}, each a policy of AWS
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault doctor --vault s3://my-bucket/models

@@ -12,6 +12,29 @@ pub(super) const COLLECTOR: &str = "arn:aws:iam::ACCOUNT:role/mvault-gc";
 const VERSION: &str = "2012-10-17";
 /// What a writer creates that relies on what a collection is about to delete.
 const CALL_OFF: &str = "gc/*/outcome.json";
+/// Where whoever creates records logs them.
+const BATCHES: &str = "log/batch/*";
+/// What is overwritten: the newest checkpoint of the log, and tiles that somebody else put wrong ones in the place of.
+const MUTABLE: [&str; 2] = ["log/checkpoint", "log/tile/*"];
+/// Everything else in a vault. A policy cannot say `all but`, so that it has to name them.
+const CREATE_ONLY: [&str; 16] = [
+    "vault.json",
+    "objects/*",
+    "artifacts/*",
+    "models/*",
+    "proposals/*",
+    "revocations/*",
+    "freshness/*",
+    "trust/*",
+    "retired/*",
+    "sessions/*",
+    "gc/*",
+    "server/*",
+    "log/genesis.json",
+    "log/batch/*",
+    "log/checkpoints/*",
+    "log/record/*",
+];
 
 /// Each policy under the name of who it is for.
 pub(super) fn all(vault: Option<&str>, bucket: Option<&str>, prefix: Option<&str>, collector: &str) -> Result<Value> {
@@ -29,15 +52,19 @@ pub(super) fn all(vault: Option<&str>, bucket: Option<&str>, prefix: Option<&str
     }
     let place = Place { bucket, prefix };
     Ok(json!({
-        "sealer": place.policy(&["objects/*", "artifacts/*", "models/*/versions/*", "sessions/*", CALL_OFF], &[]),
+        "sealer": place.policy(&["objects/*", "artifacts/*", "models/*/versions/*", "sessions/*", CALL_OFF, BATCHES], &[]),
         "node": place.policy(&[], &[]),
         "release-manager": place.policy(&[
             "models/*/channels/*", "proposals/*", "revocations/*", "freshness/*", "trust/*", "artifacts/*/recipients/*",
-            "artifacts/*/attestations/*", "retired/*", CALL_OFF,
+            "artifacts/*/attestations/*", "retired/*", CALL_OFF, BATCHES,
         ], &[]),
+        "publisher": place.policy(
+            &["log/genesis.json", "log/checkpoints/*", "log/record/*", MUTABLE[0], MUTABLE[1]],
+            &[],
+        ),
         // It publishes what a writer decided to publish and could not.
         "collector": place.policy(
-            &["gc/*", "sessions/*", "artifacts/*/shredded/*", "models/*/versions/*"],
+            &["gc/*", "sessions/*", "artifacts/*/shredded/*", "models/*/versions/*", BATCHES],
             &["objects/*", "artifacts/*", "sessions/*", "gc/*"],
         ),
         "bucket": place.bucket_policy(collector),
@@ -75,13 +102,13 @@ impl Place<'_> {
         json!({ "Version": VERSION, "Statement": statements })
     }
 
-    /// Whatever other policies allow: nothing is overwritten, nothing deleted except by the collector, and older versions
-    /// of objects by nobody.
+    /// Whatever other policies allow: nothing is overwritten but what follows from the rest of the log, nothing deleted
+    /// except by the collector, and older versions of objects by nobody.
     fn bucket_policy(&self, collector: &str) -> Value {
         json!({ "Version": VERSION, "Statement": [
             {
                 "Sid": "CreateOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
-                "Resource": self.arn("*"),
+                "Resource": CREATE_ONLY.map(|path| self.arn(path)),
                 // The steps of an upload in parts carry no condition; the last one, which creates, does.
                 "Condition": {
                     "Null": { "s3:if-none-match": "true" },
@@ -145,7 +172,7 @@ mod tests {
     #[test]
     fn the_policies_are_valid_and_stay_below_the_prefix() {
         let policies = all(Some("s3://b/p/"), None, None, COLLECTOR).expect("good");
-        for name in ["sealer", "node", "release-manager", "collector"] {
+        for name in ["sealer", "node", "release-manager", "publisher", "collector"] {
             check(&policies[name], false);
             let text = policies[name].to_string();
             assert_eq!(text.contains("s3:DeleteObject"), name == "collector", "{name}");
@@ -161,6 +188,25 @@ mod tests {
         check(&policies["bucket"], true);
         let put = &policies["bucket"]["Statement"][0];
         assert_eq!(put["Condition"]["Null"]["s3:if-none-match"], "true");
+        let create_only = put["Resource"].as_array().expect("a list");
+        let covered = |path: &str| {
+            let like =
+                |pattern: &str| pattern.strip_suffix('*').map_or(pattern == path, |folder| path.starts_with(folder));
+            create_only
+                .iter()
+                .any(|it| like(it.as_str().and_then(|it| it.strip_prefix("arn:aws:s3:::b/p/")).expect("below")))
+        };
+        // Whoever may put something may only create it; the publisher alone may overwrite, and only what it derives.
+        for name in ["sealer", "release-manager", "collector", "publisher"] {
+            for resource in policies[name]["Statement"][2]["Resource"].as_array().expect("a list") {
+                let path = resource.as_str().and_then(|it| it.strip_prefix("arn:aws:s3:::b/p/")).expect("below");
+                assert_eq!(covered(path), !MUTABLE.contains(&path), "{name}: {path}");
+                assert!(covered(path) || name == "publisher", "{name}: {path}");
+            }
+            let text = policies[name].to_string();
+            assert_eq!(text.contains("p/log/batch/*"), name != "publisher", "{name}");
+        }
+        assert!(["vault.json", "log/checkpoints/1.a", "server/x"].into_iter().all(covered));
         let delete = &policies["bucket"]["Statement"][1];
         assert_eq!(delete["Condition"]["ArnNotEquals"]["aws:PrincipalArn"], COLLECTOR);
     }

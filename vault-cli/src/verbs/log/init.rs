@@ -1,9 +1,15 @@
 //! `mvault log init`
 
 use serde_json::json;
-use vault_core::log::{KeyName, Log};
+use vault_core::{
+    Error,
+    log::{KeyName, Log},
+};
 
-use crate::{failure::Result, session::Session};
+use crate::{
+    failure::{Failure, Result},
+    session::Session,
+};
 
 /// Start the log of a vault
 ///
@@ -23,7 +29,12 @@ pub struct Args {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let vault = session.vault()?;
-    let log = Log::init(vault.store(), args.origin.clone())?;
+    let log = Log::init(vault.store(), args.origin.clone()).map_err(|error| match error {
+        Error::Corrupt { .. } => Failure::from(error)
+            .prefixed("log/genesis.json: ")
+            .hint("somebody else put it there, and it is the start of no log: delete it, and do this again"),
+        other => other.into(),
+    })?;
     let text = format!("started the log {}\n  next: mvault log append; mvault log publish --key …", log.origin());
     session.ui.result(&text, &json!({ "origin": log.origin().as_str() }))
 }

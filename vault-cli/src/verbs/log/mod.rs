@@ -78,11 +78,11 @@ impl BeliefArgs {
     /// The same with these keys.
     fn view_with(&self, keys: &LogKeyArgs, vault: &Vault, session: &Session) -> Result<LogView> {
         if keys.is_given() || self.trust.trust.is_none() {
-            return keys.view(None, &self.trust, vault, session);
+            return keys.view(None, &self.trust, session);
         }
         let root = self.trust.root(session)?;
         let (policy, _) = root.with(vault, session, |gate| Ok(gate.policy()))?;
-        keys.view(Some(&policy), &self.trust, vault, session)
+        keys.view(Some(&policy), &self.trust, session)
     }
 }
 

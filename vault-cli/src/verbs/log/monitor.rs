@@ -43,7 +43,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         let LogView { judge, mut seen } = args.belief.view(&vault, session)?;
         if let Some(checkpoint) = log.latest_since(&judge, seen.last())? {
             tell(args, &log, &seen, checkpoint.checkpoint(), session)?;
-            seen.remember(checkpoint.checkpoint())?;
+            log.remember(&mut seen, checkpoint.checkpoint())?;
         }
         if args.once {
             return Ok(());

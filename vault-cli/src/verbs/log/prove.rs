@@ -3,15 +3,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use vault_core::{
-    Error,
-    log::{RecordRef, is_logged},
-    names::Reference,
-};
+use vault_core::{Error, log::is_logged, names::Reference};
 
 use crate::{
     failure::{Failure, Result},
-    logged::{LogView, told},
+    logged::{LogView, reference, told},
     session::Session,
 };
 
@@ -52,8 +48,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let checkpoint = log.latest_since(&judge, seen.last())?;
     let unsigned = || Error::Untrusted { what: log.origin().to_string(), why: "was never signed" };
     let checkpoint = checkpoint.ok_or_else(|| Failure::from(unsigned()).hint("sign it with `mvault log publish`"))?;
-    seen.remember(checkpoint.checkpoint())?;
-    let reference = RecordRef { path: &record.path, digest: record.digest };
+    log.remember(&mut seen, checkpoint.checkpoint())?;
+    let reference = reference(&record);
     let proof = log.prove(&checkpoint, reference)?.ok_or_else(|| {
         let error = Error::NotFound { what: format!("an entry about {} under the newest checkpoint", record.path) };
         Failure::from(error)

@@ -62,7 +62,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     if checked {
         let LogView { judge, mut seen } = args.belief.view(&vault, session)?;
         if let Some(checkpoint) = log.latest_since(&judge, seen.last())? {
-            seen.remember(checkpoint.checkpoint())?;
+            log.remember(&mut seen, checkpoint.checkpoint())?;
             covered(&log, checkpoint.checkpoint(), args.from, &mut show)?;
             tail = log.tail_after(checkpoint.checkpoint())?;
         }

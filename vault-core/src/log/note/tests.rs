@@ -94,6 +94,7 @@ fn malformed_notes_are_refused() {
         (format!("te\rxt\n\n{line}"), "control characters"),
         (format!("text\n\n{}", line.trim_end()), "newline"),
         (format!("text\n\n{line}junk\n"), "malformed"),
+        (format!("text\n\n{}", line.replace('\n', "\r\n")), "malformed"),
         (format!("text\n\n{}", line.replace('\u{2014}', "-")), "malformed"),
         (format!("text\n\n{}", line.replace("foo ", "foo  ")), "malformed"),
         (format!("text\n\n{}", line.replace("foo ", "f+o ")), "malformed"),

@@ -90,7 +90,7 @@ fn without_the_cache_the_newest_checkpoint_is_found_in_the_list() {
     let old = {
         let old = fixture.forked(0);
         drop(old);
-        let mut found = fixture.log.listed().expect("listed");
+        let mut found = fixture.listed();
         fixture.dir.path().join(found.remove(0).path)
     };
     std::fs::copy(&old, fixture.file("checkpoint")).expect("an old cache");

@@ -4,7 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{Answer, Request, Witness};
@@ -25,13 +28,21 @@ pub struct Cosigner {
     key: SigningKey,
     logs: BTreeMap<KeyName, Judge>,
     latest: Mutex<BTreeMap<KeyName, Checkpoint>>,
+    /// Seconds go by with every cosignature.
+    clock: AtomicU64,
 }
 
 impl Cosigner {
     /// A witness of this name for these logs.
     pub fn new(name: KeyName, logs: impl IntoIterator<Item = (KeyName, Judge)>) -> Self {
         let key = SigningKey::generate().expect("randomness");
-        Self { name, key, logs: logs.into_iter().collect(), latest: Mutex::default() }
+        Self {
+            name,
+            key,
+            logs: logs.into_iter().collect(),
+            latest: Mutex::default(),
+            clock: AtomicU64::new(1_800_000_000),
+        }
     }
 
     /// The key by which its cosignatures are known.
@@ -62,7 +73,7 @@ impl Cosigner {
         }
         let mut note = checkpoint.note().clone();
         let before = note.signatures().len();
-        note.cosign(&self.name, &self.key, 1_800_000_000 + new.size()).expect("signed");
+        note.cosign(&self.name, &self.key, self.clock.fetch_add(1, Ordering::Relaxed)).expect("signed");
         all.insert(origin, new);
         let lines = note.signatures()[before..].iter().map(super::super::NoteSignature::to_line);
         Answer { status: 200, body: lines.collect::<String>().into_bytes() }

@@ -30,6 +30,69 @@ fn a_witness_cosigns_what_continues_what_it_saw() {
 }
 
 #[test]
+fn a_witness_has_one_cosignature_on_a_checkpoint_however_often_it_answers() {
+    #[derive(Debug)]
+    struct Floods(Cosigner);
+    impl Witness for Floods {
+        fn add_checkpoint(&self, body: &[u8]) -> Result<Answer> {
+            let size = Request::parse(body).expect("a request").checkpoint.checkpoint().size();
+            let again = |mut request: Request| {
+                request.old = size;
+                request.proof.clear();
+                self.0.answer(&request.to_vec()).body
+            };
+            let mut all = self.0.answer(body).body;
+            for _ in 0..40 {
+                all.extend(again(Request::parse(body).expect("a request")));
+            }
+            Ok(Answer { status: 200, body: all })
+        }
+    }
+    let fixture = Fixture::new();
+    fixture.append(2);
+    let published = fixture.publish().checkpoint;
+    let floods = Floods(cosigner(&fixture, "w.example/1"));
+    let key = floods.0.verifier_key();
+    let cosigned = fixture.log.ask(published.signed(), &key, &floods).expect("cosigned");
+    assert_eq!(
+        (cosigned.note().signatures().len(), cosigned.note().cosigned_at(&key).expect("good")),
+        (2, Some(1_800_000_040))
+    );
+    // It is not asked again: nothing changes, and nothing new is stored.
+    assert_eq!(fixture.log.ask(&cosigned, &key, &floods).expect("cosigned"), cosigned);
+    let other = cosigner(&fixture, "w.example/2");
+    let both = fixture.log.ask(&cosigned, &other.verifier_key(), &other).expect("cosigned");
+    assert_eq!(both.note().signatures().len(), 3);
+}
+
+#[test]
+fn what_was_seen_and_waits_for_witnesses_is_no_rollback() {
+    let fixture = Fixture::new();
+    let witness = cosigner(&fixture, "w.example/1");
+    let key = witness.verifier_key();
+    let judge = fixture.judge().with_witnesses(vec![key.clone()], 1).expect("legal");
+    fixture.append(3);
+    let cosigned = fixture.log.ask(fixture.publish().checkpoint.signed(), &key, &witness).expect("cosigned");
+    fixture.log.store_cosigned(&judge, &cosigned).expect("stored");
+    fixture.append(2);
+    let five = fixture.publish().checkpoint;
+    let waiting = fixture.log.latest_since(&judge, Some(five.checkpoint())).expect_err("not cosigned yet");
+    assert!(waiting.to_string().contains("cosigned by too few"), "{waiting}");
+    // A newer one that nobody cosigned must continue it all the same.
+    let forked = fixture.forked(6);
+    forked.publish();
+    std::fs::copy(fixture.file("checkpoint"), forked.file("checkpoint")).expect("planted");
+    let fork = forked.log.latest_since(&judge, Some(five.checkpoint())).expect_err("a fork");
+    assert_ne!(fork.kind(), Kind::Stale, "{fork}");
+    let older = fixture.forked(3);
+    older.publish();
+    assert_eq!(
+        older.log.latest_since(&fixture.judge(), Some(five.checkpoint())).expect_err("gone").kind(),
+        Kind::Stale
+    );
+}
+
+#[test]
 fn a_witness_that_saw_another_history_refuses_and_that_is_a_fork() {
     let (fixture, witness_key);
     let witness = {
