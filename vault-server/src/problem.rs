@@ -42,8 +42,14 @@ impl Problem {
 
     /// Nobody whom the registry knows asks.
     pub fn unauthenticated() -> Self {
-        let detail = "who asks is not known: there is no valid key in the request";
+        let detail = "who asks is not known: there is no valid key, token or certificate in the request";
         Self { status: StatusCode::UNAUTHORIZED.as_u16(), ..Self::new(Kind::Denied, detail) }
+    }
+
+    /// The same, with the reason why, which is written down and not told: whoever guesses learns nothing.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { internal: Some(reason.into()), ..self }
     }
 
     /// Too much is going on; it may be asked again after so many seconds.
