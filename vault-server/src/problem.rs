@@ -19,7 +19,7 @@ pub struct Problem {
     internal: Option<String>,
     retry_after: Option<u64>,
     /// The permission that was missing, if that was it.
-    missing: Option<Missing>,
+    missing: Option<Box<Missing>>,
 }
 
 impl Problem {
@@ -92,7 +92,7 @@ impl From<Error> for Problem {
 
 impl From<Missing> for Problem {
     fn from(missing: Missing) -> Self {
-        Self { missing: Some(missing.clone()), ..Self::new(Kind::Denied, missing.to_string()) }
+        Self { missing: Some(Box::new(missing.clone())), ..Self::new(Kind::Denied, missing.to_string()) }
     }
 }
 
@@ -119,7 +119,7 @@ impl IntoResponse for Problem {
         // What is written down about it, for the layer that does.
         response.extensions_mut().insert(Reason(self.reason().to_owned()));
         if let Some(missing) = self.missing {
-            response.extensions_mut().insert(missing);
+            response.extensions_mut().insert(*missing);
         }
         response
     }
