@@ -4,6 +4,7 @@
 mod build;
 mod folder;
 mod model_signing;
+mod node;
 pub mod proxy;
 mod python;
 pub mod s3;

@@ -72,9 +72,29 @@ pub struct RegistryArgs {
     /// Certificates (PEM) of authorities to believe besides those of the system
     #[arg(long, global = true, value_name = "FILE", env = "MVAULT_CA", hide_short_help = true)]
     pub registry_ca: Option<PathBuf>,
-    /// The key to show a registry, instead of the one that `mvault login` stored
+    /// The key or token to show a registry, instead of the one that `mvault login` stored; a file is read again when it changes
     #[arg(long, global = true, value_name = "FILE", env = "MVAULT_TOKEN_FILE", hide_short_help = true)]
     pub token_file: Option<PathBuf>,
+    /// The client certificate (PEM) to show a registry; no key is needed with it, and none is sent but that of --token-file
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MVAULT_CLIENT_CERT",
+        requires = "client_key",
+        hide_short_help = true
+    )]
+    pub client_cert: Option<PathBuf>,
+    /// The private key (PEM, mode 0600) of --client-cert
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MVAULT_CLIENT_KEY",
+        requires = "client_cert",
+        hide_short_help = true
+    )]
+    pub client_key: Option<PathBuf>,
 }
 
 /// How bytes go to and from an object store.

@@ -27,7 +27,9 @@ use vault_core::{
 use crate::{
     audit::{Audit, Event},
     chronicle::Chronicle,
-    identity::{Means, Presented, Principal},
+    clients::Authorities,
+    evidence::{Evidence, Unknown},
+    identity::{Means, Principal, issuer::Issuers},
     limits::{Gauges, Limits},
     listen,
     people::People,
@@ -64,14 +66,17 @@ pub struct App {
     pub gauges: Arc<Gauges>,
     /// Where everything is written down.
     pub audit: Arc<dyn Audit>,
-    /// When each principal asked this instance last.
+    /// When each key was used at this instance last.
     pub uses: Uses,
     /// Whether the vault was there a moment ago.
     pub readiness: routes::Readiness,
+    /// Whose tokens are believed.
+    pub issuers: Issuers,
+    /// Whose client certificates are believed.
+    pub clients: Option<Arc<Authorities>>,
 }
 
-/// When each principal asked last, since this instance began. Those who are not known are not in it, so it is no longer than the
-/// list of keys.
+/// When each key was used last, since this instance began. Nobody else is in it, so it is no longer than the list of keys.
 #[derive(Debug, Default)]
 pub struct Uses(Mutex<HashMap<String, Timestamp>>);
 
@@ -251,18 +256,24 @@ async fn journey(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next
 /// Who asks. Everything behind this has a [`Caller`].
 async fn identify(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
     let address = listen::address(&request).map_or(IpAddr::from([0; 4]), |address| address.ip());
-    let found = match app.state().await {
-        Ok(state) => authenticate(&state, &request).map(|principal| {
-            let rights = state.rights(&principal, address, Timestamp::now());
-            (principal, rights)
-        }),
+    let principal = match Evidence::of(&request) {
+        Ok(evidence) => evidence.principal(&app).await,
+        Err(unknown) => Err(unknown),
+    };
+    let principal = match principal {
+        Ok(principal) => principal,
+        Err(Unknown::Stranger(problem)) => {
+            return app.gauges.stranger(address).map_or_else(Problem::into_response, |()| problem.into_response());
+        }
+        Err(Unknown::Failure(problem)) => return problem.into_response(),
+    };
+    let rights = match app.state().await {
+        Ok(state) => state.rights(&principal, address, Timestamp::now()),
         Err(problem) => return problem.into_response(),
     };
-    let Some((principal, rights)) = found else {
-        let limited = app.gauges.stranger(address);
-        return limited.map_or_else(Problem::into_response, |()| Problem::unauthenticated().into_response());
-    };
-    app.uses.note(&principal.id);
+    if principal.means == Means::Key {
+        app.uses.note(&principal.id);
+    }
     let admitted = app.gauges.principal(&principal.id).and_then(|()| Ok(rights?));
     let logged_in = match admitted {
         Ok(rights) => arrive(&app, &principal, request.uri().path()).await.map(|()| rights),
@@ -292,14 +303,6 @@ async fn arrive(app: &Arc<App>, principal: &Principal, path: &str) -> Result<(),
     }
     let who = principal.clone();
     app.blocking(move |app| app.chronicle.login(&who)).await
-}
-
-fn authenticate(state: &State, request: &Request<Body>) -> Option<Principal> {
-    let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
-    let (value, None) = (values.next()?, values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let presented = Presented::parse(token).filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
-    state.authenticate(&presented, Timestamp::now())
 }
 
 fn request_id() -> String {

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use vault_core::{Error, Result, store::is_vault_name};
 
-use crate::limits::Limits;
+use crate::{identity::settings::IdentityConfig, limits::Limits};
 
 /// The longest configuration that is read, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -26,6 +26,9 @@ pub struct Config {
     /// What the registry adds to the vault's log.
     #[serde(default)]
     pub log: LogConfig,
+    /// Who is known besides those with API keys.
+    #[serde(default)]
+    pub identity: IdentityConfig,
     /// What is allowed at a time.
     #[serde(default)]
     pub limits: Limits,
@@ -98,7 +101,7 @@ impl Config {
             Some(&mut config.server.checkpoint),
             config.vault.trust_root.as_mut(),
         ];
-        for path in own.into_iter().flatten() {
+        for path in own.into_iter().flatten().chain(config.identity.files()) {
             *path = folder.join(&*path);
         }
         if !config.vault.url.contains("://") {
@@ -127,6 +130,7 @@ impl Config {
         if least.contains(&0) || limits.max_object == 0 {
             return Err("`limits`: connections, transfers, listings and max_object are at least 1".into());
         }
+        config.identity.check()?;
         Ok(config)
     }
 }
@@ -158,6 +162,13 @@ mod tests {
             (GOOD.to_owned() + "[limits]\nconnections = 0\n", vec!["limits", "at least 1"]),
             (GOOD.to_owned() + "[limits]\nper_address = 0\n", vec!["line 11", "nonzero"]),
             (GOOD.replace("[vault]", "[vault]\nname = \"A\""), vec!["vault.name", "lower-case"]),
+            (
+                GOOD.to_owned()
+                    + "[[identity.issuers]]\nname = \"a\"\nissuer = \"https://i\"\naudience = \"m\"\n\
+                                  algorithms = [\"HS256\"]\n",
+                vec!["line 14", "HS256", "RS256"],
+            ),
+            (GOOD.to_owned() + "[identity.certificates]\nrequired = true\n", vec!["line 10", "ca"]),
             ("[vault".to_owned(), vec!["line 1"]),
             (String::new(), vec!["line 1", "missing field"]),
         ] {

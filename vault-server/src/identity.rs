@@ -1,4 +1,4 @@
-//! Who asks: API keys.
+//! Who asks: API keys here, tokens and certificates below.
 //!
 //! A key is `mvk_`, sixteen hex digits that name it, `_`, and 32 random bytes in base64url. Only a hash of the random bytes is
 //! kept; a slow one would gain nothing, because nobody guesses 256 bits.
@@ -16,6 +16,14 @@ use vault_core::{
 use zeroize::Zeroizing;
 
 use crate::rights::Grant;
+
+pub mod certificate;
+pub mod claims;
+mod fetch;
+pub mod issuer;
+pub mod jwks;
+pub mod settings;
+pub mod token;
 
 /// What every key begins with, so that scanners of leaked secrets know it.
 pub const PREFIX: &str = "mvk_";
@@ -73,6 +81,33 @@ impl Principal {
             grants: grants.to_vec(),
         }
     }
+}
+
+/// The longest subject that stands in an id as it is.
+const MAX_PLAIN: usize = 100;
+/// The most characters of a name.
+const MAX_NAME: usize = 100;
+/// Hexadecimal digits of a hash that stands for a name.
+const HASH_DIGITS: usize = 32;
+
+/// The id of a subject of an issuer: `ISSUER:SUBJECT`, or with `~` and the first 32 digits of the subject's BLAKE3 if it is long
+/// or holds anything but `[A-Za-z0-9._@-]`. No subject begins with `~` otherwise, so no two share an id.
+fn safe_id(issuer: &str, subject: &str) -> String {
+    bounded_id(issuer, subject, MAX_PLAIN, |c| c.is_ascii_alphanumeric() || b"._@-".contains(&c))
+}
+
+fn bounded_id(prefix: &str, name: &str, longest: usize, is_plain: impl Fn(u8) -> bool) -> String {
+    if name.len() <= longest && name.bytes().all(is_plain) {
+        return format!("{prefix}:{name}");
+    }
+    let hash = blake3::hash(name.as_bytes()).to_hex();
+    format!("{prefix}:~{}", &hash[..HASH_DIGITS])
+}
+
+/// A name as it may stand on a terminal and in a log.
+fn safe_name(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || " ._@+-:/".contains(c);
+    name.chars().take(MAX_NAME).map(|c| if is_plain(c) { c } else { '?' }).collect()
 }
 
 /// A new key, to be shown once.
@@ -153,6 +188,17 @@ mod tests {
         assert!(presented.is(&key.hash) && !presented.is(&other.hash));
         let debug = format!("{key:?} {presented:?}");
         assert!(!debug.contains(&key.expose()[PREFIX.len() + 2 * ID + 1..]));
+    }
+
+    #[test]
+    fn no_two_subjects_share_an_id() {
+        assert_eq!(safe_id("corp", "alice@x.example"), "corp:alice@x.example");
+        let odd = safe_id("ci", "repo:org/app:ref:refs/heads/main");
+        assert_eq!(odd, "ci:~ec20a06bd8f5c8601a8ba88dedb7ac70");
+        let digits = odd.strip_prefix("ci:~").expect("a hash");
+        assert_ne!(safe_id("ci", digits), odd);
+        assert_ne!(safe_id("ci", &format!("~{digits}")), odd);
+        assert_eq!(safe_id("ci", &"a".repeat(101)).len(), "ci:~".len() + HASH_DIGITS);
     }
 
     #[test]

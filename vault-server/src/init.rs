@@ -143,6 +143,25 @@ checkpoint = "checkpoint.json"
 # who they are; the log stays whole. Without it they are kept.
 # forget_people_after_days = 365
 
+# Who is known besides those with API keys: subjects of OpenID providers, one section each
+# [[identity.issuers]]
+# name = "corp"                   # ids begin with it: corp:SUBJECT
+# issuer = "https://id.example"   # `iss`, to the letter
+# audience = "mvault"             # what it calls this registry, in `aud`
+# jwks_uri = "https://id.example/keys"  # without it, as ISSUER/.well-known/openid-configuration says
+# ca = "issuer.pem"               # who says who the provider is, instead of the authorities of the system
+# algorithms = ["ES256", "RS256", "EdDSA"]
+# subject_claim = "sub"           # none that people choose for themselves
+# groups_claim = "groups"
+# name_claim = "name"
+# max_age_seconds = 3600          # since `iat`; without it, until `exp`
+# leeway_seconds = 30             # between clocks, at most 120
+
+# Client certificates (mutual TLS)
+# [identity.certificates]
+# ca = "clients.pem"              # whoever these authorities vouch for is known; read again when it changes
+# required = false                # true: no connection without one, probes of health included
+
 [limits]
 # connections = 1024
 # connections_per_address = 256
@@ -180,8 +199,17 @@ mod tests {
         server_key(&config.server.key).expect("a key");
         crate::tls::Certificate::load(&config.listen.certificate, &config.listen.key).expect("a certificate");
         assert!(matches!(write(&plan), Err(Error::Conflict { .. })));
-        // Every limit that the file names is one, and as it is by default.
+        // Every setting of identity that the file names is one.
         let text = std::fs::read_to_string(&path).expect("read");
+        let identity =
+            text.split("section each\n").nth(1).expect("identity").split("\n[limits]").next().expect("limits");
+        let settings =
+            identity.lines().map(|line| line.trim_start_matches("# ")).filter(|line| !line.starts_with("Client"));
+        let settings: Config =
+            toml::from_str(&(text.clone() + &settings.collect::<Vec<_>>().join("\n"))).expect("settings");
+        assert!(settings.identity.issuers.len() == 1 && settings.identity.certificates.is_some());
+        settings.identity.check().expect("good");
+        // Every limit that the file names is one, and as it is by default.
         let limits = text.split("[limits]\n").nth(1).expect("limits");
         let lines: Vec<_> = limits.lines().map(|line| line.trim_start_matches("# ")).collect();
         let limits = lines.join("\n");

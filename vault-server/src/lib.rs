@@ -1,15 +1,18 @@
 //! The registry beside a vault: identity, rights and a record of every action, in front of the same objects.
 //!
-//! The modules are in the order of a request's journey: [`listen`] takes a connection and [`tls`] secures it, [`limits`]
-//! bounds it, [`identity`] says who asks, [`rights`] whether they may, which [`policy`] decides, [`routes`] do it with one
-//! call of the core, [`chronicle`] adds it to the vault's log, [`audit`] writes a line about it, and [`problem`] says what went wrong.
+//! The modules are in the order of a request's journey: [`listen`] takes a connection, [`tls`] secures it and [`clients`]
+//! verifies certificates, [`limits`] bounds it, [`evidence`] and [`identity`] say who asks, [`rights`] whether they may, which
+//! [`policy`] decides, [`routes`] do it with one call of the core, [`chronicle`] adds it to the vault's log, [`audit`] writes a
+//! line about it, and [`problem`] says what went wrong.
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod audit;
 pub mod chronicle;
+pub mod clients;
 pub mod config;
 pub mod dev;
+pub mod evidence;
 pub mod identity;
 pub mod init;
 pub mod limits;

@@ -11,21 +11,25 @@ use hyper_util::{
 };
 use rustls::ServerConfig;
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt as _;
 
 use crate::{
     audit::Audit,
+    clients::Shown,
     limits::{Gauges, Limits},
 };
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long whoever failed at it has to read why.
+const LINGER: Duration = Duration::from_secs(1);
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 /// The most header fields of a request.
@@ -71,9 +75,13 @@ pub async fn serve(
         tokio::spawn(async move {
             let _places = (place, share);
             let Some(stream) = secure(&acceptor, stream).await else { return };
+            let shown = shown(&stream);
             let service = router.map_request(move |request: Request<Incoming>| {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(address));
+                if let Some(shown) = &shown {
+                    request.extensions_mut().insert(shown.clone());
+                }
                 request
             });
             let mut builder = http1::Builder::new();
@@ -99,10 +107,29 @@ pub async fn serve(
     }
 }
 
-async fn secure(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+async fn secure(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
     // Small answers are not to wait for more.
     let _ = stream.set_nodelay(true);
-    timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()
+    match timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await.ok()? {
+        Ok(stream) => Some(stream),
+        Err((_, stream)) => {
+            let _ = timeout(LINGER, part(stream)).await;
+            None
+        }
+    }
+}
+
+/// Closes a connection so that the other end reads why: what it has sent meanwhile is taken, or the system would say that the
+/// connection broke.
+async fn part(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(MAX_HEAD as u64), &mut tokio::io::sink()).await.map(drop)
+}
+
+/// The certificates that the client showed.
+fn shown(stream: &TlsStream<TcpStream>) -> Option<Shown> {
+    let certificates = stream.get_ref().1.peer_certificates()?;
+    Some(Shown(certificates.iter().map(|one| one.clone().into_owned()).collect()))
 }
 
 /// From where a request comes.

@@ -26,8 +26,11 @@ use vault_server::{
     app::{Admissions, App, Uses, router},
     audit::{Audit, JsonLines},
     chronicle::Chronicle,
+    clients::Authorities,
     config::Config,
-    dev, init,
+    dev,
+    identity::issuer::Issuers,
+    init,
     limits::Gauges,
     listen,
     people::People,
@@ -229,6 +232,8 @@ fn open(config: &Config) -> Result<App> {
         audit: Arc::new(JsonLines::new(std::io::stderr())),
         uses: Uses::default(),
         readiness: Readiness::default(),
+        issuers: Issuers::new(&config.identity.issuers)?,
+        clients: config.identity.certificates.as_ref().map(Authorities::load).transpose()?.map(Arc::new),
     })
 }
 
@@ -242,8 +247,13 @@ async fn serve(config: &Config, app: App, certificate: Arc<Certificate>, dev: bo
         let folder = config.listen.certificate.display();
         say(&format!("trust its certificate with:\n  export MVAULT_CA={folder}\n  mvault login {url}"))?;
     }
-    let (tls, audit, gauges) = (Arc::new(certificate.config()?), Arc::clone(&app.audit), Arc::clone(&app.gauges));
-    tokio::spawn(renew(certificate, Arc::clone(&audit)));
+    let (tls, gauges) = (Arc::new(certificate.config(app.clients.as_ref())?), Arc::clone(&app.gauges));
+    let audit = Arc::clone(&app.audit);
+    tokio::spawn(renew("the certificate", move || certificate.reload(), Arc::clone(&audit)));
+    if let Some(clients) = app.clients.clone() {
+        tokio::spawn(renew("the authority of client certificates", move || clients.reload(), Arc::clone(&audit)));
+    }
+    app.issuers.start(&audit);
     if let Some(days) = config.log.forget_people_after_days {
         tokio::spawn(forget(Arc::clone(&app.people), Duration::from_hours(24 * u64::from(days)), Arc::clone(&audit)));
     }
@@ -273,20 +283,20 @@ async fn forget(people: Arc<People>, age: Duration, audit: Arc<dyn Audit>) {
 }
 
 /// Looks for new certificates, for ever.
-async fn renew(certificate: Arc<Certificate>, audit: Arc<dyn Audit>) {
-    let mut told = None;
+async fn renew(what: &str, reload: impl Fn() -> Result<bool> + Send + Sync + 'static, audit: Arc<dyn Audit>) {
+    let (mut told, reload) = (None, Arc::new(reload));
     loop {
         tokio::time::sleep(RELOAD).await;
-        let certificate = Arc::clone(&certificate);
-        let result = tokio::task::spawn_blocking(move || certificate.reload()).await;
+        let reload = Arc::clone(&reload);
+        let result = tokio::task::spawn_blocking(move || reload()).await;
         let Ok(result) = result else { continue };
         match result {
             Ok(false) => {}
-            Ok(true) => audit.note("the certificate was read again"),
+            Ok(true) => audit.note(&format!("{what} was read again")),
             // The same failure every few seconds is told once.
             Err(error) if told.as_ref() == Some(&error.to_string()) => {}
             Err(error) => {
-                audit.note(&format!("the certificate stays the old one: {error}"));
+                audit.note(&format!("{what} stays the old one: {error}"));
                 told = Some(error.to_string());
             }
         }

@@ -19,7 +19,7 @@ pub struct Problem {
     internal: Option<String>,
     retry_after: Option<u64>,
     /// The permission that was missing, if that was it.
-    missing: Option<Missing>,
+    missing: Option<Box<Missing>>,
 }
 
 impl Problem {
@@ -42,8 +42,14 @@ impl Problem {
 
     /// Nobody whom the registry knows asks.
     pub fn unauthenticated() -> Self {
-        let detail = "who asks is not known: there is no valid key in the request";
+        let detail = "who asks is not known: there is no valid key, token or certificate in the request";
         Self { status: StatusCode::UNAUTHORIZED.as_u16(), ..Self::new(Kind::Denied, detail) }
+    }
+
+    /// The same, with the reason why, which is written down and not told: whoever guesses learns nothing.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { internal: Some(reason.into()), ..self }
     }
 
     /// Too much is going on; it may be asked again after so many seconds.
@@ -86,7 +92,7 @@ impl From<Error> for Problem {
 
 impl From<Missing> for Problem {
     fn from(missing: Missing) -> Self {
-        Self { missing: Some(missing.clone()), ..Self::new(Kind::Denied, missing.to_string()) }
+        Self { missing: Some(Box::new(missing.clone())), ..Self::new(Kind::Denied, missing.to_string()) }
     }
 }
 
@@ -113,7 +119,7 @@ impl IntoResponse for Problem {
         // What is written down about it, for the layer that does.
         response.extensions_mut().insert(Reason(self.reason().to_owned()));
         if let Some(missing) = self.missing {
-            response.extensions_mut().insert(missing);
+            response.extensions_mut().insert(*missing);
         }
         response
     }

@@ -10,15 +10,17 @@ use std::{
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
     version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use vault_core::{Error, Result, keys::file::read_private};
 
+use crate::clients::Authorities;
+
 /// The longest file of certificates, in bytes.
-const MAX_CERTIFICATES: u64 = 1 << 20;
+pub(crate) const MAX_CERTIFICATES: u64 = 1 << 20;
 
 /// The certificate that is shown, read again when its file changes.
 #[derive(Debug)]
@@ -56,17 +58,28 @@ impl Certificate {
         Ok(true)
     }
 
-    /// How connections are secured: TLS 1.3 and nothing older, HTTP/1.1 inside.
+    /// How connections are secured: TLS 1.3 and nothing older, HTTP/1.1 inside. With `clients`, certificates of clients are
+    /// verified by them.
     ///
     /// # Errors
     /// [`Error::Storage`] if the cryptography of this build cannot.
-    pub fn config(self: &Arc<Self>) -> Result<ServerConfig> {
+    pub fn config(self: &Arc<Self>, clients: Option<&Arc<Authorities>>) -> Result<ServerConfig> {
         let failed = |error| Error::storage("TLS")(io::Error::other(error));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]).map_err(failed)?;
         let shown: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
+        let mut config = match clients {
+            None => builder.with_no_client_auth().with_cert_resolver(shown),
+            Some(clients) => {
+                let clients: Arc<dyn ClientCertVerifier> = Arc::clone(clients) as _;
+                let mut config = builder.with_client_cert_verifier(clients).with_cert_resolver(shown);
+                // A session that is resumed brings its certificate along without showing it.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                config
+            }
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -122,7 +135,7 @@ mod tests {
         let (chain, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
         make(folder.path(), "one.example");
         let certificate = Arc::new(Certificate::load(&chain, &key).expect("loaded"));
-        certificate.config().expect("TLS");
+        certificate.config(None).expect("TLS");
         assert!(!certificate.reload().expect("unchanged"));
         let shown = || certificate.shown.read().expect("lock").0.cert.clone();
         let before = shown();

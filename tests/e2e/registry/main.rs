@@ -3,7 +3,9 @@
 
 mod abuse;
 mod admission;
+mod certificates;
 mod documents;
+mod identity;
 mod instances;
 mod keys;
 mod logged;

@@ -1,5 +1,6 @@
 //! Servers of the S3 protocol on loopback, each started with no manual step and ended with the test.
 
+mod issuers;
 mod moto;
 mod process;
 mod rclone;
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use issuers::{Issuer, Provider, ok};
 pub use moto::Moto;
 pub use rclone::Rclone;
 pub use registry::{Connection, Liar, Registry, drain, request};

@@ -34,6 +34,8 @@ pub struct Registry {
     folder: tempfile::TempDir,
     port: u16,
     variables: Vec<(String, String)>,
+    /// Certificate and key (PEM) that are shown, if any.
+    client: Option<(PathBuf, PathBuf)>,
     /// The key of the first administrator.
     pub admin: String,
 }
@@ -49,8 +51,17 @@ impl Registry {
         Self::over("vault", &[], limits)
     }
 
+    /// The same, and it is asked on connections with this certificate and key (PEM).
+    pub fn with_client(limits: &str, chain: &Path, key: &Path) -> Self {
+        Self::make("vault", &[], limits, Some((chain.to_owned(), key.to_owned())))
+    }
+
     /// Starts one over this vault, which is made, with these variables and limits.
     pub fn over(vault: &str, variables: &[(&str, &str)], limits: &str) -> Self {
+        Self::make(vault, variables, limits, None)
+    }
+
+    fn make(vault: &str, variables: &[(&str, &str)], limits: &str, client: Option<(PathBuf, PathBuf)>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [port] = process::free_ports();
         let mut init = Command::new(mvault_server());
@@ -62,7 +73,7 @@ impl Registry {
         let text = fs::read_to_string(&config).expect("a configuration");
         fs::write(&config, text + limits).expect("our own file");
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self::begin(folder, port, variables, admin)
+        Self::begin(folder, port, variables, client, admin)
     }
 
     /// Another instance over the same vault.
@@ -77,12 +88,18 @@ impl Registry {
         let here = format!("url = \"{}\"", self.folder().join("vault").display());
         let text = text.replace("url = \"vault\"", &here).replace(&format!(":{}", self.port), &format!(":{port}"));
         fs::write(folder.path().join("server.toml"), text).expect("our own file");
-        Self::begin(folder, port, self.variables.clone(), self.admin.clone())
+        Self::begin(folder, port, self.variables.clone(), self.client.clone(), self.admin.clone())
     }
 
-    fn begin(folder: tempfile::TempDir, port: u16, variables: Vec<(String, String)>, admin: String) -> Self {
+    fn begin(
+        folder: tempfile::TempDir,
+        port: u16,
+        variables: Vec<(String, String)>,
+        client: Option<(PathBuf, PathBuf)>,
+        admin: String,
+    ) -> Self {
         let process = run(&folder.path().join("server.toml"), &variables);
-        let mut registry = Self { process, folder, port, variables, admin };
+        let mut registry = Self { process, folder, port, variables, client, admin };
         registry.wait();
         registry
     }
@@ -147,11 +164,32 @@ impl Registry {
     /// # Errors
     /// What the system or TLS says.
     pub fn connect(&self) -> io::Result<Connection> {
+        let client = self.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
+        connect_as(self.port, &self.certificate(), client)
+    }
+
+    /// A connection of its own, without a certificate.
+    ///
+    /// # Errors
+    /// What the system or TLS says.
+    pub fn connect_as_nobody(&self) -> io::Result<Connection> {
         connect(self.port, &self.certificate())
     }
 
+    /// Sends bytes as they are on a connection with this certificate and key (PEM), and reads the answer.
+    ///
+    /// # Errors
+    /// What the system or TLS says.
+    pub fn exchange_as(&self, chain: &Path, key: &Path, request: &[u8]) -> io::Result<Message> {
+        let connection = connect_as(self.port, &self.certificate(), Some((chain, key)))?;
+        Self::over_connection(connection, request, Asked::Other)
+    }
+
     fn try_exchange(&self, request: &[u8], asked: Asked) -> io::Result<Message> {
-        let mut connection = self.connect()?;
+        Self::over_connection(self.connect()?, request, asked)
+    }
+
+    fn over_connection(mut connection: Connection, request: &[u8], asked: Asked) -> io::Result<Message> {
         connection.write_all(request)?;
         connection.flush()?;
         Message::read_answer(&mut BufReader::new(connection), asked)
@@ -217,13 +255,26 @@ pub fn request(key: &str, method: &str, target: &str, headers: &[(&str, &str)], 
 }
 
 fn connect(port: u16, certificate: &Path) -> io::Result<Connection> {
+    connect_as(port, certificate, None)
+}
+
+fn connect_as(port: u16, certificate: &Path, client: Option<(&Path, &Path)>) -> io::Result<Connection> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(certificate).map_err(io::Error::other)? {
         roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+    let config = config.map_err(io::Error::other)?.with_root_certificates(roots);
+    let config = match client {
+        None => config.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain = CertificateDer::pem_file_iter(chain).map_err(io::Error::other)?;
+            let chain = chain.collect::<Result<_, _>>().map_err(io::Error::other)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
+            config.with_client_auth_cert(chain, key).map_err(io::Error::other)?
+        }
+    };
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use vault_core::secret::SecretVec;
+use vault_core::{secret::SecretVec, store::MAX_TOKEN};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 
 /// The longest passphrase that is read, in bytes.
 const MAX_PASSPHRASE: usize = 1024;
+/// What is read as a token and not as a passphrase is called so, and may be longer.
+const TOKEN: Line = Line { name: "token", longest: MAX_TOKEN };
+const PASSPHRASE: Line = Line { name: "passphrase", longest: MAX_PASSPHRASE };
 const TERMINAL: &str = "/dev/tty";
 
 /// Where the passphrase of existing keys comes from.
@@ -33,7 +36,7 @@ pub struct PassphraseArgs {
 /// The API key for a registry, from the first line of a file (`-` is standard input) or else from the terminal.
 pub fn read_token(file: Option<&PathBuf>, url: &str) -> Result<SecretVec> {
     match Passphrases::from_file(file) {
-        given if given.is_given() => given.source.read(),
+        given if given.is_given() => given.source.read(TOKEN),
         _ => ask(&format!("API key for {url}: ")),
     }
 }
@@ -47,6 +50,13 @@ pub struct Passphrases {
     reused: bool,
 }
 
+/// A secret line.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: &'static str,
+    longest: usize,
+}
+
 #[derive(Debug)]
 enum Source {
     File(PathBuf),
@@ -56,11 +66,11 @@ enum Source {
 
 impl Source {
     /// The first line of what was given; on a terminal nothing was.
-    fn read(&self) -> Result<SecretVec> {
+    fn read(&self, line: Line) -> Result<SecretVec> {
         match self {
-            Self::File(path) => read(File::open(path), &path.display().to_string()),
-            Self::Descriptor(0) => read(duplicate(0), "standard input"),
-            Self::Descriptor(number) => read(duplicate(*number), &format!("file descriptor {number}")),
+            Self::File(path) => read(line, File::open(path), &path.display().to_string()),
+            Self::Descriptor(0) => read(line, duplicate(0), "standard input"),
+            Self::Descriptor(number) => read(line, duplicate(*number), &format!("file descriptor {number}")),
             Self::Terminal => Err(Failure::usage("a terminal is asked, not read")),
         }
     }
@@ -96,7 +106,7 @@ impl Passphrases {
         }
         let passphrase = match &self.source {
             Source::Terminal => ask(&format!("passphrase for {what}: "))?,
-            given => given.read()?,
+            given => given.read(PASSPHRASE)?,
         };
         Ok(self.known.insert(passphrase).clone())
     }
@@ -123,14 +133,14 @@ impl Passphrases {
     }
 }
 
-fn read(file: std::io::Result<File>, name: &str) -> Result<SecretVec> {
+fn read(line: Line, file: std::io::Result<File>, name: &str) -> Result<SecretVec> {
     let mut file = file.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             Failure::new(vault_core::error::Kind::NotFound, format!("{name} does not exist"))
         }
         _ => Failure::io(name, &error),
     })?;
-    let mut bytes = Zeroizing::new(vec![0; MAX_PASSPHRASE + 2]);
+    let mut bytes = Zeroizing::new(vec![0; line.longest + 2]);
     let mut length = 0;
     // Byte by byte: what is behind the line is left for whoever reads the stream next.
     while length < bytes.len() && !bytes[..length].ends_with(b"\n") {
@@ -141,18 +151,19 @@ fn read(file: std::io::Result<File>, name: &str) -> Result<SecretVec> {
             Err(error) => return Err(Failure::io(name, &error)),
         }
     }
-    first_line(&bytes[..length]).map_err(|rule| Failure::usage(format!("{name}: the passphrase {rule}")))
+    let what = line.name;
+    first_line(&bytes[..length], line.longest).map_err(|rule| Failure::usage(format!("{name}: the {what} {rule}")))
 }
 
 /// The first line without its LF or CRLF.
-fn first_line(bytes: &[u8]) -> Result<SecretVec, &'static str> {
+fn first_line(bytes: &[u8], longest: usize) -> Result<SecretVec, String> {
     let line = match bytes.iter().position(|byte| *byte == b'\n') {
         Some(end) => bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]),
         None => bytes,
     };
     match line.len() {
-        0 => Err("is empty"),
-        length if length > MAX_PASSPHRASE => Err("is longer than 1024 bytes"),
+        0 => Err("is empty".into()),
+        length if length > longest => Err(format!("is longer than {longest} bytes")),
         _ => Ok(SecretVec::new(line.to_vec())),
     }
 }
@@ -192,11 +203,14 @@ mod tests {
             (b"secret\r\r\n", b"secret\r"),
             (b"secret\r", b"secret\r"),
         ] {
-            assert_eq!(first_line(bytes).expect("a passphrase").expose(), line);
+            assert_eq!(first_line(bytes, MAX_PASSPHRASE).expect("a passphrase").expose(), line);
         }
-        assert_eq!(first_line(b"").expect_err("empty"), "is empty");
-        assert_eq!(first_line(b"\nsecret").expect_err("empty"), "is empty");
-        assert!(first_line(&[b'a'; MAX_PASSPHRASE]).is_ok());
-        assert_eq!(first_line(&[b'a'; MAX_PASSPHRASE + 1]).expect_err("long"), "is longer than 1024 bytes");
+        assert_eq!(first_line(b"", MAX_PASSPHRASE).expect_err("empty"), "is empty");
+        assert_eq!(first_line(b"\nsecret", MAX_PASSPHRASE).expect_err("empty"), "is empty");
+        assert!(first_line(&[b'a'; MAX_PASSPHRASE], MAX_PASSPHRASE).is_ok());
+        assert_eq!(
+            first_line(&[b'a'; MAX_PASSPHRASE + 1], MAX_PASSPHRASE).expect_err("long"),
+            "is longer than 1024 bytes"
+        );
     }
 }

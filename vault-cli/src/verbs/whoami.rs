@@ -20,6 +20,10 @@ pub struct Args {}
 pub fn run(_: &Args, session: &Session) -> Result {
     let who = connect(session)?.get("whoami")?;
     let mut lines = vec![name(&who)];
+    let groups: Vec<_> = who["groups"].as_array().into_iter().flatten().map(text).collect();
+    if !groups.is_empty() {
+        lines.push(format!("  in the groups {}", groups.join(", ")));
+    }
     lines.extend(who["grants"].as_array().into_iter().flatten().map(grant));
     session.ui.result(&lines.join("\n"), &who)
 }

@@ -41,7 +41,7 @@ pub use bucket::Bucket;
 pub use directory::Directory;
 pub use page::Keep;
 pub use path::{check as check_path, check_prefix};
-pub use registry::{Access, Address, Registry, Token, is_registry, is_vault_name};
+pub use registry::{Access, Address, ClientCertificate, MAX_TOKEN, Registry, Token, is_registry, is_vault_name};
 pub use url::{is_remote, local_path};
 
 /// Enough to fill a fast line; [`Connection::jobs`] parts are in memory at a time.

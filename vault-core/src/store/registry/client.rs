@@ -3,22 +3,25 @@
 use std::{error::Error as _, fmt, io, time::Duration};
 
 use bytes::Bytes;
-use object_store::{
-    Certificate,
-    client::{
-        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
-        ReqwestConnector,
-    },
-};
+use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse};
+use reqwest::{Certificate, ClientBuilder, Identity, redirect::Policy};
+use zeroize::Zeroizing;
 
-use super::{Address, Refused, Token};
+use super::{Access, Address, Refused, Token};
 use crate::{
     error::{Error, Result},
-    store::{Connection, bucket::connect},
+    store::Connection,
 };
+
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// What registries learn of this program.
+const AGENT: &str = concat!("model-vault/", env!("CARGO_PKG_VERSION"));
 
 /// The most of a refusal's body that is looked at, in bytes.
 const MAX_REFUSAL: usize = 64 << 10;
+/// How rustls says that the other end refuses the connection, as it does over certificates.
+const ALERT: &str = "received fatal alert: ";
 /// The longest that a registry can make a client wait before it asks again.
 const LONGEST_PAUSE: u64 = 30;
 
@@ -36,19 +39,7 @@ impl Client {
     /// [`Error::Misuse`] if the URL names no registry or a certificate is none; [`Error::Storage`].
     pub(in crate::store) fn new(url: &str, connection: &Connection) -> Result<Self> {
         let address = Address::parse(url)?;
-        let mut options = connect::options().with_http1_only();
-        if let Some(pem) = &connection.access.authorities {
-            let unfit = |_| Error::Misuse("the file of certificates is not PEM".into());
-            let certificates = Certificate::from_pem_bundle(pem).map_err(unfit)?;
-            if certificates.is_empty() {
-                return Err(Error::Misuse("the file of certificates holds none".into()));
-            }
-            for certificate in certificates {
-                options = options.with_root_certificate(certificate);
-            }
-        }
-        let http = ReqwestConnector::default().connect(&options);
-        let http = http.map_err(|error| Error::storage(url)(io::Error::from(error)))?;
+        let http = HttpClient::new(http(url, &connection.access)?);
         Ok(Self { http, address, token: connection.access.token.clone() })
     }
 
@@ -68,7 +59,7 @@ impl Client {
             request.headers_mut().insert("content-length", length.into());
         }
         if let Some(token) = &self.token {
-            let value = [b"Bearer ", token.expose()].concat();
+            let value = Zeroizing::new([b"Bearer ", token.current().expose()].concat());
             request.headers_mut().insert("authorization", value.as_slice().try_into().map_err(|_| unfit())?);
             // Such a value is written to no log.
             request.headers_mut().values_mut().for_each(|value| value.set_sensitive(true));
@@ -107,6 +98,33 @@ impl Client {
     }
 }
 
+/// A client that goes nowhere else: neither token nor certificate is for those whom an answer may name.
+fn http(url: &str, access: &Access) -> Result<reqwest::Client> {
+    let mut builder = ClientBuilder::new()
+        .http1_only()
+        .https_only(true)
+        .redirect(Policy::none())
+        .connect_timeout(CONNECT)
+        .user_agent(AGENT);
+    if let Some(pem) = &access.authorities {
+        let unfit = |_| Error::Misuse("the file of certificates is not PEM".into());
+        let certificates = Certificate::from_pem_bundle(pem).map_err(unfit)?;
+        if certificates.is_empty() {
+            return Err(Error::Misuse("the file of certificates holds none".into()));
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    if let Some(certificate) = &access.certificate {
+        let unfit = |_| Error::Misuse("client certificate and key are not PEM, or one is missing".into());
+        builder = builder.identity(Identity::from_pem(certificate.expose()).map_err(unfit)?);
+    }
+    builder.build().map_err(|error| match &access.certificate {
+        // The words of TLS are not about files, and nothing else can be wrong.
+        Some(_) => Error::Misuse("client certificate and key do not belong together".into()),
+        None => Error::storage(url)(io::Error::other(error)),
+    })
+}
+
 /// As much of a body as comes, which may be cut off.
 async fn beginning(answer: HttpResponse, most: usize) -> Vec<u8> {
     let mut stream = answer.into_body().bytes_stream();
@@ -130,6 +148,9 @@ pub(super) fn unreachable(error: HttpError) -> object_store::Error {
     }
     if error.kind() != HttpErrorKind::Decode && words.contains("certificate") {
         return Refused::unfit(format!("the registry is not believed: {words}")).into_store();
+    }
+    if let Some(alert) = words.strip_prefix(ALERT) {
+        return Refused::at_the_door(alert).into_store();
     }
     object_store::Error::Generic { store: "registry", source: Box::new(error) }
 }

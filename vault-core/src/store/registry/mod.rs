@@ -3,29 +3,24 @@
 //! The client is one more [`ObjectStore`](object_store::ObjectStore), so that staging, fetching ahead, patience and reading
 //! back are those of buckets. What a registry gives is believed no more than what a bucket gives.
 
-use std::{fmt, sync::Arc};
-
-use crate::{
-    error::{Error, Result},
-    secret::SecretVec,
-};
+use crate::error::{Error, Result};
 
 mod calls;
 mod client;
 mod objects;
 mod refusal;
+mod token;
 
 pub use calls::Registry;
 use client::Client;
 pub(super) use objects::Objects;
 pub(super) use refusal::Refused;
+pub use token::{ClientCertificate, MAX_TOKEN, Token};
 
 /// The vault of a URL that names none.
 const DEFAULT_VAULT: &str = "main";
 /// The longest name of a vault.
 const MAX_NAME: usize = 64;
-/// The longest token that is sent, in bytes: JSON web tokens have a few kilobytes.
-const MAX_TOKEN: usize = 8192;
 
 /// Whether a URL names a registry.
 pub fn is_registry(url: &str) -> bool {
@@ -37,36 +32,10 @@ pub fn is_registry(url: &str) -> bool {
 pub struct Access {
     /// Sent with every request.
     pub token: Option<Token>,
+    /// Shown when a connection begins. A token counts before it.
+    pub certificate: Option<ClientCertificate>,
     /// Certificates (PEM) of authorities that are believed besides those of the system.
     pub authorities: Option<Vec<u8>>,
-}
-
-/// What says who asks: an API key of the registry, or a token of somebody it believes.
-#[derive(Clone)]
-pub struct Token(Arc<SecretVec>);
-
-impl Token {
-    /// Takes a token as it will stand in a header: visible ASCII without spaces.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] for anything else; the message does not repeat it.
-    pub fn new(text: SecretVec) -> Result<Self> {
-        let bytes = text.expose();
-        if bytes.is_empty() || bytes.len() > MAX_TOKEN || !bytes.iter().all(u8::is_ascii_graphic) {
-            return Err(Error::Misuse("the token is not one line of visible ASCII characters".into()));
-        }
-        Ok(Self(Arc::new(text)))
-    }
-
-    fn expose(&self) -> &[u8] {
-        self.0.expose()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
 }
 
 /// Where a registry is, and which of its vaults is meant.
@@ -136,16 +105,6 @@ mod tests {
             "https://h/-",
         ] {
             assert!(matches!(Address::parse(bad), Err(Error::Misuse(_))), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_shown_to_nobody() {
-        let token = Token::new(SecretVec::new(b"mvk_secret".to_vec())).expect("good");
-        assert!(!format!("{:?}", Access { token: Some(token), authorities: None }).contains("secret"));
-        for bad in [&b""[..], b"a b", b"a\nb", "ä".as_bytes(), &[b'a'; MAX_TOKEN + 1]] {
-            let refused = Token::new(SecretVec::new(bad.to_vec())).expect_err("refused").to_string();
-            assert_eq!(refused, "the token is not one line of visible ASCII characters");
         }
     }
 }

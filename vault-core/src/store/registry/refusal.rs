@@ -41,6 +41,12 @@ impl Refused {
         Self { status: 0, kind: None, detail: detail.into() }
     }
 
+    /// The registry hangs up on whoever shows this certificate, or none. `alert` is how TLS calls the reason.
+    pub(super) fn at_the_door(alert: &str) -> Self {
+        let detail = format!("the registry does not accept the client certificate, or wants one ({alert})");
+        Self { status: 0, kind: Some(Kind::Denied), detail }
+    }
+
     /// The refusal that an error of the object store is about.
     pub(in crate::store) fn within(error: &object_store::Error) -> Option<&Self> {
         match error {
