@@ -28,6 +28,11 @@ impl Python {
         environment(name, requirements).map(Self).map_err(|why| skip(&why)).ok()
     }
 
+    /// The interpreter; beside it are the programs of its packages.
+    pub fn program(&self) -> &Path {
+        &self.0
+    }
+
     /// Runs a script in `folder`.
     pub fn run(&self, folder: &Path, script: impl AsRef<Path>, args: &[&str]) -> Output {
         let mut command = Command::new(&self.0);

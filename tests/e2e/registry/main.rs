@@ -4,6 +4,7 @@
 mod abuse;
 mod admission;
 mod certificates;
+mod described;
 mod documents;
 mod identity;
 mod instances;
