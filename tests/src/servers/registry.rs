@@ -121,10 +121,20 @@ impl Registry {
 
     /// Ends it and starts it again over the same vault.
     pub fn restart(&mut self) {
+        self.stop();
+        self.go_on();
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
         self.process.terminate();
         while self.process.ended().is_none() {
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Starts it again, after it was stopped.
+    pub fn go_on(&mut self) {
         self.process = run(&self.folder.path().join("server.toml"), &self.variables);
         self.wait();
     }
