@@ -116,6 +116,9 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.internal.is_some() {
+            response.extensions_mut().insert(Failed);
+        }
         // What is written down about it, for the layer that does.
         response.extensions_mut().insert(Reason(self.reason().to_owned()));
         if let Some(missing) = self.missing {
@@ -124,6 +127,10 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+/// That the store or this machine failed, beside its response.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed;
 
 /// Why something was not done, beside its response.
 #[derive(Debug, Clone)]

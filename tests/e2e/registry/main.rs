@@ -4,13 +4,16 @@
 mod abuse;
 mod admission;
 mod certificates;
+mod deployed;
 mod documents;
 mod identity;
 mod instances;
 mod keys;
 mod logged;
 mod lying;
+mod metrics;
 mod rights;
+mod traces;
 mod vaults;
 
 use std::process::Command;
