@@ -148,7 +148,9 @@ mod tests {
         let secret = Error::storage("/srv/models/secret-place")(std::io::Error::other("disk"));
         let problem = Problem::from(secret);
         assert!(!problem.detail.contains("secret-place") && problem.reason().contains("secret-place"));
+        assert!(problem.into_response().extensions().get::<Failed>().is_some(), "it is counted");
         let answer = Problem::unauthenticated().into_response();
+        assert!(answer.extensions().get::<Failed>().is_none());
         assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Bearer");
         let later = Problem::later(StatusCode::TOO_MANY_REQUESTS, "slow down", 7).into_response();
         assert_eq!((later.status().as_u16(), &later.headers()[header::RETRY_AFTER]), (429, &HeaderValue::from(7)));
