@@ -1,4 +1,4 @@
-//! What a server counts, for Prometheus: OpenMetrics 1.0 on a [`listener`] of its own.
+//! What a server counts, for Prometheus: `OpenMetrics` 1.0 on a [`listener`] of its own.
 //!
 //! Labels are bounded: the template of a route, one of a few methods, the class of a status. There is never a path, a model, a
 //! name or an address in one, so nobody can make them many, and nothing is told that only some may know.

@@ -54,23 +54,20 @@ impl Office {
 
     /// What the day before the theft was like.
     fn works(&self) -> &Self {
-        self.shell(
-            0,
-            &[r"
+        let day = r#"
             mvault key generate --kind signing -o log --no-passphrase
             mvault trust publish root.json
             mvault log init --origin example.com/log
             echo weights >model.bin
             mvault seal model.bin llama:1.0 --to node.pub --sign-with trainer.key
             mvault promote llama:1.0 --channel production --reason good --key trainer.key
-            proposal=$(mvault --json approve | grep -o 'proposal.:.b3:[0-9a-f]*' | cut -d '\x22' -f 3)
+            proposal=$(mvault --json approve | grep -o '"proposal":"b3:[0-9a-f]*' | cut -d '"' -f 4)
             mvault approve $proposal --key alice.key
             mvault approve $proposal --key bob.key
             mvault freshness sign llama@production --key clock.key
             mvault log append
-            mvault log publish --key log.key --log-key log.pub"
-                .replace("\\x22", "\"")],
-        );
+            mvault log publish --key log.key --log-key log.pub"#;
+        self.shell(0, &[day.to_owned()]);
         self
     }
 
