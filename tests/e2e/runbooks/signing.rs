@@ -37,6 +37,7 @@ fn a_stolen_signing_key_counts_no_more_and_honest_work_goes_on() {
     for refused in [
         vec!["seal", "model.bin", "llama:9", "--to", "node.pub", "--sign-with", "thief.key"],
         vec!["open", "llama:0.9", "out", "--identity", "node.key"],
+        vec!["verify", "llama:0.9"],
         vec!["open", "llama:6.6", "out", "--identity", "node.key"],
         vec!["promote", "llama:1.2", "--channel", "production", "--reason", "x", "--key", "thief.key"],
     ] {
