@@ -16,7 +16,7 @@ pub struct Problem {
     status: u16,
     detail: String,
     /// What is written down and not told, because it is about this machine.
-    internal: Option<Box<str>>,
+    internal: Option<String>,
     /// Whether the store or this machine failed.
     failed: bool,
     retry_after: Option<u64>,
@@ -65,7 +65,7 @@ impl Problem {
     #[must_use]
     pub fn of_the_registry(self) -> Self {
         let told = "the registry cannot read its own records; its log says why";
-        let why = self.reason().into();
+        let why = self.reason().to_owned();
         Self { internal: Some(why), failed: true, ..Self::later(StatusCode::SERVICE_UNAVAILABLE, told, 5) }
     }
 
@@ -86,7 +86,7 @@ impl From<Error> for Problem {
             // Paths and addresses of this machine are nobody's business.
             Kind::Operational => {
                 let told = Self::new(Kind::Operational, "the store of the registry failed; its log says why");
-                Self { internal: Some(error.to_string().into()), failed: true, ..told }
+                Self { internal: Some(error.to_string()), failed: true, ..told }
             }
             kind => Self::new(kind, error.to_string()),
         }
