@@ -32,12 +32,14 @@ use crate::{
     identity::{Means, Principal, issuer::Issuers},
     limits::{Gauges, Limits},
     listen,
+    metrics::{self, Metrics},
     people::People,
     policy::Rights,
-    problem::{Problem, Reason},
+    problem::{Failed, Problem, Reason},
     rights::Missing,
     routes,
     state::{State, States},
+    traces::{self, Traced, Traces},
 };
 
 /// How long what was read counts as current.
@@ -74,6 +76,12 @@ pub struct App {
     pub issuers: Issuers,
     /// Whose client certificates are believed.
     pub clients: Option<Arc<Authorities>>,
+    /// What is counted for others to see.
+    pub metrics: Metrics,
+    /// Where spans go, if anywhere.
+    pub traces: Option<Arc<Traces>>,
+    /// When the registry's own records were known to be current last.
+    pub known: Mutex<Option<Instant>>,
 }
 
 /// When each key was used last, since this instance began. Nobody else is in it, so it is no longer than the list of keys.
@@ -109,10 +117,24 @@ impl App {
     /// # Errors
     /// A problem if they cannot be read, or are not as they were: to clients that is a failure of the registry.
     pub async fn state(self: &Arc<Self>) -> Result<Arc<State>, Problem> {
-        match self.states.fresh() {
-            Some(state) => Ok(state),
-            None => self.blocking(|app| app.states.current()).await.map_err(Problem::of_the_registry),
-        }
+        let state = match self.states.fresh() {
+            Some(state) => state,
+            None => self.blocking(|app| app.states.current()).await.map_err(Problem::of_the_registry)?,
+        };
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(state)
+    }
+
+    /// Reads the records and the trust root, unless they were read just now. Who asks wants to know how old what is known is, so a
+    /// failure is no error.
+    pub async fn look(self: &Arc<Self>) {
+        let _ = self.state().await;
+        let _ = self.blocking(|app| app.admissions.current()).await;
+    }
+
+    /// How long ago the registry's own records were current; none if never.
+    pub fn state_age(&self) -> Option<Duration> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).map(|read| read.elapsed())
     }
 
     /// What somebody may do who began a request a while ago.
@@ -136,6 +158,7 @@ impl App {
 /// # Errors
 /// What `work` returns.
 pub async fn off<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let _span = traces::store_call();
     let ended = |error: tokio::task::JoinError| Error::storage("worker")(std::io::Error::other(error));
     tokio::task::spawn_blocking(work).await.map_err(ended)?
 }
@@ -152,12 +175,13 @@ struct Known {
     /// The newest root that was reached: what was seen once is not forgotten.
     root: Option<Reached>,
     current: Option<(Instant, Admission)>,
+    read: Option<Instant>,
 }
 
 impl Admissions {
     /// Begins at a trust root that somebody named; without one, at the one that the vault shows.
     pub fn new(vault: Vault, pinned: Option<Reached>) -> Self {
-        Self { vault, known: Mutex::new(Known { root: pinned, current: None }) }
+        Self { vault, known: Mutex::new(Known { root: pinned, ..Known::default() }) }
     }
 
     /// What is let in now. Blocks.
@@ -184,8 +208,13 @@ impl Admissions {
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.root = reached.or(root);
-        known.current = Some((Instant::now(), admission.clone()));
+        (known.current, known.read) = (Some((Instant::now(), admission.clone())), Some(Instant::now()));
         Ok(admission)
+    }
+
+    /// How long ago the trust root was read; none if never.
+    pub fn age(&self) -> Option<Duration> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).read.map(|read| read.elapsed())
     }
 
     /// Reads again before the next object: the trust root may just have changed.
@@ -225,10 +254,19 @@ async fn journey(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next
     let (method, target) = (request.method().clone(), shortened(request.uri().path()));
     let sent = length(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = match app.gauges.address(address) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let route = metrics::route(&request);
+    let traced = Traced::begin(app.traces.as_ref().filter(|_| !is_probe(&target)), &request, &route, &id);
+    let answer = async {
+        match app.gauges.address(address) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
     };
+    let mut response = traced.run(answer, Response::status).await;
+    app.metrics.answered(&route, metrics::method(&method), response.status(), start.elapsed());
+    if response.extensions_mut().remove::<Failed>().is_some() {
+        app.metrics.store_errors.inc();
+    }
     let principal = response.extensions_mut().remove::<Principal>();
     let reason = response.extensions_mut().remove::<Reason>();
     if !is_probe(&target) {
@@ -263,6 +301,7 @@ async fn identify(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, nex
     let principal = match principal {
         Ok(principal) => principal,
         Err(Unknown::Stranger(problem)) => {
+            app.metrics.strangers.inc();
             return app.gauges.stranger(address).map_or_else(Problem::into_response, |()| problem.into_response());
         }
         Err(Unknown::Failure(problem)) => return problem.into_response(),

@@ -32,6 +32,26 @@ pub struct Config {
     /// What is allowed at a time.
     #[serde(default)]
     pub limits: Limits,
+    /// Where metrics are asked for; nowhere without it.
+    pub metrics: Option<MetricsConfig>,
+    /// Where traces go; nowhere without it.
+    pub traces: Option<TracesConfig>,
+}
+
+/// A listener for Prometheus.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// The address. There is no password: whoever reaches it may ask.
+    pub address: SocketAddr,
+}
+
+/// A collector of traces.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TracesConfig {
+    /// The URL of its OTLP over HTTP, such as `http://127.0.0.1:4318`.
+    pub endpoint: String,
 }
 
 /// The vault that is served.
@@ -120,6 +140,11 @@ impl Config {
         if !is_vault_name(&config.vault.name) {
             return Err(format!("`vault.name`: {:?} is not lower-case letters, digits and -", config.vault.name));
         }
+        if let Some(TracesConfig { endpoint }) = &config.traces
+            && (endpoint.contains(['@', '?', '#']) || !endpoint.starts_with("http"))
+        {
+            return Err("`traces.endpoint` is a URL like http://127.0.0.1:4318, with no password in it".into());
+        }
         let least = [
             limits.connections,
             limits.connections_per_address,
@@ -169,6 +194,11 @@ mod tests {
                 vec!["line 14", "HS256", "RS256"],
             ),
             (GOOD.to_owned() + "[identity.certificates]\nrequired = true\n", vec!["line 10", "ca"]),
+            (
+                GOOD.to_owned() + "[traces]\nendpoint = \"http://me:secret@host\"\n",
+                vec!["traces.endpoint", "no password"],
+            ),
+            (GOOD.to_owned() + "[metrics]\naddress = \"9464\"\n", vec!["line 10", "socket address"]),
             ("[vault".to_owned(), vec!["line 1"]),
             (String::new(), vec!["line 1", "missing field"]),
         ] {

@@ -162,6 +162,14 @@ checkpoint = "checkpoint.json"
 # ca = "clients.pem"              # whoever these authorities vouch for is known; read again when it changes
 # required = false                # true: no connection without one, probes of health included
 
+# Metrics for Prometheus, at /metrics over plain HTTP, for whoever reaches the address
+# [metrics]
+# address = "127.0.0.1:9464"
+
+# Traces, by OTLP over HTTP; without it, where OTEL_EXPORTER_OTLP_ENDPOINT says, if anywhere
+# [traces]
+# endpoint = "http://127.0.0.1:4318"
+
 [limits]
 # connections = 1024
 # connections_per_address = 256

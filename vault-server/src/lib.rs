@@ -4,6 +4,7 @@
 //! verifies certificates, [`limits`] bounds it, [`evidence`] and [`identity`] say who asks, [`rights`] whether they may, which
 //! [`policy`] decides, [`routes`] do it with one call of the core, [`chronicle`] adds it to the vault's log, [`audit`] writes a
 //! line about it, and [`problem`] says what went wrong.
+//! [`metrics`] counts, and [`traces`] follow, what happens.
 #![forbid(unsafe_code)]
 
 pub mod app;
@@ -17,6 +18,7 @@ pub mod identity;
 pub mod init;
 pub mod limits;
 pub mod listen;
+pub mod metrics;
 pub mod people;
 pub mod policy;
 pub mod problem;
@@ -24,3 +26,4 @@ pub mod rights;
 pub mod routes;
 pub mod state;
 pub mod tls;
+pub mod traces;

@@ -15,6 +15,10 @@ use governor::{
     clock::{Clock, DefaultClock},
     state::keyed::HashMapStateStore,
 };
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -107,6 +111,28 @@ pub struct Gauges {
     /// In units of [`UNIT`].
     memory: Arc<Semaphore>,
     units: u32,
+    places: usize,
+    /// How often each limit refused a request.
+    pub refusals: Family<Refused, Counter>,
+}
+
+/// Which limit refused a request.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Refused {
+    limit: &'static str,
+}
+
+/// How much of the limits is used; a number for each.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Transfers that have a place.
+    pub transfers: f64,
+    /// Places.
+    pub transfers_limit: f64,
+    /// Bytes of memory that are given.
+    pub memory: f64,
+    /// Bytes that may be given.
+    pub memory_limit: f64,
 }
 
 impl Gauges {
@@ -116,6 +142,8 @@ impl Gauges {
         Self {
             memory: Arc::new(Semaphore::new(units as usize)),
             units,
+            places: limits.transfers,
+            refusals: Family::default(),
             addresses: Rates::new(Quota::per_second(limits.per_address)),
             principals: Rates::new(Quota::per_second(limits.per_principal)),
             strangers: Rates::new(Quota::per_minute(limits.strangers_per_minute)),
@@ -132,7 +160,7 @@ impl Gauges {
     /// # Errors
     /// A problem with the time to wait.
     pub fn address(&self, address: IpAddr) -> Result<(), Problem> {
-        self.addresses.count(&network(address))
+        self.noted("address", self.addresses.count(&network(address)))
     }
 
     /// Counts a request of a principal.
@@ -140,7 +168,7 @@ impl Gauges {
     /// # Errors
     /// A problem with the time to wait.
     pub fn principal(&self, id: &str) -> Result<(), Problem> {
-        self.principals.count(&id.to_owned())
+        self.noted("principal", self.principals.count(&id.to_owned()))
     }
 
     /// Counts a request of somebody unknown.
@@ -148,7 +176,7 @@ impl Gauges {
     /// # Errors
     /// A problem with the time to wait.
     pub fn stranger(&self, address: IpAddr) -> Result<(), Problem> {
-        self.strangers.count(&network(address))
+        self.noted("stranger", self.strangers.count(&network(address)))
     }
 
     /// A place for a connection from an address; none if it has all that it may have.
@@ -162,8 +190,8 @@ impl Gauges {
     /// A problem if none gets free.
     pub async fn transfer(&self, principal: &str) -> Result<Place, Problem> {
         // Whoever has enough of them waits for their own, and keeps nobody else waiting.
-        let own = take(&self.transfers_of.of(&principal.to_owned()), 1).await?;
-        Ok(Place { _all: take(&self.transfers, 1).await?, _own: own })
+        let own = self.noted("transfers", take(&self.transfers_of.of(&principal.to_owned()), 1).await)?;
+        Ok(Place { _all: self.noted("transfers", take(&self.transfers, 1).await)?, _own: own })
     }
 
     /// Waits for a place among the listings.
@@ -171,8 +199,8 @@ impl Gauges {
     /// # Errors
     /// A problem if none gets free.
     pub async fn listing(&self, principal: &str) -> Result<Place, Problem> {
-        let own = take(&self.listings_of.of(&principal.to_owned()), 1).await?;
-        Ok(Place { _all: take(&self.listings, 1).await?, _own: own })
+        let own = self.noted("listings", take(&self.listings_of.of(&principal.to_owned()), 1).await)?;
+        Ok(Place { _all: self.noted("listings", take(&self.listings, 1).await)?, _own: own })
     }
 
     /// Waits for room for so many bytes in memory.
@@ -180,7 +208,27 @@ impl Gauges {
     /// # Errors
     /// A problem if there is none soon.
     pub async fn memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Problem> {
-        take(&self.memory, u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)).await
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
+        self.noted("memory", take(&self.memory, units).await)
+    }
+
+    /// How much is used now.
+    #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 here")]
+    pub fn usage(&self) -> Usage {
+        let (units, unit) = (f64::from(self.units), UNIT as f64);
+        Usage {
+            transfers: self.places.saturating_sub(self.transfers.available_permits()) as f64,
+            transfers_limit: self.places as f64,
+            memory: (units - self.memory.available_permits() as f64) * unit,
+            memory_limit: units * unit,
+        }
+    }
+
+    fn noted<T>(&self, limit: &'static str, result: Result<T, Problem>) -> Result<T, Problem> {
+        if result.is_err() {
+            self.refusals.get_or_create(&Refused { limit }).inc();
+        }
+        result
     }
 }
 

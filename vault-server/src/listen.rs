@@ -24,6 +24,7 @@ use crate::{
     audit::Audit,
     clients::Shown,
     limits::{Gauges, Limits},
+    metrics::Metrics,
 };
 
 /// How long a handshake may take.
@@ -48,7 +49,7 @@ pub async fn serve(
     router: Router,
     limits: Limits,
     gauges: Arc<Gauges>,
-    audit: Arc<dyn Audit>,
+    (audit, metrics): (Arc<dyn Audit>, Metrics),
     stop: impl Future<Output = ()>,
 ) {
     let (places, acceptor) = (Arc::new(Semaphore::new(limits.connections)), TlsAcceptor::from(tls));
@@ -71,7 +72,8 @@ pub async fn serve(
         };
         // One address does not take all places.
         let Some(share) = gauges.connection(address.ip()) else { continue };
-        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+        let (acceptor, router, watcher, metrics) =
+            (acceptor.clone(), router.clone(), graceful.watcher(), metrics.clone());
         tokio::spawn(async move {
             let _places = (place, share);
             let Some(stream) = secure(&acceptor, stream).await else { return };
@@ -90,7 +92,7 @@ pub async fn serve(
                 .header_read_timeout(limits.idle())
                 .max_buf_size(MAX_HEAD)
                 .max_headers(MAX_FIELDS);
-            let mut stream = TimeoutStream::new(stream);
+            let mut stream = TimeoutStream::new(metrics.counted(stream));
             stream.set_write_timeout(Some(limits.idle()));
             let connection =
                 builder.serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));

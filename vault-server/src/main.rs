@@ -7,13 +7,14 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use clap::{Parser, Subcommand};
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
 };
 use vault_core::{
@@ -33,17 +34,21 @@ use vault_server::{
     init,
     limits::Gauges,
     listen,
+    metrics::{Metrics, listener},
     people::People,
     policy::{self, Policies},
     routes::Readiness,
     state::States,
     tls::Certificate,
+    traces::Traces,
 };
 
 /// How often the files of the certificate are looked at.
 const RELOAD: Duration = Duration::from_secs(5);
 /// How often people are forgotten who are to be.
 const FORGETTING: Duration = Duration::from_hours(1);
+/// Where the environment says that traces go (OpenTelemetry, "OTLP Exporter Configuration").
+const COLLECTOR: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 /// How the settings of object stores begin.
 const PROVIDERS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
@@ -151,9 +156,15 @@ fn run(cli: Cli) -> Result<()> {
         }
         show_admin(&config)?;
     }
-    let (app, certificate) = (open(&config)?, Certificate::load(&config.listen.certificate, &config.listen.key)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(Error::storage("async runtime"))?.block_on(serve(&config, app, Arc::new(certificate), cli.dev))
+    let runtime = runtime.map_err(Error::storage("async runtime"))?;
+    let certificate = Certificate::load(&config.listen.certificate, &config.listen.key)?;
+    let app = Arc::new(App { traces: traces(&config, runtime.handle())?, ..open(&config)? });
+    let result = runtime.block_on(serve(&config, Arc::clone(&app), Arc::new(certificate), cli.dev));
+    if let Some(traces) = &app.traces {
+        traces.stop();
+    }
+    result
 }
 
 fn check_policies(file: Option<&Path>, tests: Option<&Path>, schema: bool) -> Result<()> {
@@ -177,6 +188,15 @@ fn store(config: &Config) -> Result<Store> {
         .filter(|(name, _)| PROVIDERS.iter().any(|provider| name.starts_with(provider)))
         .collect();
     Store::create_url(&config.vault.url, &Connection { settings, ..Connection::default() })
+}
+
+/// Where traces go: as the configuration says, or else the environment.
+fn traces(config: &Config, runtime: &Handle) -> Result<Option<Arc<Traces>>> {
+    let endpoint = config.traces.as_ref().map(|traces| traces.endpoint.as_str());
+    if endpoint.is_none() && COLLECTOR.iter().all(|name| std::env::var_os(name).is_none()) {
+        return Ok(None);
+    }
+    Traces::to(endpoint, runtime.clone()).map(|traces| Some(Arc::new(traces)))
 }
 
 fn states(config: &Config, store: Store, chronicle: &Arc<Chronicle>) -> Result<States> {
@@ -234,10 +254,13 @@ fn open(config: &Config) -> Result<App> {
         readiness: Readiness::default(),
         issuers: Issuers::new(&config.identity.issuers)?,
         clients: config.identity.certificates.as_ref().map(Authorities::load).transpose()?.map(Arc::new),
+        metrics: Metrics::default(),
+        traces: None,
+        known: Mutex::default(),
     })
 }
 
-async fn serve(config: &Config, app: App, certificate: Arc<Certificate>, dev: bool) -> Result<()> {
+async fn serve(config: &Config, app: Arc<App>, certificate: Arc<Certificate>, dev: bool) -> Result<()> {
     let address = config.listen.address;
     let listener = TcpListener::bind(address).await.map_err(Error::storage(address))?;
     let address = listener.local_addr().map_err(Error::storage(address))?;
@@ -246,6 +269,12 @@ async fn serve(config: &Config, app: App, certificate: Arc<Certificate>, dev: bo
     if dev {
         let folder = config.listen.certificate.display();
         say(&format!("trust its certificate with:\n  export MVAULT_CA={folder}\n  mvault login {url}"))?;
+    }
+    if let Some(metrics) = &config.metrics {
+        let listener = TcpListener::bind(metrics.address).await.map_err(Error::storage(metrics.address))?;
+        let address = listener.local_addr().map_err(Error::storage(metrics.address))?;
+        say(&format!("metrics at http://{address}/metrics"))?;
+        tokio::spawn(listener::serve(listener, Arc::clone(&app), Arc::clone(&certificate)));
     }
     let (tls, gauges) = (Arc::new(certificate.config(app.clients.as_ref())?), Arc::clone(&app.gauges));
     let audit = Arc::clone(&app.audit);
@@ -265,7 +294,8 @@ async fn serve(config: &Config, app: App, certificate: Arc<Certificate>, dev: bo
             _ = interrupt.recv() => {}
         }
     };
-    listen::serve(listener, tls, router(Arc::new(app)), config.limits, gauges, audit, stop).await;
+    let watch = (audit, app.metrics.clone());
+    listen::serve(listener, tls, router(app), config.limits, gauges, watch, stop).await;
     Ok(())
 }
 

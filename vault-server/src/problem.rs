@@ -17,6 +17,8 @@ pub struct Problem {
     detail: String,
     /// What is written down and not told, because it is about this machine.
     internal: Option<String>,
+    /// Whether the store or this machine failed.
+    failed: bool,
     retry_after: Option<u64>,
     /// The permission that was missing, if that was it.
     missing: Option<Box<Missing>>,
@@ -30,6 +32,7 @@ impl Problem {
             status: kind.http_status(),
             detail: detail.into(),
             internal: None,
+            failed: false,
             retry_after: None,
             missing: None,
         }
@@ -63,7 +66,7 @@ impl Problem {
     pub fn of_the_registry(self) -> Self {
         let told = "the registry cannot read its own records; its log says why";
         let why = self.reason().to_owned();
-        Self { internal: Some(why), ..Self::later(StatusCode::SERVICE_UNAVAILABLE, told, 5) }
+        Self { internal: Some(why), failed: true, ..Self::later(StatusCode::SERVICE_UNAVAILABLE, told, 5) }
     }
 
     /// The HTTP status.
@@ -83,7 +86,7 @@ impl From<Error> for Problem {
             // Paths and addresses of this machine are nobody's business.
             Kind::Operational => {
                 let told = Self::new(Kind::Operational, "the store of the registry failed; its log says why");
-                Self { internal: Some(error.to_string()), ..told }
+                Self { internal: Some(error.to_string()), failed: true, ..told }
             }
             kind => Self::new(kind, error.to_string()),
         }
@@ -116,6 +119,9 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.failed {
+            response.extensions_mut().insert(Failed);
+        }
         // What is written down about it, for the layer that does.
         response.extensions_mut().insert(Reason(self.reason().to_owned()));
         if let Some(missing) = self.missing {
@@ -124,6 +130,10 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+/// That the store or this machine failed, beside its response.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed;
 
 /// Why something was not done, beside its response.
 #[derive(Debug, Clone)]
@@ -141,7 +151,9 @@ mod tests {
         let secret = Error::storage("/srv/models/secret-place")(std::io::Error::other("disk"));
         let problem = Problem::from(secret);
         assert!(!problem.detail.contains("secret-place") && problem.reason().contains("secret-place"));
+        assert!(problem.into_response().extensions().get::<Failed>().is_some(), "it is counted");
         let answer = Problem::unauthenticated().into_response();
+        assert!(answer.extensions().get::<Failed>().is_none());
         assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Bearer");
         let later = Problem::later(StatusCode::TOO_MANY_REQUESTS, "slow down", 7).into_response();
         assert_eq!((later.status().as_u16(), &later.headers()[header::RETRY_AFTER]), (429, &HeaderValue::from(7)));

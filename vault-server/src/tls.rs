@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use rustls::{
@@ -16,6 +16,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use vault_core::{Error, Result, keys::file::read_private};
+use x509_cert::der::Decode as _;
 
 use crate::clients::Authorities;
 
@@ -56,6 +57,13 @@ impl Certificate {
         let fresh = read(&self.chain, &self.key)?;
         *self.shown.write().unwrap_or_else(PoisonError::into_inner) = (fresh, now);
         Ok(true)
+    }
+
+    /// When the certificate that is shown expires, since the beginning of 1970; none if it does not say.
+    pub fn expires(&self) -> Option<Duration> {
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let own = x509_cert::Certificate::from_der(shown.0.end_entity_cert().ok()?).ok()?;
+        Some(own.tbs_certificate().validity().not_after.to_unix_duration())
     }
 
     /// How connections are secured: TLS 1.3 and nothing older, HTTP/1.1 inside. With `clients`, certificates of clients are
@@ -139,11 +147,11 @@ mod tests {
         assert!(!certificate.reload().expect("unchanged"));
         let shown = || certificate.shown.read().expect("lock").0.cert.clone();
         let before = shown();
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         make(folder.path(), "two.example");
         assert!(certificate.reload().expect("changed") && shown() != before);
         let good = shown();
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         std::fs::write(&chain, "nonsense").expect("written");
         assert!(matches!(certificate.reload(), Err(Error::Misuse(_))));
         assert_eq!(shown(), good);

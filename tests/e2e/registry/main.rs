@@ -4,6 +4,7 @@
 mod abuse;
 mod admission;
 mod certificates;
+mod deployed;
 mod described;
 mod documents;
 mod identity;
@@ -11,7 +12,9 @@ mod instances;
 mod keys;
 mod logged;
 mod lying;
+mod metrics;
 mod rights;
+mod traces;
 mod vaults;
 
 use std::process::Command;

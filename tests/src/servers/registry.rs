@@ -76,6 +76,45 @@ impl Registry {
         Self::begin(folder, port, variables, client, admin)
     }
 
+    /// Starts one with a configuration for a machine of its own: its absolute paths are below a new folder, its bucket is a folder
+    /// there, its ports are free ones, and its keys are where it says.
+    pub fn deployed(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [port] = process::free_ports();
+        let at = |path: &str| folder.path().join(path);
+        let mut init = Command::new(mvault_server());
+        init.arg("init").arg("--dir").arg(folder.path()).arg("--vault").arg(at("vault"));
+        let said = String::from_utf8(Output::of(&mut init, b"").ok().stdout).expect("UTF-8");
+        let admin = said.lines().map(str::trim).find(|line| line.starts_with("mvk_")).expect("a key").to_owned();
+        for path in ["run/mvault/keys", "var/lib/mvault"] {
+            fs::create_dir_all(at(path)).expect("a new folder");
+        }
+        for file in ["tls.crt", "tls.key", "server.key"] {
+            fs::copy(at(file), at("run/mvault/keys").join(file)).expect("copied with its mode");
+        }
+        let here = format!("= \"{}/", folder.path().display());
+        let text = config.replace("= \"/", &here).replace("s3://models/vault", &at("vault").display().to_string());
+        let text = text.replace("0.0.0.0:8443", &format!("127.0.0.1:{port}")).replace("0.0.0.0:9464", "127.0.0.1:0");
+        fs::write(at("server.toml"), text).expect("our own file");
+        Self::begin(folder, port, Vec::new(), None, admin)
+    }
+
+    /// Asks for its metrics, or for anything else where they are.
+    pub fn ask_metrics(&self, method: &str, target: &str) -> Message {
+        let log = self.log();
+        let address = log.split("metrics at http://").nth(1).and_then(|rest| rest.split('/').next()).expect("metrics");
+        let mut message = Message { first: format!("{method} {target} HTTP/1.1"), ..Message::default() };
+        message.set("host", address);
+        crate::wire::exchange(address, &message, PATIENCE).expect("an answer")
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> String {
+        let answer = self.ask_metrics("GET", "/metrics");
+        assert_eq!(answer.status(), 200);
+        answer.text()
+    }
+
     /// Another instance over the same vault.
     #[must_use]
     pub fn beside(&self) -> Self {
@@ -121,10 +160,20 @@ impl Registry {
 
     /// Ends it and starts it again over the same vault.
     pub fn restart(&mut self) {
+        self.stop();
+        self.go_on();
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
         self.process.terminate();
         while self.process.ended().is_none() {
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Starts it again, after it was stopped.
+    pub fn go_on(&mut self) {
         self.process = run(&self.folder.path().join("server.toml"), &self.variables);
         self.wait();
     }
