@@ -101,6 +101,16 @@ fn a_real_provider_says_who_asks_and_may_change_its_keys_under_way() {
     let token = provider.token("mvault", "ES256");
     assert_eq!(registry.get(&token, "models/m/versions/1.dsse.json").status(), 403);
     assert_eq!(registry.ask(&token, "GET", "/v1/keys", &[], b"").status(), 403);
+    // What a policy gives to a group of this issuer, and to no other's of the same name.
+    let path = "models/m/versions/1.dsse.json";
+    for (group, status) in [("ml", 403), ("other:ml", 403), ("corp:ml", 404)] {
+        let text = format!("permit (principal in Group::\"{group}\", action == Action::\"read\", resource);");
+        let body = json!({ "text": text, "reason": "the team reads" }).to_string();
+        let json = [("content-type", "application/json")];
+        let set = registry.ask(&registry.admin, "POST", "/v1/policies", &json, body.as_bytes());
+        assert_eq!(set.status(), 201, "{}", set.text());
+        assert_eq!(registry.get(&token, path).status(), status, "{group}");
+    }
 
     let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let statuses = thread::scope(|scope| {
