@@ -21,7 +21,7 @@ pub fn of_vault(session: &Session) -> Result<String> {
         endpoints.sort();
         endpoints.dedup();
         for (name, value) in endpoints {
-            place.push_str(&format!("\n{name}={}", value.trim_end_matches('/')));
+            place.extend(["\n", name.as_str(), "=", value.trim_end_matches('/')]);
         }
     }
     Ok(place)

@@ -92,11 +92,11 @@ pub fn server_key(path: &Path) -> Result<Arc<SigningKey>> {
 ///
 /// # Errors
 /// [`Error::Misuse`] if something else is there; [`Error::Storage`].
-pub fn vault(store: Store) -> Result<Vault> {
+pub fn vault(store: &Store) -> Result<Vault> {
     match Vault::open(store.clone()) {
         Err(Error::NotFound { .. }) => {
             let vault = Vault::init(store.clone())?;
-            Log::init(&store, None)?;
+            Log::init(store, None)?;
             Ok(vault)
         }
         other => other,

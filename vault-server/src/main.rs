@@ -214,7 +214,7 @@ fn records(config: &Config, store: &Store) -> Result<(Arc<People>, Arc<Chronicle
 /// Makes vault and first key where there are none, and shows the key.
 fn show_admin(config: &Config) -> Result<()> {
     let store = store(config)?;
-    init::vault(store.clone())?;
+    init::vault(&store)?;
     let (_, chronicle) = records(config, &store)?;
     if let Some(key) = init::first_admin(&states(config, store, &chronicle)?)? {
         say(&format!("the key of the first administrator, shown this once:\n  {}", key.expose()))?;

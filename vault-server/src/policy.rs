@@ -144,10 +144,10 @@ fn of_grant(means: Means, id: &str, grant: &Grant, number: usize) -> Result<Poli
     if !networks.is_empty() {
         let inside: Vec<_> =
             networks.iter().map(|network| format!("context.address.isInRange(ip({network:?}))")).collect();
-        text += &format!(" when {{ {} }}", inside.join(" || "));
+        text.extend([" when { ", &inside.join(" || "), " }"]);
     }
     if let Some(until) = until {
-        text += &format!(" when {{ context.time < datetime(\"{}\") }}", milliseconds(until.0));
+        text.extend([" when { context.time < datetime(\"", &milliseconds(until.0), "\") }"]);
     }
     text += ";";
     let policy = Policy::parse(Some(PolicyId::new(format!("grant {number}"))), text);

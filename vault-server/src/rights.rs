@@ -174,7 +174,7 @@ impl<'a> Need<'a> {
     pub fn about(&self) -> String {
         match self.resource {
             // No name begins with a space.
-            Resource::Vault => self.permissions.iter().map(|one| format!(" {}", one.as_str())).collect(),
+            Resource::Vault => self.permissions.iter().flat_map(|one| [" ", one.as_str()]).collect(),
             Resource::Model(model) => model.to_string(),
             Resource::Channel(channel) => channel.to_string(),
         }

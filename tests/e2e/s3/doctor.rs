@@ -207,8 +207,8 @@ fn the_policies_are_enough_for_each_and_no_more() {
         desk.by(&sealer);
         run(&desk, &seal("m:3")).ok();
         desk.by(&publisher);
-        let published = publish(&desk).ok().json();
-        assert!(published["size"].as_u64() > Some(1), "{published}");
+        let again = publish(&desk).ok().json();
+        assert!(again["size"].as_u64() > Some(1), "{again}");
         desk.by(&node);
         let report = desk.run(&["doctor"]).ok().json();
         assert_eq!((state(&report, "read"), state(&report, "write")), ("ok".into(), "warn".into()), "{report}");

@@ -172,11 +172,11 @@ mod tests {
         fixture.log.remember(&mut second, &three).expect("older, and of the same history");
         assert_eq!((second.last(), open().last()), (Some(&five), Some(&five)));
         assert!(Seen::open(&folder, "/srv/other").expect("opened").last().is_none(), "another vault");
-        let file = std::fs::read_dir(&folder)
+        let kept = std::fs::read_dir(&folder)
             .expect("listed")
             .flatten()
             .find(|f| f.path().extension().is_some_and(|e| e == "json"));
-        std::fs::write(file.expect("a file").path(), "{}").expect("damaged");
+        std::fs::write(kept.expect("a file").path(), "{}").expect("damaged");
         assert_eq!(Seen::open(&folder, "/srv/vault").expect_err("damaged").kind(), Kind::Integrity);
     }
 

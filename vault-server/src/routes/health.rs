@@ -30,12 +30,11 @@ pub type Readiness = Mutex<Option<(Instant, Result<bool, Problem>)>>;
 pub async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, Problem> {
     app.state().await?;
     let mut known = app.readiness.lock().await;
-    let found = match known.take().filter(|(since, _)| since.elapsed() < FRESH) {
-        Some(found) => found,
-        None => {
-            let look = app.blocking(|app| Ok(app.store.read("vault.json", MAX_VAULT_JSON)?.is_some()));
-            (Instant::now(), look.await)
-        }
+    let found = if let Some(found) = known.take().filter(|(since, _)| since.elapsed() < FRESH) {
+        found
+    } else {
+        let look = app.blocking(|app| Ok(app.store.read("vault.json", MAX_VAULT_JSON)?.is_some()));
+        (Instant::now(), look.await)
     };
     let is_there = known.insert(found).1.clone()?;
     if is_there {

@@ -128,7 +128,7 @@ fn what_stands_in_the_place_of_a_tile_is_replaced_or_named() {
         fixture.publish();
     }
     fixture.append(1);
-    plant(&fixture, "tile/0/001.p/48", &[b'x'; 1 << 20]);
+    plant(&fixture, "tile/0/001.p/48", &vec![b'x'; 1 << 20]);
     assert_eq!(fixture.publish().checkpoint.checkpoint().size(), 304);
     assert_eq!(fixture.audit().expect("one history").damaged.len(), 0);
     // Where it cannot be replaced nothing is signed that nobody can use.
