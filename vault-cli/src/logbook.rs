@@ -15,24 +15,19 @@ use crate::failure::{Failure, Result};
 
 type Entries = Arc<Mutex<Vec<vault_core::Result<Entry>>>>;
 
-/// A store in which records were created.
-#[derive(Debug)]
-struct Watched {
-    store: Store,
-    /// Whether it adds entries of its own, with the name of who asked: a registry.
-    logs_itself: bool,
-}
-
 /// The records of one run.
 #[derive(Debug, Default)]
 pub struct Logbook {
-    stores: Mutex<Vec<(Watched, Entries)>>,
+    stores: Mutex<Vec<(Store, Entries)>>,
     judge: Mutex<Option<Judge>>,
 }
 
 impl Logbook {
-    /// The same store, watched.
+    /// The same store, watched. A registry is not: it adds the entry itself, with who asked, before it says that a record is stored.
     pub fn watch(&self, store: Store, url: &str) -> Store {
+        if is_registry(url) {
+            return store;
+        }
         let entries = Entries::default();
         let book = Arc::clone(&entries);
         let watched = store.clone().observed(move |path, bytes| {
@@ -41,10 +36,7 @@ impl Logbook {
                 book.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
             }
         });
-        self.stores
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((Watched { store, logs_itself: is_registry(url) }, entries));
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push((store, entries));
         watched
     }
 
@@ -71,7 +63,7 @@ impl Logbook {
 }
 
 fn append(
-    Watched { store, logs_itself }: &Watched,
+    store: &Store,
     entries: Vec<vault_core::Result<Entry>>,
     judge: Option<&Judge>,
     warn: &dyn Fn(&str),
@@ -87,6 +79,5 @@ fn append(
         Err(error) => return Err(error),
     };
     let entries = entries.into_iter().collect::<vault_core::Result<Vec<_>>>()?;
-    let appended = if *logs_itself { log.append_unnamed(judge, &entries) } else { log.append_records(judge, &entries) };
-    appended.map(drop)
+    log.append_records(judge, &entries).map(drop)
 }

@@ -36,6 +36,7 @@ use crate::{
     people::People,
     policy::Rights,
     problem::{Failed, Problem, Reason},
+    repeats::Repeats,
     rights::Missing,
     routes,
     state::{State, States},
@@ -70,6 +71,8 @@ pub struct App {
     pub audit: Arc<dyn Audit>,
     /// When each key was used at this instance last.
     pub uses: Uses,
+    /// Answers that may be asked for again.
+    pub repeats: Repeats,
     /// Whether the vault was there a moment ago.
     pub readiness: routes::Readiness,
     /// Whose tokens are believed.
@@ -225,7 +228,7 @@ impl Admissions {
 
 /// All that the server answers.
 pub fn router(app: Arc<App>) -> Router {
-    let (everybody, known, _) = routes::all();
+    let (everybody, known, _) = routes::all(&app);
     let all = everybody.merge(known.layer(middleware::from_fn_with_state(Arc::clone(&app), identify)));
     let all = all.fallback(routes::nowhere).method_not_allowed_fallback(routes::not_so);
     all.layer(middleware::from_fn_with_state(Arc::clone(&app), journey)).with_state(app)

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How often a vault without a log is asked again.
-const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(2);
 /// What one principal is refused again and again is logged once in this time.
 const QUIET: Duration = Duration::from_mins(1);
 /// Somebody who was not seen for so long logs in.

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod people;
 pub mod policy;
 pub mod problem;
+pub mod repeats;
 pub mod rights;
 pub mod routes;
 pub mod state;

@@ -163,8 +163,6 @@ impl<'a> Need<'a> {
             ObjectName::Revocation(_) => &[Sign, Approve],
             ObjectName::Promotion(..) => &[Promote, Approve],
             ObjectName::Proposal(..) => &[Promote, Approve, Sign],
-            // Whoever does something says so.
-            ObjectName::LogEntries(_) => &[Seal, Sign, Promote, Approve, Admin],
             _ => &[Admin],
         };
         Self { permissions, resource: resource(name) }
@@ -283,7 +281,7 @@ mod tests {
             (format!("proposals/{h}/{h}.dsse.json"), Permission::Approve),
             (format!("trust/1/{h}.dsse.json"), Permission::Admin),
             ("vault.json".into(), Permission::Admin),
-            ("log/batch/0.0".into(), Permission::Approve),
+            ("log/batch/0.0".into(), Permission::Admin),
             ("log/genesis.json".into(), Permission::Admin),
             (format!("gc/{}/started.json", "ab".repeat(16)), Permission::Admin),
         ] {

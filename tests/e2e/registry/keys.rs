@@ -116,3 +116,34 @@ fn no_key_and_no_token_is_ever_written_down() {
         assert!(!written.contains(secret) && !written.contains(&secret[..20]));
     }
 }
+
+#[test]
+fn a_request_that_is_repeated_is_done_once() {
+    let registry = Registry::start();
+    let reader = registry.key("reader", &["read", "audit"], "*", "*");
+    let ask = |key: &str, name: &str, body: &str| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", name)];
+        registry.ask(key, "POST", "/v1/keys", &headers, body.as_bytes())
+    };
+    let body = |name: &str| {
+        format!(r#"{{"name":"{name}","grants":[{{"permissions":["read"],"models":"*","channels":"*"}}]}}"#)
+    };
+    let count = || {
+        let answer = registry.ask(&registry.admin, "GET", "/v1/keys", &[], b"");
+        let listed: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        listed["keys"].as_array().expect("keys").len()
+    };
+    let before = count();
+    let first = ask(&registry.admin, "4711", &body("once"));
+    let again = ask(&registry.admin, "4711", &body("once"));
+    assert_eq!((first.status(), again.status(), &first.body), (201, 201, &again.body));
+    assert_eq!(count(), before + 1);
+    assert_eq!(ask(&registry.admin, "4711", &body("other")).status(), 422, "another request");
+    assert_eq!(ask(&reader, "4711", &body("once")).status(), 403, "nobody else is given the answer");
+    assert_eq!(ask(&registry.admin, "", &body("once")).status(), 400);
+    assert_eq!(ask(&registry.admin, &"x".repeat(129), &body("once")).status(), 400);
+    // What came to nothing is tried again.
+    assert_eq!(ask(&registry.admin, "4712", "{}").status(), 422);
+    assert_eq!(ask(&registry.admin, "4712", &body("then")).status(), 201);
+    assert_eq!(count(), before + 2);
+}

@@ -84,30 +84,6 @@ impl Log {
         Ok(None)
     }
 
-    /// Adds entries about records that were just created, where whoever keeps the store adds entries of its own: those about
-    /// records that no entry names yet.
-    ///
-    /// # Errors
-    /// As [`Tail::append`].
-    pub fn append_unnamed(&self, judge: Option<&Judge>, entries: &[Entry]) -> Result<Vec<Appended>> {
-        let mut tail = self.tail(judge)?;
-        let start = tail.tree().clone();
-        let mut tiles = Tiles::open(&self.store, start.size(), start.root()).ok();
-        tail.advance(&mut |_, _| Ok(()))?;
-        let mut unnamed = Vec::new();
-        for entry in entries {
-            let named = match (entry.record(), &mut tiles) {
-                (Some(record), _) if tail.named(record).is_some() => true,
-                (Some(record), Some(tiles)) => self.hinted(tiles, start.size(), record)?.is_some(),
-                _ => false,
-            };
-            if !named {
-                unnamed.push(entry.clone());
-            }
-        }
-        tail.append(&unnamed)
-    }
-
     /// Adds entries about records that were just created. One that says what another says already is not added again.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use vault_core::error::Kind;
 
 use self::api::Api;
-use crate::{app::App, problem::Problem};
+use crate::{app::App, problem::Problem, repeats};
 
 mod api;
 mod body;
@@ -35,7 +35,7 @@ const MAX_DOCUMENT: usize = 512 << 10;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is answered whoever asks, and to those who are known only; and the description of both (OpenAPI 3.1).
-pub fn all() -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
+pub fn all(app: &Arc<App>) -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
     let (everybody, mut described) = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
@@ -51,6 +51,7 @@ pub fn all() -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
         .routes(routes!(changes::policies, changes::set_policies))
         .routes(routes!(changes::elevate))
         .routes(routes!(people::show))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), repeats::once))
         .layer(middleware::from_fn(gather));
     let objects = OpenApiRouter::new().routes(routes!(listing::page)).routes(routes!(
         objects::read,

@@ -66,13 +66,6 @@ fn an_entry_is_added_although_somebody_said_another_did_it() {
     assert_eq!(append(&honest), (2, true), "named by a hint");
     assert_eq!(append(&by("oidc:mallory")), (0, false), "the same once more");
     assert!(fixture.log.append_missing(None).expect("appended").is_empty());
-    // Where the store logs what it lets in, whoever asked it to adds nothing to that.
-    let other = Entry::about_record("models/m/versions/2.dsse.json", &bytes, None).expect("an entry");
-    for expected in [1, 0] {
-        let appended = fixture.log.append_unnamed(Some(&fixture.judge()), &[by("oidc:bob"), other.clone()]);
-        assert_eq!(appended.expect("appended").len(), expected);
-        fixture.publish();
-    }
 }
 
 #[test]
