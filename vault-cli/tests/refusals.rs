@@ -77,7 +77,7 @@ fn every_mistake_on_the_command_line_is_a_usage_error() {
         (&["key", "show", "nonsense"], "nonsense: "),
         (&["share", "demo:1", "--sign-with", "release.key"], "nothing to change"),
         (&["init", "model"], "is not empty"),
-        (&["--vault", "ftp://host/v", "ls"], "not supported yet"),
+        (&["--vault", "ftp://host/v", "ls"], "are not supported"),
     ] {
         if args.is_empty() {
             desk.run(args).fails(2);

@@ -198,7 +198,7 @@ mod tests {
                 GOOD.to_owned() + "[traces]\nendpoint = \"http://me:secret@host\"\n",
                 vec!["traces.endpoint", "no password"],
             ),
-            (GOOD.to_owned() + "[metrics]\naddress = \"9464\"\n", vec!["line 10", "socket address"]),
+            (GOOD.to_owned() + "[metrics]\naddress = \"9464\"\n", vec!["line 11", "socket address"]),
             ("[vault".to_owned(), vec!["line 1"]),
             (String::new(), vec!["line 1", "missing field"]),
         ] {

@@ -207,15 +207,16 @@ mod tests {
         server_key(&config.server.key).expect("a key");
         crate::tls::Certificate::load(&config.listen.certificate, &config.listen.key).expect("a certificate");
         assert!(matches!(write(&plan), Err(Error::Conflict { .. })));
-        // Every setting of identity that the file names is one.
+        // Every setting of identity, metrics and traces that the file names is one.
         let text = std::fs::read_to_string(&path).expect("read");
         let identity =
             text.split("section each\n").nth(1).expect("identity").split("\n[limits]").next().expect("limits");
-        let settings =
-            identity.lines().map(|line| line.trim_start_matches("# ")).filter(|line| !line.starts_with("Client"));
+        let is_setting = |line: &&str| line.starts_with('[') || line.contains(" = ");
+        let settings = identity.lines().map(|line| line.trim_start_matches("# ")).filter(is_setting);
         let settings: Config =
             toml::from_str(&(text.clone() + &settings.collect::<Vec<_>>().join("\n"))).expect("settings");
         assert!(settings.identity.issuers.len() == 1 && settings.identity.certificates.is_some());
+        assert!(settings.metrics.is_some() && settings.traces.is_some());
         settings.identity.check().expect("good");
         // Every limit that the file names is one, and as it is by default.
         let limits = text.split("[limits]\n").nth(1).expect("limits");

@@ -11,8 +11,7 @@ use crate::{cli::duration, failure::Result, session::Session, verbs::whoami::con
 /// JSON: {"state": "waiting", "change"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault --vault https://registry.example/main admin elevate --permission promote --models llama-ft --channels production \\
-    --for 1h --reason 'incident 4711: roll back'")]
+  mvault --vault https://registry.example/main admin elevate --permission promote --models llama-ft --reason incident-4711")]
 pub struct Args {
     /// What for: read, seal, sign, promote, approve, audit; repeat for several
     #[arg(long, value_name = "PERMISSION", required = true)]

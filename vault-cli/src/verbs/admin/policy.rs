@@ -38,7 +38,7 @@ pub struct ShowArgs {}
 /// JSON: {"state": "in-force" | "waiting", "change"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault --vault https://registry.example/main admin policy set policies.cedar --reason 'trainers may seal llama-*'")]
+  mvault --vault https://registry.example/main admin policy set policies.cedar --reason ticket-4711")]
 pub struct SetArgs {
     /// The policies (Cedar)
     #[arg(value_name = "FILE")]
