@@ -19,6 +19,7 @@ fn records_changes_logins_and_refusals_are_logged_before_the_answer() {
     let registry = Registry::start();
     let mut desk = Desk::new(Workspace::new(), &registry);
     let sealer = registry.key("trainer", &["seal"], "team-*", "*");
+    desk.work.write("model.bin", b"weights");
     desk.ask_as("trainer", &sealer);
     desk.seal("model.bin", "team-a:1").ok();
     refused(desk.seal("model.bin", "other:1"), 9, "denied");

@@ -71,6 +71,8 @@ fn a_vault_that_cannot_be_read_shows() {
     assert!(value(&registry.metrics(), "mvault_state_age_seconds") > 2.0);
     std::fs::remove_file(folder.join("state")).expect("removed");
     std::fs::rename(folder.join("away"), folder.join("state")).expect("renamed");
+    // A failure is remembered for a second.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     assert!(value(&registry.metrics(), "mvault_state_age_seconds") < 2.0);
 }
 

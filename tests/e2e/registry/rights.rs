@@ -40,9 +40,8 @@ fn approved(desk: &mut Desk, name: &str) -> String {
 #[test]
 fn rights_are_given_by_two_and_taken_by_one() {
     let (registry, mut desk) = shared();
-    let added = desk.run(&["admin", "key", "add", "ci", "--permission", "read", "--reason", "the new pipeline"]).ok();
-    assert!(added.stderr.contains("another administrator"), "{}", added.stderr);
-    let added = added.json();
+    let add = ["admin", "key", "add", "ci", "--permission", "read", "--reason", "the new pipeline"];
+    let added = desk.run(&add).ok().json();
     let (key, change) = (added["key"].as_str().expect("a key"), added["change"].as_str().expect("a change"));
     assert!(added["state"] == "waiting" && !knows(&registry, key));
     let listed = desk.run(&["admin", "change", "list"]).ok();
@@ -92,6 +91,7 @@ fn policies_forbid_what_keys_would_allow_and_are_refused_if_they_say_nothing() {
     assert_eq!(set.json()["state"], "in-force");
     assert_eq!(desk.run(&["admin", "policy", "show"]).ok().json()["text"], text);
     thread::sleep(STALE);
+    desk.work.write("model.bin", b"weights");
     desk.ask_as("trainer", &sealer);
     desk.seal("model.bin", "open-one:1").ok();
     let refusal = refused(desk.seal("model.bin", "secret-one:1"), 9, "denied");

@@ -57,7 +57,7 @@ impl Office {
         let day = r#"
             mvault key generate --kind signing -o log --no-passphrase
             mvault trust publish root.json
-            mvault log init --origin example.com/log
+            mvault log init --origin example.com/log || mvault log show # a registry made one
             echo weights >model.bin
             mvault seal model.bin llama:1.0 --to node.pub --sign-with trainer.key
             mvault promote llama:1.0 --channel production --reason good --key trainer.key

@@ -203,12 +203,12 @@ fn the_policies_are_enough_for_each_and_no_more() {
         run(&desk, &promote).ok();
         publish(&desk).exits(1);
         desk.by(&publisher);
-        assert_eq!(publish(&desk).ok().json()["size"], 1);
+        assert_eq!(publish(&desk).ok().json()["size"], 2);
         desk.by(&sealer);
         run(&desk, &seal("m:3")).ok();
         desk.by(&publisher);
         let again = publish(&desk).ok().json();
-        assert!(again["size"].as_u64() > Some(1), "{again}");
+        assert!(again["size"].as_u64() > Some(2), "{again}");
         desk.by(&node);
         let report = desk.run(&["doctor"]).ok().json();
         assert_eq!((state(&report, "read"), state(&report, "write")), ("ok".into(), "warn".into()), "{report}");

@@ -6,6 +6,7 @@ use super::{
     Retirements, VAULT_JSON, Vault, gc,
     listing::{is_record_path, parse_version_path},
     manifest_path,
+    naming::ObjectName,
     repair::{Mender, Tried},
     retire, session, version_path,
 };
@@ -366,9 +367,13 @@ pub(super) fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
     ArtifactDigest::from_hex(hex).ok()
 }
 
-/// What writers and garbage collection tell one another, and what a registry keeps for itself.
+/// What writers and garbage collection tell one another, the log, and what a registry keeps for itself.
 fn is_coordination_path(path: &str) -> bool {
-    path.starts_with(REGISTRY) || session::parse_path(path).is_some() || gc::runs::parse_path(path).is_some()
+    let of_the_log = || matches!(ObjectName::parse(path), Some(ObjectName::LogEntries(_) | ObjectName::LogTree(_)));
+    path.starts_with(REGISTRY)
+        || session::parse_path(path).is_some()
+        || gc::runs::parse_path(path).is_some()
+        || of_the_log()
 }
 
 /// Recipients and attestations; promotions, proposals, revocations, statements of freshness, trust roots.

@@ -29,8 +29,7 @@ use crate::{
     rights::{Need, Permission, Resource},
 };
 
-/// What is read of an object that is refused, in bytes, and for how long.
-const MAX_DISCARDED: u64 = 16 << 20;
+/// For how long an object that is refused is read all the same.
 const DISCARDING: Duration = Duration::from_secs(10);
 
 /// Reads a path as the vault has it. Nothing in one needs an escape, so an escaped one is another spelling.
@@ -157,7 +156,7 @@ pub async fn create(
         }
         Err(problem) => {
             // Whoever is still sending would see a broken connection instead of the answer: they get a moment to end.
-            let length = announced(&request).unwrap_or(0).min(MAX_DISCARDED);
+            let length = announced(&request).unwrap_or(0).min(app.limits.max_object);
             let rest = body::discard(request.into_body(), length, &app.limits);
             let _ = tokio::time::timeout(DISCARDING, rest).await;
             Err(problem)
@@ -236,7 +235,8 @@ async fn document(
         app.admissions.current()?.judge(&path, &bytes)?;
         let created = app.store.create(&path, &bytes)?;
         // Also when it was there: whoever repeats a request wants to know that it is logged, too.
-        if created == Created::New || app.store.read(&path, bytes.len() as u64)?.as_ref() == Some(&bytes) {
+        let is_there = || app.store.read(&path, bytes.len() as u64).is_ok_and(|there| there.as_ref() == Some(&bytes));
+        if created == Created::New || is_there() {
             app.chronicle.record(&path, &bytes, Some(&who))?;
         }
         if is_root {
