@@ -25,7 +25,7 @@ fn explore(python: &Python, registry: &Registry, key: &str, folder: &Path) {
         "--max-time",
         "100",
         "--request-timeout",
-        "20",
+        "12",
     ]);
     command.args(["--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--warnings", "off"]);
     command.current_dir(folder).env("PYTHONUTF8", "1");

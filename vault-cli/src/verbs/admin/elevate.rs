@@ -1,9 +1,8 @@
 //! `mvault admin elevate`
 
 use serde_json::json;
-use vault_core::names::Pattern;
 
-use super::change::tell_waiting;
+use super::{Scope, change::tell_waiting};
 use crate::{cli::duration, failure::Result, session::Session, verbs::whoami::connect};
 
 /// Ask for rights for a while, which another person has to approve
@@ -13,15 +12,8 @@ use crate::{cli::duration, failure::Result, session::Session, verbs::whoami::con
 #[command(after_help = "EXAMPLE:
   mvault --vault https://registry.example/main admin elevate --permission promote --models llama-ft --reason incident-4711")]
 pub struct Args {
-    /// What for: read, seal, sign, promote, approve, audit; repeat for several
-    #[arg(long, value_name = "PERMISSION", required = true)]
-    permission: Vec<String>,
-    /// For which models; `*` stands for anything
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
-    models: Pattern,
-    /// For which of their channels
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
-    channels: Pattern,
+    #[command(flatten)]
+    scope: Scope,
     /// For how long from the approval on, at most 24h
     #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "1h")]
     time: std::time::Duration,
@@ -31,10 +23,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let wanted = json!({
-        "permissions": args.permission, "models": args.models, "channels": args.channels,
-        "seconds": args.time.as_secs(), "reason": args.reason,
-    });
+    let mut wanted = args.scope.to_json();
+    wanted["seconds"] = json!(args.time.as_secs());
+    wanted["reason"] = json!(args.reason);
     let answer = connect(session)?.post("elevations", &wanted)?;
     tell_waiting(session, &answer);
     session.ui.result("asked", &answer)

@@ -2,9 +2,8 @@
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use vault_core::names::Pattern;
 
-use super::change::tell_waiting;
+use super::{Scope, change::tell_waiting};
 use crate::{
     cli::duration,
     failure::{Failure, Result},
@@ -46,15 +45,8 @@ pub struct AddArgs {
     /// The person behind it, where two different people are needed [default: NAME]
     #[arg(long, value_name = "PERSON")]
     holder: Option<String>,
-    /// What it may do: read, seal, sign, promote, approve, admin, audit; repeat for several
-    #[arg(long, value_name = "PERMISSION", required = true)]
-    permission: Vec<String>,
-    /// For which models; `*` stands for anything
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
-    models: Pattern,
-    /// For which of their channels
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
-    channels: Pattern,
+    #[command(flatten)]
+    scope: Scope,
     /// From which network only, such as 10.0.0.0/8; repeat for several [default: from anywhere]
     #[arg(long, value_name = "CIDR")]
     network: Vec<String>,
@@ -105,12 +97,11 @@ pub fn run(verb: &Verb, session: &Session) -> Result {
             session.ui.result(&table(&[head].into_iter().chain(rows).collect::<Vec<_>>()), &keys)
         }
         Verb::Add(args) => {
-            let grants = json!([{
-                "permissions": args.permission, "models": args.models, "channels": args.channels, "networks": args.network,
-            }]);
+            let mut scope = args.scope.to_json();
+            scope["networks"] = json!(args.network);
             let expires = args.expires_in.map(expiry).transpose()?;
             let wanted = json!({
-                "name": args.name, "holder": args.holder, "grants": grants, "expires": expires, "reason": args.reason,
+                "name": args.name, "holder": args.holder, "grants": [scope], "expires": expires, "reason": args.reason,
             });
             show_once(session, &registry.post("keys", &wanted)?)
         }

@@ -1,6 +1,8 @@
 //! `mvault admin`
 
 use clap::Subcommand;
+use serde_json::{Value, json};
+use vault_core::names::Pattern;
 
 use crate::{failure::Result, session::Session};
 
@@ -30,6 +32,27 @@ enum Area {
     Change(change::Verb),
     Elevate(elevate::Args),
     Who(who::Args),
+}
+
+/// What is to be allowed, and for what.
+#[derive(Debug, clap::Args)]
+pub struct Scope {
+    /// What for: read, seal, sign, promote, approve, admin, audit; repeat for several
+    #[arg(long, value_name = "PERMISSION", required = true)]
+    permission: Vec<String>,
+    /// For which models; `*` stands for anything
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    models: Pattern,
+    /// For which of their channels
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    channels: Pattern,
+}
+
+impl Scope {
+    /// As the registry has it.
+    pub fn to_json(&self) -> Value {
+        json!({ "permissions": self.permission, "models": self.models, "channels": self.channels })
+    }
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
