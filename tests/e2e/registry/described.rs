@@ -18,15 +18,7 @@ fn explore(python: &Python, registry: &Registry, key: &str, folder: &Path) {
     command.args(["--no-color", "run"]).arg(format!("{origin}/v1/openapi.json"));
     command.arg("--tls-verify").arg(registry.certificate());
     command.args(["--header", &format!("Authorization:Bearer {key}"), "--checks", CHECKS]);
-    command.args([
-        "--max-examples",
-        "10",
-        "--generation-deterministic",
-        "--max-time",
-        "100",
-        "--request-timeout",
-        "12",
-    ]);
+    command.args(["--max-examples", "5", "--generation-deterministic", "--max-time", "15", "--request-timeout", "20"]);
     command.args(["--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--warnings", "off"]);
     command.current_dir(folder).env("PYTHONUTF8", "1");
     let output = Output::of(&mut command, b"");
