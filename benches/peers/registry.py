@@ -86,7 +86,7 @@ class Nginx:
                 server {{
                     listen 127.0.0.1:{self.port} ssl; ssl_protocols TLSv1.3;
                     ssl_certificate {registry.certificate}; ssl_certificate_key {registry.folder}/tls.key;
-                    location / {{ root {root}; }}
+                    location / {{ root {root}; dav_methods PUT DELETE; }}
                 }}
             }}""")
         self.process = subprocess.Popen(["nginx", "-c", config], stderr=subprocess.DEVNULL)
@@ -103,9 +103,10 @@ def many(commands: list) -> float:
     return time.monotonic() - begun
 
 
-def resolutions(registry: Registry, path: str, seconds: int) -> dict:
-    """What wrk says of one object, asked for again and again by 32 connections."""
-    command = ["wrk", "--latency", "-t", "1", "-c", "32", "-d", str(seconds), "-H", f"Authorization: Bearer {registry.key}", registry.objects(path)]
+def resolutions(registry: Registry, path: str | None, seconds: int) -> dict:
+    """What wrk says of one object, or of `whoami`, asked for again and again by 32 connections."""
+    target = registry.objects(path) if path else f"{registry.origin}/v1/whoami"
+    command = ["wrk", "--latency", "-t", "1", "-c", "32", "-d", str(seconds), "-H", f"Authorization: Bearer {registry.key}", target]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said:
         raise SystemExit(said)
@@ -148,9 +149,17 @@ def measure(registry: Registry, nginx: Nginx, web: Path, sources: Path, parts: i
         digest = subprocess.run(["b3sum", "--no-names", path], check=True, capture_output=True, text=True).stdout.strip()
         os.link(path, web / digest)
         named.append((path, digest, f"objects/{digest[:2]}/{digest}"))
-    put = [registry.curl("--upload-file", path, "--header", "If-None-Match: *", registry.objects(there)) for path, _, there in named]
-    seconds = many(put)
-    print(f"upload of {parts} x 64 MiB, hashed and durable: {seconds:.2f} s, {parts * PART / seconds / 1e6:.0f} MB/s")
+    ours, theirs = [], []
+    for number in range(options.rounds):
+        if number:
+            for _, _, there in named:
+                subprocess.run(registry.curl("--request", "DELETE", registry.objects(there)), check=True)
+        ours.append(many([registry.curl("--upload-file", path, "--header", "If-None-Match: *", registry.objects(there)) for path, _, there in named]))
+        theirs.append(many([["curl", "--silent", "--fail", "--cacert", registry.certificate, "--upload-file", path, f"{nginx.origin}/put-{number}-{digest}"] for path, digest, _ in named]))
+        for _, digest, _ in named:
+            (web / f"put-{number}-{digest}").unlink()
+    ratio = statistics.median(theirs) / statistics.median(ours)
+    print(f"upload, hashed and durable: {statistics.median(ours):.2f} s (nginx, neither: {statistics.median(theirs):.2f} s): {ratio:.2f} of nginx's rate")
 
     ours, theirs = [], []
     for _ in range(options.rounds):
@@ -166,6 +175,10 @@ def measure(registry: Registry, nginx: Nginx, web: Path, sources: Path, parts: i
     busy.terminate()
     busy.wait()
     print(f"beside a download of 100 MB/s: {beside['rate']:.0f} a second ({beside['rate'] / alone['rate']:.2f}), p99 {beside['p99']:.1f} ms")
+
+    # Who asks who they are logs in, and each login is an entry in the vault's log, durable before the answer.
+    logins = resolutions(registry, None, options.seconds)
+    print(f"logins: {logins['rate']:.0f} log entries a second, p99 {logins['p99']:.1f} ms")
 
     context = ssl.create_default_context(cafile=str(registry.certificate))
     before, open_ones = registry.anonymous(), []
