@@ -10,6 +10,7 @@ mod documents;
 mod identity;
 mod instances;
 mod keys;
+mod killed;
 mod logged;
 mod lying;
 mod metrics;

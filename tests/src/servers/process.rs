@@ -79,9 +79,18 @@ impl Process {
 
     /// Asks the server to end.
     pub(super) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = fs::read_to_string(self.folder.join("pid")).ok().and_then(|text| text.trim().parse().ok());
         let pid = pid.and_then(Pid::from_raw).expect("the server runs");
-        rustix::process::kill_process(pid, Signal::TERM).expect("the server runs");
+        rustix::process::kill_process(pid, signal).expect("the server runs");
     }
 }
 

@@ -203,6 +203,11 @@ impl Registry {
         self.process.terminate();
     }
 
+    /// Ends it in the middle of whatever it does.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.process.ended().is_some()
@@ -253,6 +258,21 @@ impl Registry {
     pub fn ask(&self, key: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
         let asked = if method == "HEAD" { Asked::Head } else { Asked::Other };
         self.try_exchange(&request(key, method, target, headers, body), asked).expect("an answer")
+    }
+
+    /// The same, where it may be that nobody answers.
+    ///
+    /// # Errors
+    /// What the connection says.
+    pub fn try_ask(
+        &self,
+        key: &str,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Message> {
+        self.try_exchange(&request(key, method, target, headers, body), Asked::Other)
     }
 
     /// Creates an object with a key.
