@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
+    extract::State,
     http::{Request, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -33,6 +34,8 @@ pub use health::Readiness;
 /// The longest document about the registry itself, in bytes, and how long it may take to arrive.
 const MAX_DOCUMENT: usize = 512 << 10;
 const PATIENCE: Duration = Duration::from_secs(15);
+/// What is read at most of one that is too long, in bytes.
+const MAX_DISCARDED: u64 = 16 << 20;
 
 /// What is answered whoever asks, and to those who are known only; and the description of both (OpenAPI 3.1).
 pub fn all(app: &Arc<App>) -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
@@ -52,7 +55,7 @@ pub fn all(app: &Arc<App>) -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
         .routes(routes!(changes::elevate))
         .routes(routes!(people::show))
         .layer(middleware::from_fn_with_state(Arc::clone(app), repeats::once))
-        .layer(middleware::from_fn(gather));
+        .layer(middleware::from_fn_with_state(Arc::clone(app), gather));
     let objects = OpenApiRouter::new().routes(routes!(listing::page)).routes(routes!(
         objects::read,
         objects::create,
@@ -66,15 +69,23 @@ pub fn all(app: &Arc<App>) -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
     (everybody.route("/v1/openapi.json", get(serve)), known, described)
 }
 
+fn too_long() -> Problem {
+    Problem::http(StatusCode::PAYLOAD_TOO_LARGE, format!("a document here has at most {MAX_DOCUMENT} bytes"))
+}
+
 /// Takes a body that is a small document, in a short time.
-async fn gather(request: Request<Body>, next: Next) -> Response {
+async fn gather(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
     let (head, body) = request.into_parts();
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if let Some(length) = announced.filter(|length: &u64| *length > MAX_DOCUMENT as u64) {
+        // Whoever is still sending would see a broken connection instead of the answer: they get a moment to end.
+        let _ = tokio::time::timeout(PATIENCE, body::discard(body, length.min(MAX_DISCARDED), &app.limits)).await;
+        return too_long().into_response();
+    }
     let gathered = tokio::time::timeout(PATIENCE, Limited::new(body, MAX_DOCUMENT).collect()).await;
     let problem = match gathered {
         Ok(Ok(body)) => return next.run(Request::from_parts(head, Body::from(body.to_bytes()))).await,
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Problem::http(StatusCode::PAYLOAD_TOO_LARGE, format!("a document here has at most {MAX_DOCUMENT} bytes"))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_long(),
         Ok(Err(_)) => Problem::http(StatusCode::BAD_REQUEST, "the document broke off on its way"),
         Err(_) => Problem::http(StatusCode::REQUEST_TIMEOUT, "the document took too long to arrive"),
     };
