@@ -95,6 +95,9 @@ pub struct RegistryArgs {
         hide_short_help = true
     )]
     pub client_key: Option<PathBuf>,
+    /// Send and fetch every byte through the registry, and none straight to or from its bucket
+    #[arg(long, global = true, env = "MVAULT_NO_DIRECT", hide_short_help = true)]
+    pub no_direct: bool,
 }
 
 /// How bytes go to and from an object store.

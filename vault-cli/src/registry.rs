@@ -37,7 +37,7 @@ pub fn access(url: &str, vault: Option<&str>, args: &RegistryArgs) -> Result<Acc
         None if certificate.is_some() => None,
         _ => stored(&address)?.map(Token::new).transpose()?,
     };
-    Ok(Access { token, certificate, authorities: authorities(args)? })
+    Ok(Access { token, certificate, authorities: authorities(args)?, through: args.no_direct })
 }
 
 /// The certificate to show, and its key.

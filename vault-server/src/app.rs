@@ -28,6 +28,7 @@ use crate::{
     audit::{Audit, Event},
     chronicle::Chronicle,
     clients::Authorities,
+    direct::Direct,
     evidence::{Evidence, Unknown},
     identity::{Means, Principal, issuer::Issuers},
     limits::{Gauges, Limits},
@@ -55,6 +56,8 @@ pub struct App {
     pub name: String,
     /// Its objects.
     pub store: Store,
+    /// What is known of content that does not pass here.
+    pub direct: Direct,
     /// The registry's own records.
     pub states: States,
     /// What the registry adds to the vault's log.
@@ -370,6 +373,7 @@ fn is_probe(target: &str) -> bool {
 fn action(method: &Method, target: &str) -> &'static str {
     let is_key = target.starts_with("/v1/keys");
     match *method {
+        Method::GET | Method::POST if target.contains("/links/") => "link",
         Method::PUT => "create",
         Method::DELETE => "delete",
         Method::POST if is_key => "key",

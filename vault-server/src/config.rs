@@ -65,6 +65,9 @@ pub struct VaultConfig {
     pub url: String,
     /// The trust root to begin at; without one, the one that the vault shows.
     pub trust_root: Option<PathBuf>,
+    /// Whether content goes straight between clients and the bucket, if that has presigned URLs that hold what they say.
+    #[serde(default = "yes")]
+    pub direct: bool,
 }
 
 /// The address, and what secures it.
@@ -95,6 +98,10 @@ pub struct ServerConfig {
 pub struct LogConfig {
     /// After how many days it is forgotten who is behind a pseudonym; never without it. The log itself stays whole.
     pub forget_people_after_days: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_name() -> String {

@@ -125,6 +125,9 @@ name = "main"
 url = {vault:?}
 # The trust root to believe; without it, the one version 1 that the vault shows
 # trust_root = "root.json"
+# Whether content goes straight between clients and the bucket by presigned URLs, where the bucket has such. Then clients must
+# reach it; those that do not send everything through here.
+# direct = true
 
 [listen]
 address = {address:?}
@@ -183,6 +186,7 @@ checkpoint = "checkpoint.json"
 # strangers_per_minute = 60       # requests without a valid key, from one address
 # idle_seconds = 30               # that a body may stand still, and a header may take
 # slowest_body = 16384            # bytes a second, after the first minute
+# link_seconds = 300              # that presigned URLs count
 # drain_seconds = 300             # for transfers to finish after SIGTERM
 "#
     )

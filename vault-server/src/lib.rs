@@ -13,6 +13,7 @@ pub mod chronicle;
 pub mod clients;
 pub mod config;
 pub mod dev;
+pub mod direct;
 pub mod evidence;
 pub mod identity;
 pub mod init;

@@ -60,6 +60,8 @@ pub struct Limits {
     pub idle_seconds: u64,
     /// Bytes a second that a body must come or go with on the average, after the first minute.
     pub slowest_body: u64,
+    /// Seconds that presigned URLs count.
+    pub link_seconds: u64,
     /// Seconds that transfers have to finish after a signal to stop.
     pub drain_seconds: u64,
 }
@@ -80,6 +82,7 @@ impl Default for Limits {
             strangers_per_minute: number(60),
             idle_seconds: 30,
             slowest_body: 16 << 10,
+            link_seconds: 300,
             drain_seconds: 300,
         }
     }
@@ -89,6 +92,11 @@ impl Limits {
     /// How long a body may stand still.
     pub fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds.max(1))
+    }
+
+    /// How long presigned URLs count: at most a day.
+    pub fn link(&self) -> Duration {
+        Duration::from_secs(self.link_seconds.clamp(1, 24 * 3600))
     }
 
     /// How long a body of so many bytes may take.

@@ -90,14 +90,7 @@ fn a_registry_stands_in_front_of_a_bucket_as_well() {
     let Some(server) = Seaweed::shared() else { return };
     let client = server.client();
     client.make_bucket("registry");
-    let endpoint = format!("http://{}", client.address);
-    let variables = [
-        ("AWS_ACCESS_KEY_ID", client.access_key.as_str()),
-        ("AWS_SECRET_ACCESS_KEY", client.secret_key.as_str()),
-        ("AWS_REGION", client.region.as_str()),
-        ("AWS_ENDPOINT_URL", endpoint.as_str()),
-    ];
-    let registry = Registry::over("s3://registry/some/models", &variables, "");
+    let registry = Registry::over_bucket("s3://registry/some/models", client, "");
     let mut desk = Desk::new(Workspace::new(), &registry);
     desk.work.write("weights", &noise(20_000_000));
     desk.seal("weights", "m:1").ok();

@@ -15,6 +15,7 @@ mod logged;
 mod lying;
 mod metrics;
 mod rights;
+mod straight;
 mod traces;
 mod vaults;
 

@@ -61,6 +61,18 @@ impl Registry {
         Self::make(vault, variables, limits, None)
     }
 
+    /// Starts one over this vault in a bucket, which is made, with these limits.
+    pub fn over_bucket(vault: &str, bucket: &crate::s3::Client, limits: &str) -> Self {
+        let endpoint = format!("http://{}", bucket.address);
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", bucket.access_key.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", bucket.secret_key.as_str()),
+            ("AWS_REGION", bucket.region.as_str()),
+            ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ];
+        Self::over(vault, &variables, limits)
+    }
+
     fn make(vault: &str, variables: &[(&str, &str)], limits: &str, client: Option<(PathBuf, PathBuf)>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [port] = process::free_ports();

@@ -27,7 +27,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let authorities = registry::authorities(given)?;
     let token = read_token(given.token_file.as_ref(), &args.url)?;
     let certificate = registry::certificate(given)?;
-    let access = Access { token: Some(Token::new(token.clone())?), certificate, authorities };
+    let access = Access { token: Some(Token::new(token.clone())?), certificate, authorities, through: true };
     let asked = Registry::connect(&args.url, &Connection { access, ..session.connection() })?;
     let mut who = asked.get("whoami")?;
     registry::keep(asked.address(), &token)?;

@@ -15,7 +15,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Backend, Connection, Created, Entry, Soon, check_mutable, corrupt, path};
+use super::{Backend, Connection, Created, Entry, Presigned, Purpose, Soon, check_mutable, corrupt, path};
 use crate::{
     error::{Error, Fault, Result},
     parts::{Ahead, ReadAt, Staged, Wanted},
@@ -26,14 +26,17 @@ mod attempt;
 pub(super) mod connect;
 mod http;
 mod object;
+mod signed;
 mod soon;
 mod throttle;
 mod upload;
 
 use ahead::Ranges;
 use attempt::{Attempts, Failed};
-pub(super) use http::{Connector, between, shown};
+use connect::Connected;
+pub(super) use http::{Connector, between, is_loopback, shown};
 use object::Object;
+use signed::Signing;
 use soon::Answers;
 use throttle::Throttle;
 use upload::{StagedBytes, Uploads};
@@ -73,6 +76,8 @@ struct Shared {
     name: String,
     outward: Throttle,
     inward: Throttle,
+    /// What signs URLs for others, if the store has such.
+    signing: Option<Signing>,
 }
 
 impl Bucket {
@@ -82,7 +87,7 @@ impl Bucket {
     /// [`Error::Storage`] if the operating system refuses what an async runtime needs.
     pub fn new(store: Arc<dyn ObjectStore>) -> Result<Self> {
         let name = store.to_string();
-        Self::with(store, name, &Connection::default())
+        Self::with((store, None), name, &Connection::default())
     }
 
     /// Connects to the object store that an `s3://`, `az://` or `gs://` URL names, or to a registry. Nothing is sent yet.
@@ -93,7 +98,7 @@ impl Bucket {
         Self::with(connect::connect(url, connection)?, url.trim_end_matches('/').to_owned(), connection)
     }
 
-    fn with(store: Arc<dyn ObjectStore>, name: String, connection: &Connection) -> Result<Self> {
+    fn with((store, signing): Connected, name: String, connection: &Connection) -> Result<Self> {
         // Transfers mostly wait; two threads keep a fast line busy and leave the processors to the pipeline.
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("mvault-transfer").enable_all().build();
         let runtime = Some(runtime.map_err(Error::storage("async runtime"))?);
@@ -112,6 +117,7 @@ impl Bucket {
             name,
             outward: throttle(),
             inward: throttle(),
+            signing,
         })))
     }
 }
@@ -474,6 +480,14 @@ impl Backend for Bucket {
 
     fn soon(&self, soon: &[Soon<'_>]) {
         self.0.answers.ask(&self.0, soon);
+    }
+
+    fn presign(&self, path: &str, purpose: Purpose, lifetime: Duration) -> Result<Option<Presigned>> {
+        self.0.wait(self.0.presign(path, purpose, lifetime))?
+    }
+
+    fn presigns(&self) -> Result<bool> {
+        self.0.wait(self.0.presigns())?
     }
 }
 

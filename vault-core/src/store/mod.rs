@@ -32,6 +32,7 @@ mod flusher;
 mod observed;
 mod page;
 mod path;
+mod presigned;
 mod registry;
 mod staging;
 mod tree;
@@ -41,6 +42,7 @@ pub use bucket::Bucket;
 pub use directory::Directory;
 pub use page::Keep;
 pub use path::{check as check_path, check_prefix};
+pub use presigned::{Presigned, Purpose};
 pub use registry::{Access, Address, ClientCertificate, MAX_TOKEN, Registry, Token, is_registry, is_vault_name};
 pub use url::{is_remote, local_path};
 
@@ -179,6 +181,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// See [`Store::is_proven`].
     fn is_proven(&self) -> Option<bool> {
         None
+    }
+
+    /// See [`Store::presign`].
+    ///
+    /// # Errors
+    /// As there.
+    fn presign(&self, path: &str, purpose: Purpose, lifetime: Duration) -> Result<Option<Presigned>> {
+        let _ = (path, purpose, lifetime);
+        Ok(None)
+    }
+
+    /// See [`Store::presigns`].
+    ///
+    /// # Errors
+    /// As there.
+    fn presigns(&self) -> Result<bool> {
+        Ok(false)
     }
 
     /// What this store is, for messages.

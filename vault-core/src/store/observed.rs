@@ -1,8 +1,8 @@
 //! A store of which somebody is told what is created in it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Backend, Created, Entry, Soon, Store};
+use super::{Backend, Created, Entry, Presigned, Purpose, Soon, Store};
 use crate::{
     error::Result,
     parts::{Ahead, ReadAt, Staged, Wanted},
@@ -79,6 +79,14 @@ impl Backend for Observed {
 
     fn is_proven(&self) -> Option<bool> {
         self.store.0.is_proven()
+    }
+
+    fn presign(&self, path: &str, purpose: Purpose, lifetime: Duration) -> Result<Option<Presigned>> {
+        self.store.0.presign(path, purpose, lifetime)
+    }
+
+    fn presigns(&self) -> Result<bool> {
+        self.store.0.presigns()
     }
 
     fn describe(&self) -> String {

@@ -179,9 +179,16 @@ impl Content {
             let fault = Fault::Digest { expected: self.name, found };
             return Err(Error::Corrupt { place: Place::Object(self.path), fault });
         }
-        match self.to {
-            Destination::Upload(upload) => upload.finish(),
-            Destination::Memory(all) => self.app.store.create(&self.path, &all),
+        let all = match self.to {
+            Destination::Upload(upload) => return upload.finish(),
+            Destination::Memory(all) => all,
+        };
+        let created = self.app.store.create(&self.path, &all)?;
+        if created == Created::Exists && !self.app.direct.settle(&self.app.store, &found, all.len() as u64)? {
+            // Something else had its name, and has it no more.
+            return self.app.store.create(&self.path, &all);
         }
+        self.app.direct.note(&found);
+        Ok(created)
     }
 }

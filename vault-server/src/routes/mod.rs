@@ -24,6 +24,7 @@ mod body;
 mod changes;
 mod health;
 mod keys;
+mod links;
 mod listing;
 mod objects;
 mod people;
@@ -56,11 +57,10 @@ pub fn all(app: &Arc<App>) -> (Router<Arc<App>>, Router<Arc<App>>, OpenApi) {
         .routes(routes!(people::show))
         .layer(middleware::from_fn_with_state(Arc::clone(app), repeats::once))
         .layer(middleware::from_fn_with_state(Arc::clone(app), gather));
-    let objects = OpenApiRouter::new().routes(routes!(listing::page)).routes(routes!(
-        objects::read,
-        objects::create,
-        objects::delete
-    ));
+    let objects = OpenApiRouter::new()
+        .routes(routes!(listing::page))
+        .routes(routes!(objects::read, objects::create, objects::delete))
+        .routes(routes!(links::read, links::create, links::landed));
     let (known, of_known) = documents.merge(objects).split_for_parts();
     described.merge(of_known);
     let described = api::served(described);

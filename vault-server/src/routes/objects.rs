@@ -20,7 +20,7 @@ use vault_core::{
 use super::{
     api::{OfObjects, Refusals},
     body::{self, Content},
-    check_vault,
+    check_vault, links,
 };
 use crate::{
     app::{App, Caller},
@@ -33,7 +33,7 @@ use crate::{
 const DISCARDING: Duration = Duration::from_secs(10);
 
 /// Reads a path as the vault has it. Nothing in one needs an escape, so an escaped one is another spelling.
-fn named(app: &App, vault: &str, path: &str, raw: &str) -> Result<ObjectName, Problem> {
+pub(super) fn named(app: &App, vault: &str, path: &str, raw: &str) -> Result<ObjectName, Problem> {
     check_vault(app, vault)?;
     let name = if raw.contains('%') { None } else { ObjectName::parse(path) };
     name.ok_or_else(|| Problem::new(Kind::Usage, "this is not the path of anything in a vault"))
@@ -227,6 +227,9 @@ async fn document(
     receive: body::Incoming,
 ) -> Result<Created, Problem> {
     let bytes = receive.whole().await?;
+    if let ObjectName::Manifest(_) = name {
+        links::all_is_there(app, caller, &bytes).await?;
+    }
     let rights = app.again(caller).await?;
     Need::to_create(name).granted_by(&rights)?;
     may_say(&rights, path, &bytes)?;
@@ -275,9 +278,15 @@ pub async fn delete(
     Path((vault, path)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
-    named(&app, &vault, &path, request.uri().path())?;
+    let name = named(&app, &vault, &path, request.uri().path())?;
     Need::of(&[Permission::Admin]).granted_by(&caller.rights)?;
-    app.blocking(move |app| app.store.delete(&path)).await?;
+    app.blocking(move |app| {
+        if let ObjectName::Content(hash) = name {
+            app.direct.forget(&hash);
+        }
+        app.store.delete(&path)
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

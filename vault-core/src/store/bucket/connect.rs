@@ -11,7 +11,10 @@ use object_store::{
     prefix::PrefixStore,
 };
 
-use super::http::{Connector, is_loopback};
+use super::{
+    http::{Connector, is_loopback},
+    signed::Signing,
+};
 use crate::{
     error::{Error, Result},
     store::{Connection, registry},
@@ -20,10 +23,13 @@ use crate::{
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// A client, and what signs URLs for others if it can.
+pub(super) type Connected = (Arc<dyn ObjectStore>, Option<Signing>);
+
 /// The object store or registry that a URL names, its root moved to the vault's.
-pub(super) fn connect(url: &str, connection: &Connection) -> Result<Arc<dyn ObjectStore>> {
+pub(super) fn connect(url: &str, connection: &Connection) -> Result<Connected> {
     if registry::is_registry(url) {
-        return Ok(Arc::new(registry::Objects::new(url, connection)?));
+        return Ok((Arc::new(registry::Objects::new(url, connection)?), None));
     }
     let unfit = |why: &str| Error::Misuse(format!("{url:?}: {why}"));
     let (scheme, rest) = url.split_once("://").ok_or_else(|| unfit("is no URL"))?;
@@ -32,15 +38,16 @@ pub(super) fn connect(url: &str, connection: &Connection) -> Result<Arc<dyn Obje
         return Err(unfit("names no bucket: a vault in an object store is `s3://BUCKET/PREFIX`"));
     }
     let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|e| unfit(&e.to_string()))?;
-    let build = match scheme.to_ascii_lowercase().as_str() {
-        "s3" | "s3a" => s3,
-        "az" | "azure" | "abfs" | "abfss" => azure,
-        "gs" => google,
+    let connector = Connector::new(connection, endpoint(connection))?;
+    let built = match scheme.to_ascii_lowercase().as_str() {
+        "s3" | "s3a" => s3(bucket, &prefix, connection, &connector),
+        "az" | "azure" | "abfs" | "abfss" => azure(bucket, connection, connector).map(|store| (store, None)),
+        "gs" => google(bucket, connection, connector).map(|store| (store, None)),
         other => return Err(unfit(&format!("{other}:// vaults are not supported"))),
     };
-    let connector = Connector::new(connection, endpoint(connection))?;
-    let store = build(bucket, connection, connector).map_err(|error| Error::storage(url)(io::Error::from(error)))?;
-    Ok(if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) })
+    let (store, signing) = built.map_err(|error| Error::storage(url)(io::Error::from(error)))?;
+    let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
+    Ok((store, signing))
 }
 
 /// Where the settings say that S3 is, if they do.
@@ -49,7 +56,7 @@ fn endpoint(connection: &Connection) -> Option<&str> {
     settings(connection, "AWS_").filter(|(name, _)| is_endpoint(name)).last().map(|(_, value)| value.as_str())
 }
 
-fn s3(bucket: &str, connection: &Connection, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn s3(bucket: &str, prefix: &Path, connection: &Connection, connector: &Connector) -> object_store::Result<Connected> {
     let mut builder = AmazonS3Builder::new();
     let mut allowed = endpoint(connection).is_some_and(is_loopback);
     for (name, value) in settings(connection, "AWS_") {
@@ -65,13 +72,15 @@ fn s3(bucket: &str, connection: &Connection, connector: Connector) -> object_sto
         .with_unsigned_payload(true)
         .with_checksum_algorithm(Checksum::CRC64NVME)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_http_connector(connector)
+        .with_http_connector(connector.clone())
         .with_client_options(options().with_allow_http(allowed))
         // They are deleted one by one anyway, and the client trusts answers about many too much.
         .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_bucket_name(bucket)
         .build()?;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    let signing = Signing::new(Arc::clone(&store) as _, prefix.clone(), connector, allowed)?;
+    Ok((store, Some(signing)))
 }
 
 fn azure(container: &str, connection: &Connection, connector: Connector) -> object_store::Result<Arc<dyn ObjectStore>> {
@@ -132,8 +141,8 @@ mod tests {
     fn urls_name_a_bucket_and_a_prefix_or_are_refused() {
         let keys = with(&[("AWS_ACCESS_KEY_ID", "ak"), ("AWS_SECRET_ACCESS_KEY", "very-secret")]);
         for good in ["s3://bucket", "s3://bucket/", "s3://bucket/a/b", "S3://bucket/a/b/"] {
-            let store = connect(good, &keys).expect(good);
-            assert!(!format!("{store}").contains("very-secret"));
+            let (store, signing) = connect(good, &keys).expect(good);
+            assert!(!format!("{store} {signing:?}").contains("very-secret"));
         }
         for bad in ["s3://", "s3:///a", "s3://user@bucket", "s3://bucket:80/x", "s3://bucket/a//b", "ftp://host/x"] {
             assert!(matches!(connect(bad, &keys), Err(Error::Misuse(_))), "{bad}");

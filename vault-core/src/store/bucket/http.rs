@@ -73,9 +73,13 @@ fn authorities(path: &str) -> Result<Vec<Certificate>> {
 }
 
 /// Whether plain HTTP goes nowhere but to this machine.
-pub(super) fn is_loopback(endpoint: &str) -> bool {
+pub(in crate::store) fn is_loopback(endpoint: &str) -> bool {
     let Some(rest) = endpoint.strip_prefix("http://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    if authority.contains('@') {
+        // Before it stands who asks, and not where.
+        return false;
+    }
     let host = match authority.strip_prefix('[') {
         Some(address) => address.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
@@ -230,9 +234,15 @@ mod tests {
         for here in ["http://127.0.0.1:8333", "http://localhost/x", "http://[::1]:9000"] {
             assert!(is_loopback(here), "{here}");
         }
-        for there in
-            ["https://127.0.0.1", "http://10.0.0.1", "http://localhost.example.com", "http://127.0.0.1.example.com", ""]
-        {
+        for there in [
+            "https://127.0.0.1",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "",
+            "http://127.0.0.1:80@example.com/",
+            "http://localhost@example.com",
+        ] {
             assert!(!is_loopback(there), "{there}");
         }
     }

@@ -126,7 +126,8 @@ fn the_first_create_proves_the_store() {
     assert_eq!(bucket.create("a", b"1").expect("create"), Created::New);
     assert_eq!(bucket.is_proven(), Some(true));
     assert_eq!(bucket.create("a", b"1").expect("create"), Created::Exists);
-    let again = Bucket::with(Arc::clone(&bucket.0.store), "again".into(), &Connection::default()).expect("bucket");
+    let again =
+        Bucket::with((Arc::clone(&bucket.0.store), None), "again".into(), &Connection::default()).expect("bucket");
     assert_eq!(again.create("a", b"2").expect("create"), Created::Exists, "the proof is no write");
     assert_eq!(again.is_proven(), Some(false), "and two refusals are no proof: they may have been about each other");
     assert_eq!(again.create("b", b"2").expect("create"), Created::New);

@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// What registries learn of this program.
-const AGENT: &str = concat!("model-vault/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("model-vault/", env!("CARGO_PKG_VERSION"));
 
 /// The most of a refusal's body that is looked at, in bytes.
 const MAX_REFUSAL: usize = 64 << 10;
@@ -98,6 +98,20 @@ impl Client {
     }
 }
 
+/// Who is believed besides the authorities of the system.
+///
+/// # Errors
+/// [`Error::Misuse`] if there are certificates that are none.
+pub(super) fn authorities(access: &Access) -> Result<Vec<Certificate>> {
+    let Some(pem) = &access.authorities else { return Ok(Vec::new()) };
+    let unfit = |_| Error::Misuse("the file of certificates is not PEM".into());
+    let certificates = Certificate::from_pem_bundle(pem).map_err(unfit)?;
+    if certificates.is_empty() {
+        return Err(Error::Misuse("the file of certificates holds none".into()));
+    }
+    Ok(certificates)
+}
+
 /// A client that goes nowhere else: neither token nor certificate is for those whom an answer may name.
 fn http(url: &str, access: &Access) -> Result<reqwest::Client> {
     let mut builder = ClientBuilder::new()
@@ -106,14 +120,7 @@ fn http(url: &str, access: &Access) -> Result<reqwest::Client> {
         .redirect(Policy::none())
         .connect_timeout(CONNECT)
         .user_agent(AGENT);
-    if let Some(pem) = &access.authorities {
-        let unfit = |_| Error::Misuse("the file of certificates is not PEM".into());
-        let certificates = Certificate::from_pem_bundle(pem).map_err(unfit)?;
-        if certificates.is_empty() {
-            return Err(Error::Misuse("the file of certificates holds none".into()));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
+    builder = builder.tls_certs_merge(authorities(access)?);
     if let Some(certificate) = &access.certificate {
         let unfit = |_| Error::Misuse("client certificate and key are not PEM, or one is missing".into());
         builder = builder.identity(Identity::from_pem(certificate.expose()).map_err(unfit)?);

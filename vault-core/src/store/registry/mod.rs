@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 
 mod calls;
 mod client;
+mod direct;
 mod objects;
 mod refusal;
 mod token;
@@ -36,6 +37,8 @@ pub struct Access {
     pub certificate: Option<ClientCertificate>,
     /// Certificates (PEM) of authorities that are believed besides those of the system.
     pub authorities: Option<Vec<u8>>,
+    /// Whether every byte goes through the registry, and none straight from and to its bucket.
+    pub through: bool,
 }
 
 /// Where a registry is, and which of its vaults is meant.

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use super::{
     Refused,
     client::{Client, unreachable},
+    direct::{Direct, Landed},
 };
 use crate::store::Connection;
 
@@ -37,7 +38,7 @@ const PAGE: usize = 1000;
 const MAX_PAGE: usize = 4 << 20;
 
 /// RFC 9110 section 15.3.7.
-const PARTIAL_CONTENT: u16 = 206;
+pub(super) const PARTIAL_CONTENT: u16 = 206;
 
 /// One page of a listing.
 #[derive(Deserialize)]
@@ -71,12 +72,12 @@ impl Client {
 
 /// The objects of a vault.
 #[derive(Debug)]
-pub(in crate::store) struct Objects(Arc<Client>);
+pub(in crate::store) struct Objects(Arc<Client>, Direct);
 
 impl Objects {
     /// As [`Client::new`].
     pub(in crate::store) fn new(url: &str, connection: &Connection) -> crate::error::Result<Self> {
-        Client::new(url, connection).map(|client| Self(Arc::new(client)))
+        Ok(Self(Arc::new(Client::new(url, connection)?), Direct::new(&connection.access)?))
     }
 }
 
@@ -136,13 +137,22 @@ impl ObjectStore for Objects {
         if options.mode != PutMode::Create {
             return Err(unsupported("replacing objects"));
         }
+        let stored = PutResult { e_tag: None, version: None, extensions: Extensions::default() };
+        match self.1.create(&self.0, location, &payload).await {
+            Some(Landed::New) => return Ok(stored),
+            Some(Landed::Exists) => {
+                let source = "it was there when it was to go straight to the bucket".into();
+                return Err(object_store::Error::AlreadyExists { path: location.to_string(), source });
+            }
+            None => {}
+        }
         let mut request = self.0.request("PUT", &self.0.target(location), payload.into())?;
         for (name, value) in [("if-none-match", "*"), ("content-type", "application/octet-stream")] {
             let value = value.parse().map_err(|_| unfit("a condition cannot be asked for"))?;
             request.headers_mut().insert(name, value);
         }
         match self.0.send(request).await {
-            Ok(_) => Ok(PutResult { e_tag: None, version: None, extensions: Extensions::default() }),
+            Ok(_) => Ok(stored),
             Err(error) if Refused::within(&error).is_some_and(Refused::is_taken) => {
                 Err(object_store::Error::AlreadyExists { path: location.to_string(), source: Box::new(error) })
             }
@@ -151,6 +161,11 @@ impl ObjectStore for Objects {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if let Some(range) = options.range.as_ref().filter(|_| !options.head)
+            && let Some(answer) = self.1.read(&self.0, location, range).await
+        {
+            return given(location, answer);
+        }
         let method = if options.head { "HEAD" } else { "GET" };
         let mut request = self.0.request(method, &self.0.target(location), HttpRequestBody::empty())?;
         if let Some(range) = &options.range {
@@ -172,16 +187,7 @@ impl ObjectStore for Objects {
             }
             other => other?,
         };
-        let (size, range) = extent(&answer)?;
-        let meta = meta(location.clone(), size, modified(&answer));
-        let body = answer.into_body().bytes_stream().map_err(unreachable);
-        Ok(GetResult {
-            payload: GetResultPayload::Stream(body.boxed()),
-            meta,
-            range,
-            attributes: Attributes::new(),
-            extensions: Extensions::default(),
-        })
+        given(location, answer)
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -234,6 +240,20 @@ fn unfit(why: &str) -> object_store::Error {
 
 fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
     answer.headers().get(name)?.to_str().ok()
+}
+
+/// An object or a range of it, as it was answered.
+fn given(location: &Path, answer: HttpResponse) -> Result<GetResult> {
+    let (size, range) = extent(&answer)?;
+    let meta = meta(location.clone(), size, modified(&answer));
+    let body = answer.into_body().bytes_stream().map_err(unreachable);
+    Ok(GetResult {
+        payload: GetResultPayload::Stream(body.boxed()),
+        meta,
+        range,
+        attributes: Attributes::new(),
+        extensions: Extensions::default(),
+    })
 }
 
 /// The length of an object, and which bytes of it an answer holds.

@@ -1,0 +1,78 @@
+//! Presigned URLs: with one, whoever has it does one thing with one object of a bucket for a while, without credentials.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use jiff::Timestamp;
+use object_store::client::{HttpRequest, HttpRequestBody};
+
+use super::Store;
+use crate::error::Result;
+
+/// What a presigned URL lets its holder do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Read the object, whole or in ranges.
+    Read,
+    /// Create the object, if it is absent.
+    Create,
+}
+
+impl Purpose {
+    /// The method of the request.
+    pub(in crate::store) fn method(self) -> &'static str {
+        match self {
+            Self::Read => "GET",
+            Self::Create => "PUT",
+        }
+    }
+}
+
+/// A URL that is signed. Whoever sees it can use it: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Presigned {
+    /// The URL.
+    pub url: String,
+    /// Headers that the request must have: they are signed, too.
+    pub headers: BTreeMap<String, String>,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for Presigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presigned").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+impl Presigned {
+    /// The request that it is for; none if it is none that can be sent.
+    pub(in crate::store) fn request(&self, method: &str, body: HttpRequestBody) -> Option<HttpRequest> {
+        let mut request = HttpRequest::new(body);
+        *request.method_mut() = method.parse().ok()?;
+        *request.uri_mut() = self.url.parse().ok()?;
+        for (name, value) in &self.headers {
+            let name: object_store::signer::HeaderName = name.parse().ok()?;
+            request.headers_mut().insert(name, value.parse().ok()?);
+        }
+        Some(request)
+    }
+}
+
+impl Store {
+    /// A URL with which others begin to do one thing with an object while it lives, to the second; none if the store has no such URLs.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) for what is no path; [`Error::Storage`](crate::Error::Storage) if nothing can be signed.
+    pub fn presign(&self, path: &str, purpose: Purpose, lifetime: Duration) -> Result<Option<Presigned>> {
+        self.0.presign(path, purpose, lifetime)
+    }
+
+    /// Whether presigned URLs of this store do what they are for and nothing else, as a trial shows: a store may not look at signatures at
+    /// all, or not at what was signed with them. Creates one small object and deletes it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
+    pub fn presigns(&self) -> Result<bool> {
+        self.0.presigns()
+    }
+}
