@@ -40,6 +40,7 @@ mod share;
 mod shred;
 mod signed;
 mod whereabouts;
+mod withdrawn;
 
 pub use access::{Access, Skipped};
 pub use admission::{Admission, moves, publishes};

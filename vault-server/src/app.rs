@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,10 +18,11 @@ use axum::{
 use jiff::Timestamp;
 use vault_core::{
     Error, Result,
+    names::{ChannelName, VersionName},
     secret::fill_random,
     store::Store,
     trust::{Clock, Reached},
-    vault::{Admission, Vault},
+    vault::{Admission, Vault, moves},
 };
 
 use crate::{
@@ -40,7 +41,7 @@ use crate::{
     repeats::Repeats,
     rights::Missing,
     routes,
-    state::{State, States},
+    state::{Author, State, States},
     traces::{self, Traced, Traces},
 };
 
@@ -213,9 +214,28 @@ impl Admissions {
             Admission::Expired(reached) => Some(Reached::clone(reached)),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.root = reached.or(root);
+        let version = |root: &Option<Reached>| root.as_ref().map_or(0, |root| root.root().version());
+        let found = reached.or(root);
+        if version(&found) < version(&known.root) {
+            // Somebody else was faster and saw more.
+            drop(known);
+            return self.current();
+        }
+        known.root = found;
         (known.current, known.read) = (Some((Instant::now(), admission.clone())), Some(Instant::now()));
         Ok(admission)
+    }
+
+    /// The version, and the channel if there is one, that a promotion, a revocation, a proposal or a withdrawal of either is about; none
+    /// for everything else. Blocks.
+    ///
+    /// # Errors
+    /// As [`Admissions::current`], and [`Vault::withdrawn`] for a withdrawal that is not let in.
+    pub fn about(&self, path: &str, bytes: &[u8]) -> Result<Option<(VersionName, Option<ChannelName>)>> {
+        match moves(path, bytes) {
+            Some(about) => Ok(Some(about)),
+            None => self.vault.withdrawn(&self.current()?, path, bytes),
+        }
     }
 
     /// How long ago the trust root was read; none if never.
@@ -248,6 +268,13 @@ pub struct Caller {
     pub rights: Rights,
 }
 
+impl Caller {
+    /// As somebody who wants a change.
+    pub fn author(&self) -> Author<'_> {
+        Author::new(&self.principal, self.address)
+    }
+}
+
 /// The id of a request.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
@@ -259,6 +286,18 @@ async fn journey(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next
     let address = listen::address(&request).map_or(IpAddr::from([0; 4]), |address| address.ip());
     let (method, target) = (request.method().clone(), shortened(request.uri().path()));
     let sent = length(request.headers());
+    let asking = Asking::default();
+    request.extensions_mut().insert(asking.clone());
+    let mut under_way = UnderWay {
+        app: Arc::clone(&app),
+        request: id.clone(),
+        address: address.to_string(),
+        action: action(&method, &target),
+        target: target.clone(),
+        asking,
+        start,
+        done: is_probe(&target),
+    };
     request.extensions_mut().insert(RequestId(id.clone()));
     let route = metrics::route(&request);
     let traced = Traced::begin(app.traces.as_ref().filter(|_| !is_probe(&target)), &request, &route, &id);
@@ -273,6 +312,7 @@ async fn journey(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next
     if response.extensions_mut().remove::<Failed>().is_some() {
         app.metrics.store_errors.inc();
     }
+    under_way.done = true;
     let principal = response.extensions_mut().remove::<Principal>();
     let reason = response.extensions_mut().remove::<Reason>();
     if !is_probe(&target) {
@@ -297,6 +337,45 @@ async fn journey(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next
     response
 }
 
+/// Who asks, as soon as that is known.
+#[derive(Debug, Clone, Default)]
+struct Asking(Arc<OnceLock<String>>);
+
+/// The status of a request whose sender left before the answer. Nobody sees it but in the log.
+const LEFT: u16 = 499;
+
+/// A request that has no answer yet. If it never has one, because whoever asked left, that is written down: what it asked for may
+/// have been done all the same.
+struct UnderWay {
+    app: Arc<App>,
+    request: String,
+    address: String,
+    action: &'static str,
+    target: String,
+    asking: Asking,
+    start: Instant,
+    done: bool,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.app.audit.record(&Event {
+            request: &self.request,
+            address: &self.address,
+            principal: self.asking.0.get().map(String::as_str),
+            action: self.action,
+            target: &self.target,
+            status: LEFT,
+            reason: Some("whoever asked left before the answer; it may have been done"),
+            bytes: 0,
+            millis: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+    }
+}
+
 /// Who asks. Everything behind this has a [`Caller`].
 async fn identify(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
     let address = listen::address(&request).map_or(IpAddr::from([0; 4]), |address| address.ip());
@@ -312,6 +391,9 @@ async fn identify(Shared(app): Shared<Arc<App>>, mut request: Request<Body>, nex
         }
         Err(Unknown::Failure(problem)) => return problem.into_response(),
     };
+    if let Some(asking) = request.extensions().get::<Asking>() {
+        let _ = asking.0.set(principal.id.clone());
+    }
     let rights = match app.state().await {
         Ok(state) => state.rights(&principal, address, Timestamp::now()),
         Err(problem) => return problem.into_response(),

@@ -6,12 +6,13 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use vault_core::{
-    Result,
+    Error, Result,
     log::{Action, Appender, Entry, Log, is_logged},
     names::ModelName,
     store::Store,
@@ -25,8 +26,10 @@ use crate::{
 
 /// How often a vault without a log is asked again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// What one principal is refused again and again is logged once in this time.
+/// What one principal is refused again and again is logged once in this time, and so is who they say they are.
 const QUIET: Duration = Duration::from_mins(1);
+/// The most refusals of one principal that are logged in that time: the rest adds nothing but their number.
+const MAX_REFUSALS: usize = 20;
 /// Somebody who was not seen for so long logs in.
 const AWAY: Duration = Duration::from_hours(1);
 /// Refusals and logins that an instance remembers, so as not to log them twice.
@@ -40,6 +43,12 @@ pub struct Chronicle {
     end: Mutex<End>,
     logins: Mutex<HashMap<String, Instant>>,
     refusals: Mutex<HashMap<Refusal, Instant>>,
+    /// Since when, and how often, somebody was refused something.
+    refused: Mutex<HashMap<String, (Instant, usize)>>,
+    /// Records that were logged a while ago, as their paths and bytes hash.
+    recorded: Mutex<HashMap<blake3::Hash, Instant>>,
+    /// Where it is remembered that the vault has a log.
+    memory: Option<PathBuf>,
 }
 
 /// Whom, what, and of which model.
@@ -54,7 +63,45 @@ struct End {
 impl Chronicle {
     /// The log of the vault in this store, if it has one.
     pub fn new(store: Store, people: Arc<People>) -> Self {
-        Self { store, people, end: Mutex::default(), logins: Mutex::default(), refusals: Mutex::default() }
+        Self {
+            store,
+            people,
+            end: Mutex::default(),
+            logins: Mutex::default(),
+            refusals: Mutex::default(),
+            refused: Mutex::default(),
+            recorded: Mutex::default(),
+            memory: None,
+        }
+    }
+
+    /// The same, and remembers over restarts, in this file, that there is a log: a vault that does not show it any more is served no more.
+    #[must_use]
+    pub fn remembering(self, memory: PathBuf) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
+    /// Makes sure that the log that was there is there.
+    fn recall(&self, found: Option<&Log>) -> Result<()> {
+        let Some(memory) = &self.memory else { return Ok(()) };
+        let failed = |error| Error::storage(memory.display())(error);
+        let known = match std::fs::read_to_string(memory) {
+            Ok(known) => Some(known),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        match (found.map(|log| log.origin().to_string()), known) {
+            (None, None) => Ok(()),
+            (Some(origin), None) => {
+                let temporary = memory.with_extension("log-tmp");
+                std::fs::write(&temporary, origin).and_then(|()| std::fs::rename(&temporary, memory)).map_err(failed)
+            }
+            (Some(origin), Some(known)) if origin == known => Ok(()),
+            (_, Some(_)) => {
+                let what = format!("the log of {}", self.store.describe());
+                Err(Error::Stale { what, why: "the one that was there is not shown" })
+            }
+        }
     }
 
     /// The end of the log; none if there is no log.
@@ -66,11 +113,21 @@ impl Chronicle {
         if end.asked.is_some_and(|asked| asked.elapsed() < AGAIN) {
             return Ok(None);
         }
-        match Log::open(&self.store)? {
+        let log = Log::open(&self.store)?;
+        self.recall(log.as_ref())?;
+        match log {
             None => end.asked = Some(Instant::now()),
             Some(log) => end.appender = Some(Arc::new(log.appender(None)?)),
         }
         Ok(end.appender.clone())
+    }
+
+    /// Makes sure at the start that the log is the one that was there.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it is not; [`Error::Storage`].
+    pub fn begin(&self) -> Result<()> {
+        self.appender().map(drop)
     }
 
     /// Logs that a record was created, if it is of a kind that is logged. Blocks.
@@ -81,9 +138,33 @@ impl Chronicle {
         if !is_logged(path) {
             return Ok(());
         }
+        // Whoever repeats a request wants to know that it is logged, and not to have it logged again.
+        let who = by.map_or("", |principal| principal.id.as_str());
+        let parts = [blake3::hash(bytes), blake3::hash(path.as_bytes()), blake3::hash(who.as_bytes())];
+        let what = blake3::hash(&parts.map(|part| *part.as_bytes()).concat());
+        if !is_due(&self.recorded, &what, AWAY) {
+            return Ok(());
+        }
         let Some(appender) = self.appender()? else { return Ok(()) };
         let actor = by.map(|principal| self.people.pseudonym(principal)).transpose()?;
-        appender.append(Entry::about_record(path, bytes, actor.as_deref())?).map(drop)
+        appender.append(Entry::about_record(path, bytes, actor.as_deref())?)?;
+        note(&self.recorded, what);
+        Ok(())
+    }
+
+    /// Logs that a record is removed, if it is of a kind that is logged. Blocks.
+    ///
+    /// # Errors
+    /// [`vault_core::Error::Storage`].
+    pub fn removal(&self, path: &str, by: &Principal) -> Result<()> {
+        if !is_logged(path) {
+            return Ok(());
+        }
+        let Some(appender) = self.appender()? else { return Ok(()) };
+        match Entry::about_removal(path, &self.people.pseudonym(by)?)? {
+            Some(entry) => appender.append(entry).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Logs that somebody is here who was not, or who asks who they are. Blocks.
@@ -91,6 +172,9 @@ impl Chronicle {
     /// # Errors
     /// [`vault_core::Error::Storage`].
     pub fn login(&self, principal: &Principal) -> Result<()> {
+        if !is_due(&self.logins, &principal.id, QUIET) {
+            return Ok(());
+        }
         let Some(appender) = self.appender()? else { return Ok(()) };
         let pseudonym = self.people.pseudonym(principal)?;
         appender.append(Entry::about_event(Action::Login, &pseudonym, None, None)?)?;
@@ -109,7 +193,7 @@ impl Chronicle {
     /// [`vault_core::Error::Storage`].
     pub fn refusal(&self, principal: &Principal, missing: &Missing) -> Result<()> {
         let what = (principal.id.clone(), missing.permission, missing.model.clone());
-        if !is_due(&self.refusals, &what, QUIET) {
+        if !is_due(&self.refusals, &what, QUIET) || self.refused_often(&principal.id) {
             return Ok(());
         }
         let Some(appender) = self.appender()? else { return Ok(()) };
@@ -118,6 +202,22 @@ impl Chronicle {
         appender.append(Entry::about_event(Action::Denial, &pseudonym, Some(permission), missing.model.clone())?)?;
         note(&self.refusals, what);
         Ok(())
+    }
+}
+
+impl Chronicle {
+    /// Counts a refusal of somebody. Whoever is refused ever new things fills no log with them.
+    fn refused_often(&self, principal: &str) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() >= MAX_REMEMBERED {
+            refused.retain(|_, (since, _)| since.elapsed() < QUIET);
+        }
+        let (since, number) = refused.entry(principal.to_owned()).or_insert_with(|| (Instant::now(), 0));
+        if since.elapsed() >= QUIET {
+            (*since, *number) = (Instant::now(), 0);
+        }
+        *number += 1;
+        *number > MAX_REFUSALS
     }
 }
 

@@ -112,6 +112,9 @@ enum Command {
         /// What the key is called, and the person behind it
         #[arg(value_name = "NAME")]
         name: String,
+        /// Take away all policies, if they are what keeps administrators out
+        #[arg(long)]
+        reset_policies: bool,
     },
 }
 
@@ -135,11 +138,15 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Policy { file, tests, schema }) => {
             return check_policies(file.as_deref(), tests.as_deref(), schema);
         }
-        Some(Command::Recover { config, name }) => {
+        Some(Command::Recover { config, name, reset_policies }) => {
             let config = Config::load(&config)?;
             let store = store(&config)?;
             let (_, chronicle) = records(&config, &store)?;
-            let key = states(&config, store, &chronicle)?.add_key_by_operator(&name, &init::everything()?)?;
+            let states = states(&config, store, &chronicle)?;
+            if reset_policies {
+                states.reset_policies_by_operator()?;
+            }
+            let key = states.add_key_by_operator(&name, &init::everything()?)?;
             return say(&format!("the key of an administrator, shown this once:\n  {}", key.expose()));
         }
         _ => {}
@@ -210,7 +217,8 @@ fn states(config: &Config, store: Store, chronicle: &Arc<Chronicle>) -> Result<S
 /// What the registry adds to the log, and under which pseudonyms.
 fn records(config: &Config, store: &Store) -> Result<(Arc<People>, Arc<Chronicle>)> {
     let people = Arc::new(People::new(store.clone(), &*init::server_key(&config.server.key)?));
-    Ok((Arc::clone(&people), Arc::new(Chronicle::new(store.clone(), people))))
+    let chronicle = Chronicle::new(store.clone(), Arc::clone(&people));
+    Ok((people, Arc::new(chronicle.remembering(config.server.checkpoint.with_extension("log")))))
 }
 
 /// Makes vault and first key where there are none, and shows the key.
@@ -242,6 +250,7 @@ fn open(config: &Config) -> Result<App> {
     let vault = Vault::open(store.clone())?;
     let pinned = config.vault.trust_root.as_deref().map(|path| Reached::pin(&read_short(path)?)).transpose()?;
     let (people, chronicle) = records(config, &store)?;
+    chronicle.begin()?;
     Ok(App {
         name: config.vault.name.clone(),
         states: states(config, store.clone(), &chronicle)?,

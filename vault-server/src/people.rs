@@ -122,9 +122,8 @@ impl People {
         for path in &old {
             self.store.delete(path)?;
         }
-        if !old.is_empty() {
-            self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
-        }
+        // Another instance may have been first to delete: whoever comes again is written down again.
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         Ok(old.len())
     }
 

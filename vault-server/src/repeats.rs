@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,6 +18,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http_body_util::BodyExt as _;
+use vault_core::error::Kind;
 
 use crate::{
     app::{App, Caller},
@@ -39,10 +41,16 @@ const MAX_OF_ONE: usize = 256;
 type Name = (String, String);
 
 /// Answers that may be asked for again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Repeats(Mutex<HashMap<Name, Kept>>);
 
-#[derive(Debug)]
+impl fmt::Debug for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Answers hold new keys.
+        f.debug_struct("Repeats").finish_non_exhaustive()
+    }
+}
+
 struct Kept {
     since: Instant,
     /// The BLAKE3 of the request.
@@ -87,16 +95,16 @@ impl Repeats {
 }
 
 /// Forgets a request that came to nothing, or that nobody waited for: it may be tried again.
-struct Pending<'a> {
-    repeats: &'a Repeats,
-    name: &'a Name,
+struct Pending {
+    app: Arc<App>,
+    name: Name,
     done: bool,
 }
 
-impl Drop for Pending<'_> {
+impl Drop for Pending {
     fn drop(&mut self) {
         if !self.done {
-            self.repeats.lock().remove(self.name);
+            self.app.repeats.lock().remove(&self.name);
         }
     }
 }
@@ -108,7 +116,7 @@ pub async fn once(State(app): State<Arc<App>>, request: Request<Body>, next: Nex
     }
     match named(&request) {
         Ok(None) => next.run(request).await,
-        Ok(Some(name)) => keyed(&app.repeats, &name, request, next).await.unwrap_or_else(Problem::into_response),
+        Ok(Some(name)) => keyed(app, name, request, next).await.unwrap_or_else(Problem::into_response),
         Err(problem) => problem.into_response(),
     }
 }
@@ -123,23 +131,31 @@ fn named(request: &Request<Body>) -> Result<Option<Name>, Problem> {
     }
 }
 
-async fn keyed(repeats: &Repeats, name: &Name, request: Request<Body>, next: Next) -> Result<Response, Problem> {
+async fn keyed(app: Arc<App>, name: Name, request: Request<Body>, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let broken = |_| Problem::http(StatusCode::BAD_REQUEST, "the document broke off on its way");
     let body = body.collect().await.map_err(broken)?.to_bytes();
     let mut hasher = blake3::Hasher::new();
     hasher.update(head.uri.path().as_bytes()).update(&[0]).update(&body);
-    if let Turn::Again(response) = repeats.begin(name, hasher.finalize())? {
+    if let Turn::Again(response) = app.repeats.begin(&name, hasher.finalize())? {
         return Ok(response);
     }
-    let mut pending = Pending { repeats, name, done: false };
-    let (head, body) = next.run(Request::from_parts(head, Body::from(body))).await.into_parts();
-    let body = body.collect().await.map_err(broken)?.to_bytes();
-    if head.status.is_success() {
-        pending.done = true;
-        if let Some(kept) = repeats.lock().get_mut(name) {
-            kept.answer = Some((head.status, head.headers.clone(), body.clone()));
+    let request = Request::from_parts(head, Body::from(body));
+    // Done to its end also if whoever asked leaves, or a repetition would be done beside it.
+    let done = tokio::spawn(async move {
+        let mut pending = Pending { app, name, done: false };
+        let (head, body) = next.run(request).await.into_parts();
+        let body = body.collect().await.map_err(broken)?.to_bytes();
+        if head.status.is_success() {
+            pending.done = true;
+            if let Some(kept) = pending.app.repeats.lock().get_mut(&pending.name) {
+                kept.answer = Some((head.status, head.headers.clone(), body.clone()));
+            }
         }
-    }
-    Ok(Response::from_parts(head, Body::from(body)))
+        Ok(Response::from_parts(head, Body::from(body)))
+    });
+    let failed = |error: tokio::task::JoinError| {
+        Problem::new(Kind::Operational, "the request failed").because(error.to_string())
+    };
+    done.await.map_err(failed)?
 }

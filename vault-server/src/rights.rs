@@ -163,9 +163,21 @@ impl<'a> Need<'a> {
             ObjectName::Revocation(_) => &[Sign, Approve],
             ObjectName::Promotion(..) => &[Promote, Approve],
             ObjectName::Proposal(..) => &[Promote, Approve, Sign],
+            // The registry alone says what happened.
+            ObjectName::LogEntries(_) => &[],
             _ => &[Admin],
         };
         Self { permissions, resource: resource(name) }
+    }
+
+    /// What deleting an object takes.
+    pub fn to_delete(name: &'a ObjectName) -> Self {
+        let permissions: &[Permission] = match name {
+            // What happened, happened.
+            ObjectName::LogEntries(_) | ObjectName::LogTree(_) | ObjectName::Vault => &[],
+            _ => &[Permission::Admin],
+        };
+        Self { permissions, resource: Resource::Vault }
     }
 
     /// What it is about, as text: needs to see things of one model, of one channel, or of none are one decision.
@@ -187,7 +199,8 @@ impl<'a> Need<'a> {
             return Ok(());
         }
         let wanted: Vec<_> = self.permissions.iter().map(|permission| permission.as_str()).collect();
-        let (wanted, first) = (wanted.join(" or "), self.permissions.first().copied());
+        let wanted = if wanted.is_empty() { "that nobody has".to_owned() } else { wanted.join(" or ") };
+        let first = self.permissions.first().copied();
         let (text, model) = match self.resource {
             Resource::Vault => (wanted, None),
             Resource::Model(model) => (format!("{wanted} for {model}"), Some(model.clone())),
@@ -281,7 +294,6 @@ mod tests {
             (format!("proposals/{h}/{h}.dsse.json"), Permission::Approve),
             (format!("trust/1/{h}.dsse.json"), Permission::Admin),
             ("vault.json".into(), Permission::Admin),
-            ("log/batch/0.0".into(), Permission::Admin),
             ("log/genesis.json".into(), Permission::Admin),
             (format!("gc/{}/started.json", "ab".repeat(16)), Permission::Admin),
         ] {

@@ -22,16 +22,14 @@ use vault_core::{
     store::Store,
 };
 
-use crate::{
-    identity::{NewKey, Principal},
-    policy::Policies,
-    rights::Grant,
-};
+use crate::{identity::NewKey, policy::Policies, rights::Grant};
 
+mod author;
 mod change;
 mod checkpoint;
 mod known;
 
+pub use author::Author;
 pub use change::{Change, Time};
 use known::broken;
 pub use known::{Key, Proposal, State};
@@ -76,6 +74,8 @@ pub struct States {
     /// Held by the one that reads.
     reading: Mutex<()>,
     tell: Option<Tell>,
+    /// Records of this instance that are in force, and of which nobody could be told yet.
+    untold: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
 #[derive(Debug)]
@@ -101,6 +101,7 @@ impl States {
             known: Mutex::new(Known { state, checked: None, failed: None }),
             reading: Mutex::default(),
             tell: None,
+            untold: Mutex::default(),
         };
         let (mut state, mut is_seen) = (State::default(), seen.is_none());
         states.advance(&mut state, &mut |head| is_seen |= seen == Some(head))?;
@@ -120,6 +121,24 @@ impl States {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Vec<(String, Vec<u8>)>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of records that are in force. One of which could not be told is told later: it is in force all the same.
+    fn tell_all(&self) -> Result<()> {
+        let mut untold = self.untold();
+        let Some(tell) = &self.tell else {
+            untold.clear();
+            return Ok(());
+        };
+        while let Some((there, bytes)) = untold.first() {
+            tell(there, bytes)?;
+            untold.remove(0);
+        }
+        Ok(())
     }
 
     /// What is known, if it was looked at lately.
@@ -148,6 +167,10 @@ impl States {
         let read = self.advance(&mut state, &mut |_| {});
         self.lock().failed = read.as_ref().err().map(|error| (Instant::now(), error.to_string()));
         read?;
+        if !self.untold().is_empty() {
+            // Whatever keeps it from being told is no reason not to serve.
+            let _ = self.tell_all();
+        }
         self.adopt(state)
     }
 
@@ -219,6 +242,10 @@ impl States {
             let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, payload.clone());
             envelope.add_signature(&*self.signer)?;
             let bytes = envelope.to_vec()?;
+            if bytes.len() as u64 > MAX_RECORD {
+                // Nobody would follow it.
+                return Err(Error::Misuse("this is too long for a record of the registry".into()));
+            }
             let there = path(record.number);
             let _ = self.store.create(&there, &bytes)?;
             // A request that was repeated may have found its own: what counts is that it is followed.
@@ -228,7 +255,8 @@ impl States {
             let is_followed = state.head.is_some_and(|head| head.0 > record.number || head == (record.number, digest));
             self.adopt(state)?;
             if is_ours && is_followed {
-                self.tell.as_ref().map_or(Ok(()), |tell| tell(&there, &bytes))?;
+                self.untold().push((there, bytes));
+                self.tell_all()?;
                 return Ok(result);
             }
             if is_ours {
@@ -243,15 +271,18 @@ impl States {
     ///
     /// # Errors
     /// What `plan` returns; [`Error::Misuse`] for an unfit reason; as [`States::change`].
-    pub fn propose(&self, by: &Principal, reason: &str, plan: impl Fn(&State) -> Result<Plan>) -> Result<Outcome> {
+    pub fn propose(&self, by: &Author<'_>, reason: &str, plan: impl Fn(&State) -> Result<Plan>) -> Result<Outcome> {
         check_reason(reason)?;
         let id = random_id()?;
-        self.change(&by.id, |state| {
+        self.change(by.id(), |state| {
             let Plan { changes, needs } = plan(state)?;
+            let now = Timestamp::now();
+            if matches!(needs, Needs::Another) { by.counts(state, now) } else { by.administers(state, now) }?;
             state.try_out(&changes)?;
             let is_alone = match needs {
                 Needs::Nobody => true,
-                Needs::AnotherOnceShared => !state.is_shared(),
+                // Rights that were lent give nobody rights that stay.
+                Needs::AnotherOnceShared => !state.is_shared() && by.administers_by_itself(state, now)?,
                 Needs::Another => false,
             };
             if is_alone {
@@ -260,7 +291,7 @@ impl States {
             let expires = Timestamp::now().checked_add(PATIENCE).map_err(|error| Error::Misuse(error.to_string()))?;
             let proposed = Change::Proposed {
                 id: id.clone(),
-                holder: by.holder.clone(),
+                holder: by.holder().to_owned(),
                 reason: reason.to_owned(),
                 expires: Time(expires),
                 changes,
@@ -276,15 +307,27 @@ impl States {
     /// # Errors
     /// [`Error::NotFound`] if there is none that waits; [`Error::Denied`] if it is by the same person; as
     /// [`States::change`].
-    pub fn approve(&self, by: &Principal, id: &str) -> Result<()> {
-        self.change(&by.id, |state| {
+    pub fn approve(&self, by: &Author<'_>, id: &str) -> Result<()> {
+        self.change(by.id(), |state| {
+            let now = Timestamp::now();
+            by.administers(state, now)?;
             let proposal = waiting(state, id)?;
-            if known::is_one_person(&proposal.holder, &by.holder) {
-                let why = "another person than the one who proposed it has to approve it".to_owned();
-                return Err(Error::Denied { what: format!("change {id}"), why });
+            let denied = |why: &str| Error::Denied { what: format!("change {id}"), why: why.to_owned() };
+            if known::is_one_person(&proposal.holder, by.holder()) {
+                return Err(denied("another person than the one who proposed it has to approve it"));
+            }
+            if !by.administers_by_itself(state, now)? {
+                return Err(denied("whoever was lent the right to administer approves nothing with it"));
+            }
+            for change in &proposal.changes {
+                if let Change::KeyExpires { id, .. } = change
+                    && !state.keys().get(id).is_some_and(|key| key.counts(now))
+                {
+                    return Err(Error::NotFound { what: format!("a key {id} that still counts") });
+                }
             }
             state.try_out(&proposal.changes)?;
-            Ok((vec![Change::Approved { id: id.to_owned(), holder: by.holder.clone() }], ()))
+            Ok((vec![Change::Approved { id: id.to_owned(), holder: by.holder().to_owned() }], ()))
         })
     }
 
@@ -292,8 +335,9 @@ impl States {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none that waits; as [`States::change`].
-    pub fn reject(&self, by: &Principal, id: &str) -> Result<()> {
-        self.change(&by.id, |state| {
+    pub fn reject(&self, by: &Author<'_>, id: &str) -> Result<()> {
+        self.change(by.id(), |state| {
+            by.administers(state, Timestamp::now())?;
             waiting(state, id)?;
             Ok((vec![Change::Rejected { id: id.to_owned() }], ()))
         })
@@ -303,7 +347,7 @@ impl States {
     ///
     /// # Errors
     /// As [`States::propose`].
-    pub fn add_key(&self, by: &Principal, reason: &str, wanted: &WantedKey) -> Result<(NewKey, Outcome)> {
+    pub fn add_key(&self, by: &Author<'_>, reason: &str, wanted: &WantedKey) -> Result<(NewKey, Outcome)> {
         let WantedKey { name, holder, grants, expires } = wanted;
         check_name(name)?;
         check_name(holder)?;
@@ -327,12 +371,21 @@ impl States {
         Ok(key)
     }
 
+    /// Takes away all policies without asking anybody: for whoever has the server's own key.
+    ///
+    /// # Errors
+    /// As [`States::change`].
+    pub fn reset_policies_by_operator(&self) -> Result<()> {
+        self.change("operator", |_| Ok((vec![Change::PoliciesSet { text: String::new() }], ())))
+    }
+
     /// Disables a key. To take away, one person is enough.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; as [`States::change`].
-    pub fn disable_key(&self, by: &str, id: &str) -> Result<()> {
-        self.change(by, |state| {
+    pub fn disable_key(&self, by: &Author<'_>, id: &str) -> Result<()> {
+        self.change(by.id(), |state| {
+            by.administers(state, Timestamp::now())?;
             find(state, id)?;
             Ok((vec![Change::KeyDisabled { id: id.to_owned() }], ()))
         })
@@ -343,7 +396,7 @@ impl States {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none that counts; as [`States::propose`].
-    pub fn rotate_key(&self, by: &Principal, id: &str, overlap: Duration) -> Result<(NewKey, Outcome)> {
+    pub fn rotate_key(&self, by: &Author<'_>, id: &str, overlap: Duration) -> Result<(NewKey, Outcome)> {
         let key = NewKey::random()?;
         let plan = |state: &State| {
             let (old, now) = (find(state, id)?, Timestamp::now());
@@ -353,7 +406,7 @@ impl States {
             let until = now.checked_add(overlap).map_err(|error| Error::Misuse(error.to_string()))?;
             let ends = Change::KeyExpires { id: id.to_owned(), expires: Time(until) };
             let changes = vec![added(&key, &old.name, &old.holder, &old.grants, old.expires), ends];
-            let is_own = known::is_one_person(&old.holder, &by.holder);
+            let is_own = known::is_one_person(&old.holder, by.holder());
             Ok(Plan { changes, needs: if is_own { Needs::Nobody } else { Needs::AnotherOnceShared } })
         };
         let outcome = self.propose(by, "rotation", plan)?;
@@ -364,10 +417,15 @@ impl States {
     ///
     /// # Errors
     /// [`Error::Misuse`] if they are not well formed; as [`States::propose`].
-    pub fn set_policies(&self, by: &Principal, reason: &str, text: &str) -> Result<Outcome> {
+    pub fn set_policies(&self, by: &Author<'_>, reason: &str, text: &str) -> Result<Outcome> {
         Policies::parse(text)?;
-        let plan = |_: &State| {
+        let plan = |state: &State| {
             let changes = vec![Change::PoliciesSet { text: text.to_owned() }];
+            by.administers(state, Timestamp::now())?;
+            if by.administers(&state.with(&changes)?, Timestamp::now()).is_err() {
+                // A set that forbids too much, or that cannot be judged, would lock out those who could replace it.
+                return Err(Error::Misuse("under these policies you could not set others: nothing was changed".into()));
+            }
             Ok(Plan { changes, needs: Needs::AnotherOnceShared })
         };
         self.propose(by, reason, plan)
@@ -377,13 +435,13 @@ impl States {
     ///
     /// # Errors
     /// [`Error::Misuse`] if it is for more than a day; as [`States::propose`].
-    pub fn elevate(&self, by: &Principal, reason: &str, grant: &Grant, time: Duration) -> Result<Outcome> {
+    pub fn elevate(&self, by: &Author<'_>, reason: &str, grant: &Grant, time: Duration) -> Result<Outcome> {
         if time > MAX_ELEVATION || time.is_zero() {
             return Err(Error::Misuse("rights are lent for a day at most".into()));
         }
         let plan = |_: &State| {
-            let (principal, grant, seconds) = (by.id.clone(), grant.clone(), time.as_secs());
-            let changes = vec![Change::Elevated { means: by.means, principal, grant, seconds }];
+            let (principal, grant, seconds) = (by.id().to_owned(), grant.clone(), time.as_secs());
+            let changes = vec![Change::Elevated { means: by.means(), principal, grant, seconds }];
             Ok(Plan { changes, needs: Needs::Another })
         };
         self.propose(by, reason, plan)

@@ -181,3 +181,26 @@ fn a_new_certificate_is_shown_without_a_restart() {
     desk.certificate = old.display().to_string();
     desk.run(&["whoami"]).exits(1);
 }
+
+#[test]
+fn whoever_leaves_before_the_answer_is_written_down_all_the_same() {
+    let registry = Registry::start();
+    let mut connection = registry.connect().expect("a connection");
+    let headers = [("content-type", "application/json"), ("content-length", "400")];
+    let asked = request(&registry.admin, "POST", "/v1/policies", &headers, br#"{"text":"#);
+    connection.write_all(&asked).and_then(|()| connection.flush()).expect("sent");
+    thread::sleep(Duration::from_millis(300));
+    drop(connection);
+    let begun = Instant::now();
+    let line = loop {
+        let log = registry.log();
+        if let Some(line) = log.lines().find(|line| line.contains("/v1/policies")) {
+            break line.to_owned();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "nothing is written down: {log}");
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert!(line.contains("\"status\":499") || line.contains("\"status\":400"), "{line}");
+    let id = registry.admin.split('_').nth(1).expect("an id");
+    assert!(line.contains(id), "{line}");
+}

@@ -128,3 +128,57 @@ fn an_object_is_created_once_and_read_by_ranges() {
     drain(&mut connection);
     assert_eq!(registry.get(admin, "objects/ab/".to_owned().as_str()).status(), 400);
 }
+
+#[test]
+fn a_withdrawal_is_not_replayed_elsewhere() {
+    let registry = Registry::start();
+    let desk = Desk::new(Workspace::with_examples(), &registry);
+    let run = |args: &[&str]| {
+        let more = ["--allow-example-keys", "--trust", "root.json", "--state", "state"];
+        desk.run(&[&more[..1], args, &more[1..]].concat())
+    };
+    desk.run(&["--allow-example-keys", "trust", "publish", "root.json"]).ok();
+    desk.work.write("weights", b"weights");
+    run(&["seal", "weights", "m:1", "--to", "node.pub", "--sign-with", "trainer.key"]).ok();
+    let asked = ["promote", "m:1", "--channel", "production", "--reason", "good", "--key", "trainer.key"];
+    let proposal = run(&asked).ok().json()["proposal"].as_str().expect("a proposal").to_owned();
+    run(&["promote", "--withdraw", &proposal, "--key", "trainer.key"]).ok();
+    let withdrawal = registry.get(&registry.admin, "models/m/channels/production/1.dsse.json");
+    assert_eq!(withdrawal.status(), 200);
+    let promoter = registry.key("promoter", &["promote", "sign"], "m", "production");
+    for path in [
+        "models/m/channels/production/2.dsse.json",
+        "models/m/channels/production/101.dsse.json",
+        "revocations/1.dsse.json",
+    ] {
+        for key in [&registry.admin, &promoter] {
+            let answer = registry.put(key, path, &withdrawal.body);
+            assert_eq!((answer.status(), kind(&answer).as_str()), (422, "integrity"), "{path}: {}", answer.text());
+        }
+    }
+    // Who may not move that channel may not take back its proposals either.
+    let other = registry.key("other", &["promote", "sign"], "other", "*");
+    assert_eq!(registry.put(&other, "models/m/channels/production/1.dsse.json", &withdrawal.body).status(), 403);
+    let proposal = run(&asked).ok().json()["proposal"].as_str().expect("a proposal").to_owned();
+    for by in ["alice.key", "bob.key"] {
+        run(&["approve", &proposal, "--key", by]).ok();
+    }
+    // It travels with what it withdraws, into a registry, too.
+    run(&["copy", "m@production", "--from", &desk.url, "--to", "air-gap", "--init"]).ok();
+    let next = Registry::start();
+    let there = Desk { work: desk.work, ..Desk::new(Workspace::new(), &next) };
+    there.work.write("admin.token", format!("{}\n", next.admin).as_bytes());
+    let copied = [
+        "--allow-example-keys",
+        "copy",
+        "m@production",
+        "--from",
+        "air-gap",
+        "--to",
+        &there.url,
+        "--trust",
+        "root.json",
+    ];
+    there.run(&[&copied[..], &["--state", "other-state"]].concat()).ok();
+    assert_eq!(next.get(&next.admin, "models/m/channels/production/1.dsse.json").body, withdrawal.body);
+}

@@ -64,6 +64,7 @@ actions! {
     Shred "shred" "The keys of an artifact were destroyed.",
     Trust "trust" "A version of the trust root was published.",
     Policy "policy" "Rights or the state of a server changed.",
+    Delete "delete" "A record was removed through a server.",
     Login "login" "Somebody identified themselves to a server.",
     Denial "denial" "A server refused somebody something.",
 }
@@ -192,6 +193,16 @@ impl Entry {
     ) -> Result<Self> {
         let about = about::About { model, ..about::About::just(action) };
         Self::new(about, Some(actor), permission, None, Vec::new())
+    }
+
+    /// An entry about the removal of what stands at this path; none if it is no record that a log names. `actor` is a pseudonym.
+    ///
+    /// # Errors
+    /// As [`Entry::about_event`].
+    pub fn about_removal(path: &str, actor: &str) -> Result<Option<Self>> {
+        let Some(about) = about::About::of(path) else { return Ok(None) };
+        let about = about::About { action: Action::Delete, ..about };
+        Self::new(about, Some(actor), None, None, Vec::new()).map(Some)
     }
 
     fn new(
@@ -326,7 +337,7 @@ impl Wire {
         {
             return rule("names a record that it is not about");
         }
-        if self.record.is_none() && !matches!(self.action.0, Action::Login | Action::Denial) {
+        if self.record.is_none() && !matches!(self.action.0, Action::Delete | Action::Login | Action::Denial) {
             return rule("names no record");
         }
         Ok(())

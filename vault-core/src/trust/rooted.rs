@@ -224,6 +224,11 @@ impl Rooted {
         Ok(Approved { record, digest, requester, approvers, threshold, lapses: None })
     }
 
+    /// Whose signatures under an envelope count.
+    pub(crate) fn counted_signers(&self, envelope: &Envelope) -> Vec<KeyId> {
+        self.signed(envelope, |_| true)
+    }
+
     /// The envelope with only the signatures that count.
     pub(crate) fn counting(&self, envelope: &Envelope) -> Envelope {
         let signed = self.signed(envelope, |_| true);

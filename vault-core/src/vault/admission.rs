@@ -163,7 +163,7 @@ impl Admission {
     }
 
     /// Who may sign what; none if anybody may.
-    fn rooted(&self) -> Result<Option<&Rooted>> {
+    pub(super) fn rooted(&self) -> Result<Option<&Rooted>> {
         match self {
             Self::WellFormed => Ok(None),
             Self::Rooted(rooted) => Ok(Some(rooted)),

@@ -10,7 +10,7 @@ use super::{
     channel::channel_folder,
     gc,
     proposals::{Proposal, Record, described},
-    revocations,
+    revocations, withdrawn,
 };
 use crate::{
     error::{Error, Result},
@@ -22,6 +22,7 @@ use crate::{
 
 /// The payload type of what takes a generation out of use.
 pub(super) const WITHDRAWN: &str = "application/vnd.mvault.withdrawn.v1+json";
+
 impl Gate<'_> {
     /// Asks for a channel to point to a version, as its next generation. Published at once if that needs nobody else.
     ///
@@ -176,18 +177,12 @@ impl Gate<'_> {
         let envelope = self.vault.proposal(id, &self.rooted)?;
         let mut proposal = described(id, envelope.payload())?;
         let key = signer.verifying_key().key_id();
-        let may = match &proposal.channel {
-            Some(channel) => {
-                let (asks, approves) = self.rooted.may_promote(&key, channel)?;
-                approves || asks && envelope.is_signed_by(&signer.verifying_key())
-            }
-            None => self.rooted.may_revoke(&key, &proposal.version.model),
-        };
-        if !may {
+        let has_asked = envelope.is_signed_by(&signer.verifying_key());
+        if !withdrawn::may_withdraw(&self.rooted, &key, &proposal, has_asked)? {
             return Err(not_allowed(key, "is neither that of who asked for this nor one that may approve it"));
         }
         let folder = proposal.channel.as_ref().map_or_else(|| revocations::FOLDER.to_owned(), channel_folder);
-        let mut withdrawn = Envelope::unsigned(WITHDRAWN, format!("{{\"proposal\":\"{id}\"}}").into_bytes());
+        let mut withdrawn = Envelope::unsigned(WITHDRAWN, withdrawn::payload(id));
         withdrawn.add_signature(signer)?;
         match self.vault.store.create(&record_path(&folder, proposal.generation), &withdrawn.to_vec()?)? {
             Created::New => self.vault.store.sync()?,

@@ -117,7 +117,7 @@ pub async fn approve(
     Path(id): Path<String>,
 ) -> Result<Json<Became>, Problem> {
     administers(&caller)?;
-    app.blocking(move |app| app.states.approve(&caller.principal, &id)).await?;
+    app.blocking(move |app| app.states.approve(&caller.author(), &id)).await?;
     Ok(Json(Became { state: "in-force", change: None }))
 }
 
@@ -132,7 +132,7 @@ pub async fn reject(
     Path(id): Path<String>,
 ) -> Result<Json<Became>, Problem> {
     administers(&caller)?;
-    app.blocking(move |app| app.states.reject(&caller.principal, &id)).await?;
+    app.blocking(move |app| app.states.reject(&caller.author(), &id)).await?;
     Ok(Json(Became { state: "rejected", change: None }))
 }
 
@@ -176,7 +176,7 @@ pub async fn set_policies(
 ) -> Result<(StatusCode, Json<Became>), Problem> {
     administers(&caller)?;
     let WantedPolicies { text, reason } = read(body)?;
-    let became = app.blocking(move |app| app.states.set_policies(&caller.principal, &reason, &text)).await?;
+    let became = app.blocking(move |app| app.states.set_policies(&caller.author(), &reason, &text)).await?;
     Ok(answer(&became))
 }
 
@@ -206,6 +206,6 @@ pub async fn elevate(
     let WantedElevation { permissions, models, channels, seconds, reason } = read(body)?;
     let grant = Grant { permissions, models, channels, networks: Vec::new(), until: None };
     let time = Duration::from_secs(seconds);
-    let became = app.blocking(move |app| app.states.elevate(&caller.principal, &reason, &grant, time)).await?;
+    let became = app.blocking(move |app| app.states.elevate(&caller.author(), &reason, &grant, time)).await?;
     Ok(answer(&became))
 }

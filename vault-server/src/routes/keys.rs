@@ -130,7 +130,7 @@ pub async fn add(
     let expires = expires.map(|text| text.parse::<Timestamp>()).transpose();
     let expires = expires.map_err(|_| Problem::new(Kind::Usage, "`expires` is no time like 2026-11-21T20:00:00Z"))?;
     let wanted = WantedKey { holder: holder.unwrap_or_else(|| name.clone()), name, grants, expires };
-    let (key, outcome) = app.blocking(move |app| app.states.add_key(&caller.principal, &reason, &wanted)).await?;
+    let (key, outcome) = app.blocking(move |app| app.states.add_key(&caller.author(), &reason, &wanted)).await?;
     Ok(shown_once(&key, &outcome))
 }
 
@@ -145,7 +145,7 @@ pub async fn disable(
     Path(id): Path<String>,
 ) -> Result<Json<Done>, Problem> {
     administers(&caller)?;
-    app.blocking(move |app| app.states.disable_key(&caller.principal.id, &id)).await?;
+    app.blocking(move |app| app.states.disable_key(&caller.author(), &id)).await?;
     Ok(Json(Done {}))
 }
 
@@ -170,6 +170,6 @@ pub async fn rotate(
 ) -> Result<(StatusCode, Json<NewKeyAnswer>), Problem> {
     administers(&caller)?;
     let overlap = Duration::from_secs(changes::read(body)?.overlap_seconds.min(MAX_OVERLAP));
-    let (key, outcome) = app.blocking(move |app| app.states.rotate_key(&caller.principal, &id, overlap)).await?;
+    let (key, outcome) = app.blocking(move |app| app.states.rotate_key(&caller.author(), &id, overlap)).await?;
     Ok(shown_once(&key, &outcome))
 }

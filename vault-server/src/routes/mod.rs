@@ -82,6 +82,11 @@ async fn gather(State(app): State<Arc<App>>, request: Request<Body>, next: Next)
         let _ = tokio::time::timeout(PATIENCE, body::discard(body, length.min(MAX_DISCARDED), &app.limits)).await;
         return too_long().into_response();
     }
+    let most = announced.unwrap_or(MAX_DOCUMENT as u64);
+    let _room = match app.gauges.memory(most).await {
+        Ok(room) => room,
+        Err(problem) => return problem.into_response(),
+    };
     let gathered = tokio::time::timeout(PATIENCE, Limited::new(body, MAX_DOCUMENT).collect()).await;
     let problem = match gathered {
         Ok(Ok(body)) => return next.run(Request::from_parts(head, Body::from(body.to_bytes()))).await,

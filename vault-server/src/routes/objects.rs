@@ -13,8 +13,9 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use vault_core::{
     Error,
     error::Kind,
+    names::{ChannelName, VersionName},
     store::Created,
-    vault::{ObjectName, moves, publishes},
+    vault::{ObjectName, publishes},
 };
 
 use super::{
@@ -232,7 +233,9 @@ async fn document(
     }
     let rights = app.again(caller).await?;
     Need::to_create(name).granted_by(&rights)?;
-    may_say(&rights, path, &bytes)?;
+    let (there, document) = (path.to_owned(), bytes.clone());
+    let about = app.blocking(move |app| app.admissions.about(&there, &document)).await?;
+    may_say(&rights, path, &bytes, about)?;
     let (path, is_root, who) = (path.to_owned(), matches!(name, ObjectName::TrustRoot(..)), caller.principal.clone());
     app.blocking(move |app| {
         app.admissions.current()?.judge(&path, &bytes)?;
@@ -251,12 +254,17 @@ async fn document(
 }
 
 /// What a proposal, a revocation or the end of a session is about is in it, not in its path.
-fn may_say(rights: &Rights, path: &str, bytes: &[u8]) -> Result<(), Problem> {
+fn may_say(
+    rights: &Rights,
+    path: &str,
+    bytes: &[u8],
+    about: Option<(VersionName, Option<ChannelName>)>,
+) -> Result<(), Problem> {
     use Permission::{Approve, Promote, Seal, Sign};
     if let Some(version) = publishes(path, bytes) {
         return Ok(Need::any(&[Seal], Resource::Model(&version.model)).granted_by(rights)?);
     }
-    match moves(path, bytes) {
+    match about {
         None => Ok(()),
         Some((_, Some(channel))) => Ok(Need::any(&[Promote, Approve], Resource::Channel(&channel)).granted_by(rights)?),
         Some((version, None)) => Ok(Need::any(&[Sign, Approve], Resource::Model(&version.model)).granted_by(rights)?),
@@ -279,11 +287,13 @@ pub async fn delete(
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
     let name = named(&app, &vault, &path, request.uri().path())?;
-    Need::of(&[Permission::Admin]).granted_by(&caller.rights)?;
+    Need::to_delete(&name).granted_by(&caller.rights)?;
     app.blocking(move |app| {
         if let ObjectName::Content(hash) = name {
             app.direct.forget(&hash);
         }
+        // Before it is gone: what cannot be logged is not done.
+        app.chronicle.removal(&path, &caller.principal)?;
         app.store.delete(&path)
     })
     .await?;

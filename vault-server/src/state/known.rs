@@ -27,6 +27,8 @@ const MAX_KEYS: usize = 100_000;
 /// The most proposals that wait, and the most of one person.
 const MAX_PROPOSALS: usize = 1000;
 const MAX_OF_ONE: usize = 20;
+/// How many of them may ask for rights for a while.
+const MAX_ELEVATIONS: usize = 500;
 /// The most principals whose policies are kept ready.
 const MAX_READY: usize = 10_000;
 
@@ -75,6 +77,23 @@ pub struct Proposal {
     pub expires: Timestamp,
     /// What is to change.
     pub changes: Vec<Change>,
+}
+
+impl Proposal {
+    /// Whether somebody asks for rights for a while.
+    fn is_elevation(&self) -> bool {
+        self.changes.iter().all(|change| matches!(change, Change::Elevated { .. }))
+    }
+
+    /// Whether a key proposed it, or is to get something by it.
+    fn is_about(&self, key: &str) -> bool {
+        let touches = |change: &Change| match change {
+            Change::KeyExpires { id, .. } => id == key,
+            Change::Elevated { means, principal, .. } => *means == Means::Key && principal == key,
+            _ => false,
+        };
+        self.by == key || self.changes.iter().any(touches)
+    }
 }
 
 /// Rights that somebody has for a while.
@@ -168,6 +187,15 @@ impl State {
         Rights::new(set, principal, address, now)
     }
 
+    /// What a principal may do without what was lent to them.
+    ///
+    /// # Errors
+    /// As [`State::rights`].
+    pub(super) fn own_rights(&self, principal: &Principal, address: IpAddr, now: Timestamp) -> Result<Rights> {
+        let set = self.policies.with_grants(principal.means, &principal.id, &principal.grants)?;
+        Rights::new(Arc::new(set), principal, address, now)
+    }
+
     fn make_ready(&self, id: (Means, String), principal: &Principal) -> Result<Arc<PolicySet>> {
         let is_theirs = |one: &&Elevation| one.means == principal.means && one.principal == principal.id;
         let lent = self.elevations.iter().filter(is_theirs).map(|one| one.grant.clone());
@@ -186,6 +214,14 @@ impl State {
     /// # Errors
     /// [`Error::Misuse`] if not.
     pub(super) fn try_out(&self, changes: &[Change]) -> Result<()> {
+        self.with(changes).map(drop)
+    }
+
+    /// The state as it would be after these changes.
+    ///
+    /// # Errors
+    /// As [`State::try_out`].
+    pub(super) fn with(&self, changes: &[Change]) -> Result<Self> {
         let (mut state, now) = (self.clone(), Timestamp::now());
         for change in changes {
             match change {
@@ -199,7 +235,7 @@ impl State {
             }
             state.apply(change.clone(), "", now).map_err(|error| Error::Misuse(error.to_string()))?;
         }
-        Ok(())
+        Ok(state)
     }
 
     /// Takes a record of this registry, whole or not at all.
@@ -241,6 +277,8 @@ impl State {
             Change::KeyDisabled { id } => {
                 let key = self.keys.get_mut(&id).ok_or_else(|| broken("a key that is not there is disabled"))?;
                 key.disabled = Some(created);
+                // What it asked for, and what was asked for it, has whoever holds it, and may be a thief.
+                self.proposals.retain(|_, proposal| !proposal.is_about(&id));
             }
             Change::PoliciesSet { text } => {
                 let policies = Policies::parse(&text).map_err(|error| broken(&error.to_string()))?;
@@ -284,6 +322,11 @@ impl State {
         }
         self.proposals.retain(|_, other| proposal.created < other.expires);
         let of_one = self.proposals.values().filter(|other| is_one_person(&other.holder, &proposal.holder)).count();
+        // Anybody may ask for rights; that leaves room for those who administer.
+        let asked = self.proposals.values().filter(|other| other.is_elevation()).count();
+        if proposal.is_elevation() && asked >= MAX_ELEVATIONS {
+            return Err(broken("waits behind too many"));
+        }
         if self.proposals.len() >= MAX_PROPOSALS || of_one >= MAX_OF_ONE || self.proposals.contains_key(&id) {
             return Err(broken("waits behind too many"));
         }

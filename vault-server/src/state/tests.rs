@@ -1,7 +1,10 @@
 use vault_core::store::{Created, Directory, Durability};
 
 use super::*;
-use crate::{identity::Presented, rights::Permission};
+use crate::{
+    identity::{Means, Presented, Principal},
+    rights::Permission,
+};
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -28,18 +31,26 @@ fn grants() -> Vec<Grant> {
     vec![Grant { permissions, models: star(), channels: star(), networks: Vec::new(), until: None }]
 }
 
-/// A person with a key.
+fn admin() -> Grant {
+    Grant { permissions: [Permission::Admin].into(), ..grants().remove(0) }
+}
+
+/// A person who administers, known by a token.
 fn person(name: &str) -> Principal {
-    Principal::of_key(name, name, name, &[])
+    Principal { means: Means::Token, ..Principal::of_key(name, name, name, &[admin()]) }
+}
+
+fn by(principal: &Principal) -> Author<'_> {
+    Author::new(principal, [127, 0, 0, 1].into())
 }
 
 fn add(states: &States, name: &str, expires: Option<Timestamp>) -> Result<NewKey> {
     let wanted = WantedKey { name: name.into(), holder: name.into(), grants: grants(), expires };
-    states.add_key(&person("test"), "a test", &wanted).map(|(key, _)| key)
+    states.add_key(&by(&person("test")), "a test", &wanted).map(|(key, _)| key)
 }
 
 fn rotate(states: &States, id: &str, overlap: Duration) -> Result<NewKey> {
-    states.rotate_key(&person("test"), id, overlap).map(|(key, _)| key)
+    states.rotate_key(&by(&person("test")), id, overlap).map(|(key, _)| key)
 }
 
 fn knows(states: &States, key: &NewKey) -> bool {
@@ -55,9 +66,9 @@ fn a_key_counts_from_its_record_on_and_everywhere() {
     let (one, two) = (fixture.open("a").expect("open"), fixture.open("b").expect("open"));
     let key = add(&one, "ci", None).expect("added");
     assert!(knows(&one, &key) && knows(&two, &key) && knows(&fixture.open("c").expect("open"), &key));
-    two.disable_key("test", &key.id).expect("disabled");
+    two.disable_key(&by(&person("test")), &key.id).expect("disabled");
     assert!(!knows(&one, &key) && !knows(&two, &key));
-    assert!(matches!(one.disable_key("test", "0123456789abcdef"), Err(Error::NotFound { .. })));
+    assert!(matches!(one.disable_key(&by(&person("test")), "0123456789abcdef"), Err(Error::NotFound { .. })));
     assert!(matches!(add(&one, "a\u{1b}b", None), Err(Error::Misuse(_))));
 }
 
@@ -104,7 +115,7 @@ fn a_store_that_goes_back_is_refused() {
     let fixture = Fixture::new();
     let states = fixture.open("a").expect("open");
     let key = add(&states, "ci", None).expect("added");
-    states.disable_key("test", &key.id).expect("disabled");
+    states.disable_key(&by(&person("test")), &key.id).expect("disabled");
     fixture.store().delete(&path(2)).expect("deleted");
     // The instance that runs does not forget, and one that starts again notices.
     assert!(!knows(&states, &key));
@@ -129,36 +140,35 @@ fn instances_that_write_at_once_all_come_through() {
 fn once_two_people_administer_one_alone_gives_no_rights_and_takes_them_still() {
     let fixture = Fixture::new();
     let states = fixture.open("a").expect("open");
-    let admin = || Grant { permissions: [Permission::Admin].into(), ..grants().remove(0) };
     let wanted =
         |holder: &str| WantedKey { name: "admin".into(), holder: holder.into(), grants: vec![admin()], expires: None };
     let (ann, ben) = (person("ann"), person("ben"));
-    let (first, outcome) = states.add_key(&ann, "begin", &wanted("ann")).expect("added");
+    let (first, outcome) = states.add_key(&by(&ann), "begin", &wanted("ann")).expect("added");
     assert_eq!(outcome, Outcome::InForce);
-    let (second, outcome) = states.add_key(&ann, "begin", &wanted("ben")).expect("added");
+    let (second, outcome) = states.add_key(&by(&ann), "begin", &wanted("ben")).expect("added");
     assert_eq!(outcome, Outcome::InForce, "she administers alone until then");
-    let (third, outcome) = states.add_key(&ann, "more", &wanted("cleo")).expect("proposed");
+    let (third, outcome) = states.add_key(&by(&ann), "more", &wanted("cleo")).expect("proposed");
     let Outcome::Waits(id) = outcome else { panic!("{outcome:?}") };
     assert!(knows(&states, &first) && knows(&states, &second) && !knows(&states, &third));
     // Neither she herself nor another name for her.
     for same in ["ann", " Ann "] {
-        assert!(matches!(states.approve(&person(same), &id), Err(Error::Denied { .. })), "{same}");
+        assert!(matches!(states.approve(&by(&person(same)), &id), Err(Error::Denied { .. })), "{same}");
     }
     let other = fixture.open("b").expect("open");
-    other.approve(&ben, &id).expect("approved");
+    other.approve(&by(&ben), &id).expect("approved");
     assert!(knows(&states, &third) && knows(&fixture.open("c").expect("open"), &third));
-    assert!(matches!(states.approve(&ben, &id), Err(Error::NotFound { .. })), "it is over");
+    assert!(matches!(states.approve(&by(&ben), &id), Err(Error::NotFound { .. })), "it is over");
     // To replace her own key she needs nobody; that of another, somebody.
-    let (own, outcome) = states.rotate_key(&ann, &first.id, Duration::ZERO).expect("rotated");
+    let (own, outcome) = states.rotate_key(&by(&ann), &first.id, Duration::ZERO).expect("rotated");
     assert!(outcome == Outcome::InForce && knows(&states, &own));
-    let (stolen, outcome) = states.rotate_key(&ann, &second.id, Duration::ZERO).expect("proposed");
+    let (stolen, outcome) = states.rotate_key(&by(&ann), &second.id, Duration::ZERO).expect("proposed");
     assert!(matches!(&outcome, Outcome::Waits(_)) && !knows(&states, &stolen) && knows(&states, &second));
     let Outcome::Waits(id) = outcome else { panic!("waits") };
-    states.reject(&ben, &id).expect("rejected");
-    assert!(matches!(states.approve(&ben, &id), Err(Error::NotFound { .. })));
-    states.disable_key("ann", &third.id).expect("one is enough");
+    states.reject(&by(&ben), &id).expect("rejected");
+    assert!(matches!(states.approve(&by(&ben), &id), Err(Error::NotFound { .. })));
+    states.disable_key(&by(&person("ann")), &third.id).expect("one is enough");
     assert!(!knows(&states, &third));
-    assert!(matches!(states.add_key(&ann, "  ", &wanted("dan")), Err(Error::Misuse(_))), "a reason is needed");
+    assert!(matches!(states.add_key(&by(&ann), "  ", &wanted("dan")), Err(Error::Misuse(_))), "a reason is needed");
 }
 
 #[test]
@@ -166,7 +176,7 @@ fn policies_that_make_administrators_end_the_reign_of_one() {
     let fixture = Fixture::new();
     let states = fixture.open("a").expect("open");
     let ann = person("ann");
-    let set = |text: &str| states.set_policies(&ann, "a test", text);
+    let set = |text: &str| states.set_policies(&by(&ann), "a test", text);
     let reads = "permit (principal, action == Action::\"read\", resource);";
     assert_eq!(set(reads).expect("set"), Outcome::InForce);
     assert!(matches!(set("permit ("), Err(Error::Misuse(_))));
@@ -187,20 +197,21 @@ fn rights_are_lent_when_another_agrees_and_for_their_time() {
         let rights = state.rights(person, [127, 0, 0, 1].into(), now).expect("rights");
         rights.allow(Permission::Promote, crate::rights::Resource::Vault)
     };
-    let Outcome::Waits(id) = states.elevate(&ann, "an incident", &grant, Duration::from_mins(5)).expect("asked") else {
+    let Outcome::Waits(id) = states.elevate(&by(&ann), "an incident", &grant, Duration::from_mins(5)).expect("asked")
+    else {
         panic!("not at once")
     };
     assert!(!may(&ann, 0));
-    assert!(matches!(states.approve(&ann, &id), Err(Error::Denied { .. })));
-    states.approve(&ben, &id).expect("approved");
+    assert!(matches!(states.approve(&by(&ann), &id), Err(Error::Denied { .. })));
+    states.approve(&by(&ben), &id).expect("approved");
     assert!(may(&ann, 0) && !may(&ben, 0) && !may(&ann, 301));
-    assert!(matches!(states.elevate(&ann, "more", &grant, Duration::from_hours(25)), Err(Error::Misuse(_))));
+    assert!(matches!(states.elevate(&by(&ann), "more", &grant, Duration::from_hours(25)), Err(Error::Misuse(_))));
     for _ in 0..20 {
-        states.elevate(&ann, "again", &grant, Duration::from_mins(5)).expect("asked");
+        states.elevate(&by(&ann), "again", &grant, Duration::from_mins(5)).expect("asked");
     }
-    let flood = states.elevate(&ann, "and again", &grant, Duration::from_mins(5));
+    let flood = states.elevate(&by(&ann), "and again", &grant, Duration::from_mins(5));
     assert!(matches!(flood, Err(Error::Misuse(_))), "one person asks for so much and no more");
-    states.elevate(&ben, "another", &grant, Duration::from_mins(5)).expect("others may");
+    states.elevate(&by(&ben), "another", &grant, Duration::from_mins(5)).expect("others may");
 }
 
 #[test]
@@ -213,7 +224,7 @@ fn two_histories_by_one_key_are_a_fork_and_not_junk() {
     // The store takes it away before the other instance sees it.
     fixture.store().delete(&path(2)).expect("deleted");
     add(&two, "shown to the other", None).expect("added");
-    two.disable_key("test", &key.id).expect("disabled");
+    two.disable_key(&by(&person("test")), &key.id).expect("disabled");
     one.lock().checked = None;
     let why = one.current().expect_err("noticed").to_string();
     assert!(why.contains("fork"), "{why}");
@@ -252,9 +263,141 @@ fn rights_that_cannot_be_judged_are_not_given() {
         grant(Permission::Read, "*", "somewhere"),
     ] {
         let wanted = WantedKey { name: "ci".into(), holder: "ci".into(), grants: vec![bad.clone()], expires: None };
-        let refused = states.add_key(&person("test"), "a test", &wanted);
+        let refused = states.add_key(&by(&person("test")), "a test", &wanted);
         assert!(matches!(refused, Err(Error::Misuse(_))), "{bad:?}");
-        assert!(matches!(states.elevate(&person("test"), "a", &bad, Duration::from_mins(1)), Err(Error::Misuse(_))));
+        assert!(matches!(
+            states.elevate(&by(&person("test")), "a", &bad, Duration::from_mins(1)),
+            Err(Error::Misuse(_))
+        ));
     }
     assert_eq!(states.current().expect("state").next, 1, "nothing was written");
+}
+
+#[test]
+fn whoever_may_not_administer_any_more_changes_nothing_however_late_the_request_ends() {
+    let fixture = Fixture::new();
+    let states = fixture.open("a").expect("open");
+    let wanted =
+        |name: &str, grants: Vec<Grant>| WantedKey { name: name.into(), holder: name.into(), grants, expires: None };
+    let (eve, _) = states.add_key(&by(&person("root")), "begin", &wanted("eve", vec![admin()])).expect("added");
+    let (ci, _) = states.add_key(&by(&person("root")), "begin", &wanted("ci", grants())).expect("added");
+    let (as_eve, as_ci) =
+        (Principal::of_key(&eve.id, "eve", "eve", &[admin()]), Principal::of_key(&ci.id, "ci", "ci", &grants()));
+    let lent = states.elevate(&by(&as_ci), "an incident", &grants()[0], Duration::from_mins(1)).expect("asked");
+    let Outcome::Waits(id) = lent else { panic!("not at once") };
+    let refused = |done: Result<()>| assert!(matches!(done, Err(Error::Denied { .. })), "{done:?}");
+    refused(states.approve(&by(&as_ci), &id));
+    states.disable_key(&by(&person("root")), &eve.id).expect("disabled");
+    refused(states.approve(&by(&as_eve), &id));
+    refused(states.reject(&by(&as_eve), &id));
+    refused(states.disable_key(&by(&as_eve), &ci.id));
+    refused(states.add_key(&by(&as_eve), "more", &wanted("more", grants())).map(drop));
+    refused(states.rotate_key(&by(&as_eve), &ci.id, Duration::ZERO).map(drop));
+    refused(states.set_policies(&by(&as_eve), "more", "permit (principal, action, resource);").map(drop));
+    refused(states.elevate(&by(&as_eve), "more", &grants()[0], Duration::from_mins(1)).map(drop));
+    assert!(knows(&states, &ci));
+}
+
+#[test]
+fn a_right_to_administer_that_was_lent_gives_no_rights_that_stay() {
+    let fixture = Fixture::new();
+    let states = fixture.open("a").expect("open");
+    let wanted = |name: &str, grant: Grant| WantedKey {
+        name: name.into(),
+        holder: name.into(),
+        grants: vec![grant],
+        expires: None,
+    };
+    let (first, _) = states.add_key(&by(&person("ann")), "begin", &wanted("ann", admin())).expect("added");
+    let ben = Principal { grants: Vec::new(), ..person("ben") };
+    let Outcome::Waits(id) = states.elevate(&by(&ben), "an incident", &admin(), Duration::from_mins(9)).expect("asked")
+    else {
+        panic!("not at once")
+    };
+    states.approve(&by(&person("ann")), &id).expect("approved");
+    // One person administers, and he may now, too: what he adds waits for her all the same.
+    for holder in ["ben", "ann"] {
+        let (key, outcome) = states.add_key(&by(&ben), "more", &wanted(holder, admin())).expect("proposed");
+        assert!(matches!(outcome, Outcome::Waits(_)) && !knows(&states, &key), "{holder}");
+    }
+    let eve = Principal { grants: Vec::new(), ..person("eve") };
+    let Outcome::Waits(id) = states.elevate(&by(&eve), "more", &admin(), Duration::from_mins(9)).expect("asked") else {
+        panic!("not at once")
+    };
+    assert!(matches!(states.approve(&by(&ben), &id), Err(Error::Denied { .. })));
+    states.disable_key(&by(&ben), &first.id).expect("taking away takes one");
+}
+
+#[test]
+fn what_a_disabled_key_asked_for_or_was_to_get_waits_no_more() {
+    let fixture = Fixture::new();
+    let states = fixture.open("a").expect("open");
+    let wanted =
+        |name: &str| WantedKey { name: name.into(), holder: name.into(), grants: vec![admin()], expires: None };
+    let (ann, ben) = (person("ann"), person("ben"));
+    let (eve, _) = states.add_key(&by(&ann), "begin", &wanted("eve")).expect("added");
+    states.add_key(&by(&ann), "begin", &wanted("ann")).expect("added");
+    let as_eve = Principal::of_key(&eve.id, "eve", "eve", &[admin()]);
+    let waits = |outcome: Outcome| match outcome {
+        Outcome::Waits(id) => id,
+        other @ Outcome::InForce => panic!("{other:?}"),
+    };
+    let hers = waits(states.add_key(&by(&as_eve), "more", &wanted("accomplice")).expect("proposed").1);
+    let renewed = waits(states.rotate_key(&by(&ann), &eve.id, Duration::from_mins(1)).expect("proposed").1);
+    let others = waits(states.add_key(&by(&ann), "more", &wanted("cleo")).expect("proposed").1);
+    states.disable_key(&by(&ben), &eve.id).expect("disabled");
+    for gone in [hers, renewed] {
+        assert!(matches!(states.approve(&by(&ben), &gone), Err(Error::NotFound { .. })));
+    }
+    // One that expired meanwhile is not renewed either.
+    let (old, _) = states.add_key(&by(&ann), "x", &WantedKey { expires: None, ..wanted("old") }).expect("proposed");
+    assert!(!knows(&states, &old));
+    states.approve(&by(&ben), &others).expect("approved");
+}
+
+#[test]
+fn a_record_that_nobody_would_follow_is_not_written() {
+    let fixture = Fixture::new();
+    let states = fixture.open("a").expect("open");
+    let networks = (0..20_000).map(|number| format!("10.{}.{}.0/24", number / 256, number % 256)).collect();
+    let grant = Grant { networks, ..grants().remove(0) };
+    let wanted = WantedKey { name: "ci".into(), holder: "ci".into(), grants: vec![grant], expires: None };
+    assert!(matches!(states.add_key(&by(&person("ann")), "long", &wanted), Err(Error::Misuse(_))));
+    assert_eq!(states.current().expect("state").next, 1);
+}
+
+#[test]
+fn policies_that_lock_out_whoever_sets_them_are_not_set_and_an_operator_can_take_all_away() {
+    let fixture = Fixture::new();
+    let states = fixture.open("a").expect("open");
+    let ann = person("ann");
+    let forbids = "forbid (principal, action, resource);";
+    assert!(matches!(states.set_policies(&by(&ann), "oops", forbids), Err(Error::Misuse(_))));
+    let others = "forbid (principal, action == Action::\"admin\", resource) unless { principal.holder == \"ann\" };";
+    assert_eq!(states.set_policies(&by(&ann), "mine", others).expect("set"), Outcome::InForce);
+    assert!(matches!(states.disable_key(&by(&person("ben")), "x"), Err(Error::Denied { .. })));
+    states.reset_policies_by_operator().expect("reset");
+    assert!(matches!(states.disable_key(&by(&person("ben")), "x"), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn what_could_not_be_told_is_told_later_and_once() {
+    let fixture = Fixture::new();
+    let told = Arc::new(Mutex::new((false, Vec::new())));
+    let teller = Arc::clone(&told);
+    let states = fixture.open("a").expect("open").telling(move |path, _| {
+        let mut told = teller.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.0 {
+            return Err(Error::storage("log")(std::io::Error::other("full")));
+        }
+        told.1.push(path.to_owned());
+        Ok(())
+    });
+    assert!(add(&states, "ci", None).is_err(), "it is not said to be done");
+    told.lock().expect("whole").0 = true;
+    for _ in 0..2 {
+        states.lock().checked = None;
+        states.current().expect("state");
+    }
+    assert_eq!(told.lock().expect("whole").1, [path(1)]);
 }

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    provenance::{Chained, Envelope, MAX_ENVELOPE, Predicate, Revocation, Statement, peek},
+    provenance::{Chained, MAX_ENVELOPE, Predicate, Revocation, Statement, peek},
     trust::{Approved, Rooted},
-    vault::{chain::is_within_reach, promote::WITHDRAWN, revocations},
+    vault::{chain::is_within_reach, revocations, withdrawn},
 };
 
 /// Records of one folder, the lowest number first.
@@ -25,6 +25,15 @@ pub(super) struct Link {
     pub(super) record: Planned,
     /// The BLAKE3 of its payload. Two publishers may have gathered other signatures for the same one.
     pub(super) digest: blake3::Hash,
+    /// The proposal that it takes back, if that is what it does.
+    pub(super) withdraws: Option<blake3::Hash>,
+}
+
+impl Link {
+    pub(super) fn new(generation: u64, path: String, bytes: &[u8], digest: blake3::Hash) -> Self {
+        let withdraws = withdrawn::parse(bytes).map(|(_, id)| id);
+        Self { generation, record: Planned::new(path, bytes), digest, withdraws }
+    }
 }
 
 /// A revocation of the source that may be one of those that count.
@@ -52,14 +61,11 @@ pub(super) fn out_of_reach() -> Error {
 
 /// Whether this says that a number is out of use. Under a trust root, somebody whom it lists must have signed it.
 pub(in crate::vault) fn is_withdrawal(bytes: &[u8], once: Option<&Rooted>) -> bool {
-    let Ok(envelope) = Envelope::parse_record_of(bytes, WITHDRAWN) else { return false };
-    let payload = std::str::from_utf8(envelope.payload()).unwrap_or_default();
-    let id = payload.strip_prefix(r#"{"proposal":""#).and_then(|rest| rest.strip_suffix(r#""}"#));
-    let signed = match once {
+    let Some((envelope, _)) = withdrawn::parse(bytes) else { return false };
+    match once {
         Some(once) => !once.counting(&envelope).signatures().is_empty(),
         None => !envelope.signatures().is_empty(),
-    };
-    signed && id.and_then(crate::names::parse_hash).is_some()
+    }
 }
 
 impl Chain {
@@ -117,7 +123,7 @@ impl Job<'_> {
     /// Reads and judges one revocation.
     fn revocation(&self, path: &str, (generation, lower): (u64, usize), once: Option<&Rooted>) -> Result<Found> {
         let bytes = self.source.demand(path, MAX_ENVELOPE)?;
-        let link = |digest| Link { generation, record: Planned::new(path.to_owned(), &bytes), digest };
+        let link = |digest| Link::new(generation, path.to_owned(), &bytes, digest);
         if is_withdrawal(&bytes, once) && is_within_reach(generation, lower) {
             return Ok(Found::Withdrawal(link(blake3::hash(&bytes))));
         }
@@ -147,6 +153,10 @@ impl Job<'_> {
     /// Writes a chain, the lowest number first.
     pub(super) fn place_chain(&mut self, chain: &Chain) -> Result<()> {
         for link in &chain.records {
+            if let Some(id) = link.withdraws {
+                // What was withdrawn goes first: a registry asks it where the withdrawal belongs.
+                self.place_withdrawn(id)?;
+            }
             if let Some(other) = self.place(&link.record)? {
                 self.demand_same(chain, link, &other)?;
                 self.report.records.there(0);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Artifacts, Job, Planned, Wanted,
+    Artifacts, Job, Wanted,
     chains::{Chain, Link, is_withdrawal, not_in_force, out_of_reach},
     changed, record_path, records,
 };
@@ -85,7 +85,7 @@ impl Job<'_> {
                     continue;
                 }
             };
-            links.push(Link { generation, record: Planned::new(path, &bytes), digest });
+            links.push(Link::new(generation, path, &bytes, digest));
             let Found::Promotion { statement, counts } = found else { continue };
             let (predicate, version) = (&statement.predicate, statement.predicate.version_name()?);
             if head.is_none() && counts {

@@ -8,7 +8,7 @@ use super::{History, Job, Planned, record_path, records};
 use crate::{
     error::{Error, Result},
     names::ChannelName,
-    provenance::MAX_ENVELOPE,
+    provenance::{Envelope, MAX_ENVELOPE},
     trust::Rooted,
     vault::{freshness, proposals::described, stem},
 };
@@ -60,13 +60,7 @@ impl Job<'_> {
         for id in self.source.proposal_ids()? {
             let mut planned = Vec::new();
             for path in self.source.proposal_paths(id)? {
-                let judged = self.source.demand(&path, MAX_ENVELOPE).and_then(|bytes| {
-                    let envelope = records::envelope(&bytes)?;
-                    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-                    let named = stem(&path, folder) == Some(hex::encode(Sha256::digest(&bytes)).as_str());
-                    if !named || blake3::hash(envelope.payload()) != id {
-                        return Err(Error::format("proposal", "is not what its names are the hashes of"));
-                    }
+                let judged = self.proposal_file(id, &path).and_then(|(bytes, envelope)| {
                     let proposal = described(id, envelope.payload())?;
                     let open = match &proposal.channel {
                         Some(channel) => channels.get(channel).is_some_and(|h| proposal.generation > h.chain.last()),
@@ -89,6 +83,30 @@ impl Job<'_> {
             planned.iter().try_for_each(|record| self.place_named(record))?;
         }
         Ok(())
+    }
+
+    /// Copies a proposal that was withdrawn. One that is not there any more keeps nobody from copying the rest.
+    pub(super) fn place_withdrawn(&mut self, id: blake3::Hash) -> Result<()> {
+        for path in self.source.proposal_paths(id)? {
+            match self.proposal_file(id, &path) {
+                Ok((bytes, _)) => self.place_named(&Planned::new(path, &bytes))?,
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(reason) => self.report.skip(path, reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// One file of a proposal: the record with some signatures, under the hashes of both.
+    fn proposal_file(&self, id: blake3::Hash, path: &str) -> Result<(Vec<u8>, Envelope)> {
+        let bytes = self.source.demand(path, MAX_ENVELOPE)?;
+        let envelope = records::envelope(&bytes)?;
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let named = stem(path, folder) == Some(hex::encode(Sha256::digest(&bytes)).as_str());
+        if !named || blake3::hash(envelope.payload()) != id {
+            return Err(Error::format("proposal", "is not what its names are the hashes of"));
+        }
+        Ok((bytes, envelope))
     }
 
     /// Whether a revocation could still get this number.

@@ -64,7 +64,7 @@ fn nothing_is_let_in_under_a_path_that_is_not_its_own() {
     let payload = |bytes: &[u8]| Envelope::parse_record(bytes).map(|envelope| envelope.payload().to_vec()).ok();
     for (path, own) in &documents {
         for (other, bytes) in &documents {
-            // A withdrawal names a proposal and no number: wherever it is put it burns one, as any junk there would.
+            // A withdrawal names a proposal and no number: who lets it in asks `Vault::withdrawn` where it belongs.
             let is_withdrawal = Envelope::parse_record_of(bytes, WITHDRAWN).is_ok();
             let is_same = payload(own).is_some() && payload(own) == payload(bytes);
             if path != other && !is_withdrawal && !is_same {
@@ -72,6 +72,45 @@ fn nothing_is_let_in_under_a_path_that_is_not_its_own() {
                 assert!(outcome.is_err(), "{other} is let in as {path}");
             }
         }
+    }
+}
+
+#[test]
+fn a_withdrawal_is_let_in_where_its_proposal_belongs_and_from_those_who_may_take_it_back() {
+    let world = World::new();
+    world.release("m:1");
+    let vault = &world.fixture.vault;
+    let proposal = world.promote("m:2", "production", "trainer").expect("proposed");
+    let withdrawal = |id: blake3::Hash, by: &str| {
+        let mut envelope = Envelope::unsigned(WITHDRAWN, format!(r#"{{"proposal":"{id}"}}"#).into_bytes());
+        envelope.add_signature(&world.keys[by]).expect("signed");
+        envelope.to_vec().expect("bytes")
+    };
+    let at = |generation: u64| format!("models/m/channels/production/{generation}.dsse.json");
+    for admission in [world.admission(NOON), Admission::WellFormed] {
+        let judge = |path: &str, bytes: &[u8]| vault.withdrawn(&admission, path, bytes);
+        for by in ["trainer", "alice"] {
+            let (version, channel) = judge(&at(2), &withdrawal(proposal.id, by)).expect(by).expect("it is one");
+            assert_eq!(
+                (version.to_string(), channel.map(|it| it.to_string())),
+                ("m:2".into(), Some("m@production".into()))
+            );
+        }
+        for elsewhere in
+            [at(1), at(3), "models/m/channels/staging/2.dsse.json".into(), "revocations/2.dsse.json".into()]
+        {
+            let error = judge(&elsewhere, &withdrawal(proposal.id, "alice")).expect_err(&elsewhere);
+            assert_eq!(error.kind(), Kind::Integrity, "{elsewhere}");
+        }
+        let nothing = judge(&at(2), &withdrawal(blake3::hash(b"nothing"), "alice"));
+        assert_eq!(nothing.expect_err("no such proposal").kind(), Kind::NotFound);
+        let record = vault.store().read(&at(1), 1 << 20).expect("read").expect("there");
+        assert!(judge(&at(1), &record).expect("another kind").is_none());
+    }
+    for nobody in ["clock", "mallory"] {
+        let error =
+            vault.withdrawn(&world.admission(NOON), &at(2), &withdrawal(proposal.id, nobody)).expect_err(nobody);
+        assert_eq!(error.kind(), Kind::Authenticity, "{nobody}");
     }
 }
 

@@ -181,6 +181,10 @@ fn a_number_that_was_withdrawn_stays_withdrawn() {
     assert_eq!(open(&world, &target).expect("opens"), b"m:3");
     assert_eq!(fs::read_dir(dir.path().join("models/m/channels/production")).expect("folder").count(), 3);
     assert_eq!(history(&world, &target), [1, 3]);
+    assert_eq!(
+        fs::read_dir(dir.path().join(format!("proposals/{}", stuck.id))).expect("what was withdrawn").count(),
+        1
+    );
 }
 
 #[test]
