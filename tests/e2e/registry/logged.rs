@@ -98,7 +98,7 @@ fn nobody_adds_to_the_log_or_takes_from_it_and_what_is_removed_is_logged() {
     let mut server = std::process::Command::new(vault_tests::mvault_server());
     server.arg("--config").arg(registry.folder().join("server.toml"));
     let refused = vault_tests::Output::of(&mut server, b"").exits(5);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let said = refused.stderr.clone();
     assert!(said.contains("the one that was there is not shown"), "{said}");
     std::fs::rename(registry.folder().join("hidden"), &genesis).expect("shown");
     registry.go_on();
