@@ -43,7 +43,7 @@ mod whereabouts;
 mod withdrawn;
 
 pub use access::{Access, Skipped};
-pub use admission::{Admission, moves, publishes};
+pub use admission::{Admission, moves, names, publishes};
 pub use attest::{Added, Attestation, Found, Which};
 pub use channel::{Entry, Head, Promoted};
 pub use copy::{Artifacts, Copied, CopyRequest, Existing, Moved, Selection};

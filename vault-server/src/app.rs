@@ -35,6 +35,7 @@ use crate::{
     limits::{Gauges, Limits},
     listen,
     metrics::{self, Metrics},
+    owners::Owners,
     people::People,
     policy::Rights,
     problem::{Failed, Problem, Reason},
@@ -63,6 +64,8 @@ pub struct App {
     pub states: States,
     /// What the registry adds to the vault's log.
     pub chronicle: Arc<Chronicle>,
+    /// Which model artifacts belong to.
+    pub owners: Owners,
     /// Who is behind pseudonyms.
     pub people: Arc<People>,
     /// What is let in.

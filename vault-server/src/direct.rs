@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -52,23 +52,23 @@ impl Direct {
         Self { wanted, works: Mutex::default(), known: Mutex::default() }
     }
 
-    /// Whether content goes straight to this store. Blocks.
+    /// Whether content goes straight to this store. Blocks: whoever comes while it is tried waits for what comes of it.
     pub fn works(&self, store: &Store) -> bool {
-        self.tried(store) == Some(true)
+        let works = self.works.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tried(works, store) == Some(true)
     }
 
     /// Whether content may have gone straight to this store: other instances may know more than this one. Blocks.
     pub fn may_be(&self, store: &Store) -> bool {
-        self.wanted && self.tried(store) != Some(false)
+        // While somebody tries it, it may be.
+        self.wanted && self.works.try_lock().map_or(true, |works| self.tried(works, store) != Some(false))
     }
 
     /// Tries it once. None as long as that is not known; a store that gave no answer is asked again later.
-    fn tried(&self, store: &Store) -> Option<bool> {
+    fn tried(&self, mut works: MutexGuard<'_, Tried>, store: &Store) -> Option<bool> {
         if !self.wanted {
             return Some(false);
         }
-        // While somebody tries it, nobody else waits.
-        let mut works = self.works.try_lock().ok()?;
         match *works {
             Tried::Known(works) => return Some(works),
             Tried::Failed(when) if when.elapsed() < PAUSE => return None,

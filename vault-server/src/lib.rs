@@ -20,6 +20,7 @@ pub mod init;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
+pub mod owners;
 pub mod people;
 pub mod policy;
 pub mod problem;

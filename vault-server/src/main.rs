@@ -36,6 +36,7 @@ use vault_server::{
     limits::Gauges,
     listen,
     metrics::{Metrics, listener},
+    owners::Owners,
     people::People,
     policy::{self, Policies},
     repeats::Repeats,
@@ -256,6 +257,7 @@ fn open(config: &Config) -> Result<App> {
         states: states(config, store.clone(), &chronicle)?,
         chronicle,
         people,
+        owners: Owners::new(store.clone()),
         direct: Direct::new(config.vault.direct),
         store,
         admissions: Admissions::new(vault, pinned),
@@ -296,6 +298,9 @@ async fn serve(config: &Config, app: Arc<App>, certificate: Arc<Certificate>, de
         tokio::spawn(renew("the authority of client certificates", move || clients.reload(), Arc::clone(&audit)));
     }
     app.issuers.start(&audit);
+    let first = Arc::clone(&app);
+    // Whoever comes first should not have to wait for it.
+    tokio::task::spawn_blocking(move || first.direct.works(&first.store));
     if let Some(days) = config.log.forget_people_after_days {
         tokio::spawn(forget(Arc::clone(&app.people), Duration::from_hours(24 * u64::from(days)), Arc::clone(&audit)));
     }

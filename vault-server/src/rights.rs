@@ -170,6 +170,11 @@ impl<'a> Need<'a> {
         Self { permissions, resource: resource(name) }
     }
 
+    /// What creating an object takes that is about an artifact of this model.
+    pub fn to_create_of(name: &'a ObjectName, model: &'a ModelName) -> Self {
+        Self { resource: Resource::Model(model), ..Self::to_create(name) }
+    }
+
     /// What deleting an object takes.
     pub fn to_delete(name: &'a ObjectName) -> Self {
         let permissions: &[Permission] = match name {

@@ -204,3 +204,67 @@ fn whoever_leaves_before_the_answer_is_written_down_all_the_same() {
     let id = registry.admin.split('_').nth(1).expect("an id");
     assert!(line.contains(id), "{line}");
 }
+
+#[test]
+fn one_address_does_not_take_all_connections_and_those_it_has_still_serve() {
+    let registry = Registry::with("connections = 64\nconnections_per_address = 8\n");
+    let mut idle: Vec<_> = (0..8).map(|_| registry.connect().expect("a connection")).collect();
+    for connection in &mut idle {
+        // The handshake is over once something went through.
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+        Message::read_answer(&mut BufReader::new(&mut *connection), Asked::Other).expect("an answer");
+    }
+    let asked = request(&registry.admin, "GET", "/v1/whoami", &[("connection", "close")], b"");
+    let refused = registry.connect().and_then(|mut ninth| {
+        ninth.write_all(&asked)?;
+        Message::read_answer(&mut BufReader::new(ninth), Asked::Other)
+    });
+    assert!(refused.is_err(), "a ninth connection is not served");
+    let last = idle.last_mut().expect("eight");
+    last.write_all(&asked).expect("sent");
+    assert_eq!(Message::read_answer(&mut BufReader::new(last), Asked::Other).expect("an answer").status(), 200);
+    drop(idle);
+    let begun = Instant::now();
+    while registry.try_ask(&registry.admin, "GET", "/v1/whoami", &[], b"").is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "places are given back");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn listings_of_one_principal_leave_room_for_those_of_others() {
+    let registry = Registry::with("listings = 2\n");
+    let (flooder, other) = (registry.key("flooder", &["read"], "*", "*"), registry.key("other", &["read"], "*", "*"));
+    let target = "/v1/vaults/main/objects?prefix=";
+    thread::scope(|scope| {
+        let flood: Vec<_> =
+            (0..24).map(|_| scope.spawn(|| registry.ask(&flooder, "GET", target, &[], b"").status())).collect();
+        for _ in 0..5 {
+            assert_eq!(registry.ask(&other, "GET", target, &[], b"").status(), 200);
+        }
+        for answer in flood {
+            assert!([200, 429, 503].contains(&answer.join().expect("no panic")));
+        }
+    });
+}
+
+#[test]
+fn what_is_still_being_sent_when_its_key_is_disabled_is_not_stored() {
+    let registry = Registry::start();
+    let sealer = registry.key("sealer", &["seal"], "*", "*");
+    let id = sealer.split('_').nth(1).expect("an id").to_owned();
+    let bytes = noise(700_000);
+    let hash = blake3::hash(&bytes).to_hex();
+    let path = format!("objects/{}/{hash}", &hash[..2]);
+    let head = request(&sealer, "PUT", &format!("/v1/vaults/main/objects/{path}"), &[("if-none-match", "*")], &bytes);
+    let mut connection = registry.connect().expect("a connection");
+    let half = head.len() - bytes.len() / 2;
+    connection.write_all(&head[..half]).and_then(|()| connection.flush()).expect("sent");
+    let disabled = registry.ask(&registry.admin, "POST", &format!("/v1/keys/{id}/disable"), &[], b"");
+    assert_eq!(disabled.status(), 200);
+    thread::sleep(Duration::from_millis(2100));
+    connection.write_all(&head[half..]).and_then(|()| connection.flush()).expect("sent");
+    let answer = Message::read_answer(&mut BufReader::new(connection), Asked::Other).expect("an answer");
+    assert_eq!(answer.status(), 401, "{}", answer.text());
+    assert_eq!(registry.get(&registry.admin, &path).status(), 404);
+}

@@ -163,6 +163,7 @@ fn a_withdrawal_is_not_replayed_elsewhere() {
     for by in ["alice.key", "bob.key"] {
         run(&["approve", &proposal, "--key", by]).ok();
     }
+    run(&["freshness", "sign", "m@production", "--key", "clock.key"]).ok();
     // It travels with what it withdraws, into a registry, too.
     run(&["copy", "m@production", "--from", &desk.url, "--to", "air-gap", "--init"]).ok();
     let next = Registry::start();
@@ -181,4 +182,52 @@ fn a_withdrawal_is_not_replayed_elsewhere() {
     ];
     there.run(&[&copied[..], &["--state", "other-state"]].concat()).ok();
     assert_eq!(next.get(&next.admin, "models/m/channels/production/1.dsse.json").body, withdrawal.body);
+}
+
+#[test]
+fn what_is_about_an_artifact_takes_rights_for_its_model() {
+    let registry = Registry::start();
+    let mut desk = Desk::new(Workspace::new(), &registry);
+    desk.work.write("weights", b"weights");
+    let sealed = desk.seal("weights", "ours/m:1").ok().json();
+    let artifact = sealed["digest"].as_str().and_then(|text| text.strip_prefix("b3:")).expect("a digest").to_owned();
+    // A vault of somebody else's, with the same artifact: its owner could sign a new generation of recipients for it.
+    desk.run(&["copy", "ours/m:1", "--from", &desk.url, "--to", "own", "--init", "--signer", "signer.pub"]).ok();
+    let share = ["share", "ours/m:1", "--to", "bob.pub", "--identity", "alice.key", "--sign-with", "signer.key"];
+    desk.run(&[&["--vault", "own"], &share[..]].concat()).ok();
+    let attest = [
+        "sign",
+        "ours/m:1",
+        "--key",
+        "signer.key",
+        "--signer",
+        "signer.pub",
+        "--predicate-type",
+        "https://x.example/p",
+        "--predicate",
+        "p.json",
+    ];
+    desk.work.write("p.json", b"{}");
+    desk.run(&[&["--vault", "own"], &attest[..]].concat()).ok();
+    let (theirs, ours) = (
+        registry.key("theirs", &["seal", "sign"], "theirs/*", "*"),
+        registry.key("ours", &["seal", "sign"], "ours/*", "*"),
+    );
+    let below = format!("artifacts/{artifact}/");
+    let mut tried = 0;
+    for (path, entry) in vault_tests::tree(&desk.work.path("own")) {
+        if !path.starts_with(&below) || registry.get(&registry.admin, &path).status() == 200 {
+            continue;
+        }
+        let answer = registry.put(&theirs, &path, &entry.bytes);
+        assert_eq!((answer.status(), kind(&answer).as_str()), (403, "denied"), "{path}: {}", answer.text());
+        assert!(answer.text().contains("ours/m"), "{}", answer.text());
+        assert_eq!(registry.put(&ours, &path, &entry.bytes).status(), 201, "{path}");
+        tried += 1;
+    }
+    assert_eq!(tried, 2, "recipients and an attestation");
+    // Another name for it makes nobody its owner.
+    desk.ask_as("theirs", &theirs);
+    desk.work.write("other", b"other");
+    desk.seal("other", "theirs/m:1").ok();
 }

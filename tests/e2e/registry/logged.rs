@@ -64,7 +64,7 @@ fn nobody_adds_to_the_log_or_takes_from_it_and_what_is_removed_is_logged() {
     let desk = Desk::new(Workspace::new(), &registry);
     desk.work.write("model.bin", b"weights");
     let sealed = desk.seal("model.bin", "m:1").ok().json();
-    let artifact = sealed["artifact"].as_str().and_then(|text| text.strip_prefix("b3:")).expect("a digest").to_owned();
+    let artifact = sealed["digest"].as_str().and_then(|text| text.strip_prefix("b3:")).expect("a digest").to_owned();
     let ask = |method: &str, path: &str| {
         let target = format!("/v1/vaults/main/objects/{path}");
         registry.ask(&registry.admin, method, &target, &[("if-none-match", "*")], b"x").status()

@@ -22,7 +22,7 @@ use crate::{
     canonical,
     error::{Error, Fault, Place, Result},
     manifest::{MAX_MANIFEST, Manifest},
-    names::{ArtifactDigest, ChannelName, VersionName},
+    names::{ArtifactDigest, ChannelName, ModelName, VersionName},
     provenance::{Attested, Envelope, MAX_ENVELOPE, Predicate, Retirement, Shredding, Statement, VersionRecord},
     recipients::RecipientsRecord,
     trust::{Candidate, Clock, MAX_ROOT, Policy, Reached, Right, Rooted},
@@ -62,6 +62,27 @@ pub fn moves(path: &str, bytes: &[u8]) -> Option<(VersionName, Option<ChannelNam
     Some((described.version, described.channel))
 }
 
+/// The model and the artifact of the version that a version record, or the outcome of a session, publishes; none for every other object.
+/// Nobody's signature is looked at.
+pub fn names(path: &str, bytes: &[u8]) -> Option<(ModelName, ArtifactDigest)> {
+    let named = |name: VersionName, record: &[u8]| {
+        let envelope = Envelope::parse_record(record).ok()?;
+        let statement = Statement::<VersionRecord>::parse(envelope.payload()).ok()?;
+        Some((name.model, statement.subject.blake3))
+    };
+    match ObjectName::parse(path)? {
+        ObjectName::Version(name) => named(name, bytes),
+        ObjectName::Session(_) => match Outcome::parse(bytes).ok()? {
+            Outcome::Committed { path, record } => match ObjectName::parse(&path)? {
+                ObjectName::Version(name) => named(name, &record),
+                _ => None,
+            },
+            Outcome::Aborted => None,
+        },
+        _ => None,
+    }
+}
+
 /// The version that the outcome of a session publishes, by whoever finishes it; none for every other object.
 pub fn publishes(path: &str, bytes: &[u8]) -> Option<VersionName> {
     let Some((_, session::Part::Outcome)) = session::parse_path(path) else { return None };
@@ -94,6 +115,14 @@ impl Admission {
     /// # Errors
     /// [`Error::Corrupt`] if it is malformed or about something else; [`Error::Untrusted`] if nobody signed it who may.
     pub fn judge(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.judge_of(path, bytes, None)
+    }
+
+    /// The same; what is about an artifact, and belongs to a model by that, must be by somebody who may say it of this one.
+    ///
+    /// # Errors
+    /// As [`Admission::judge`].
+    pub fn judge_of(&self, path: &str, bytes: &[u8], model: Option<&ModelName>) -> Result<()> {
         let name = ObjectName::parse(path)
             .ok_or_else(|| Error::Misuse(format!("{path:?} is not the path of anything in a vault")))?;
         if name.max_length().is_some_and(|most| bytes.len() as u64 > most) {
@@ -103,10 +132,10 @@ impl Admission {
                 fault: Fault::Limit { what: "length", limit },
             });
         }
-        self.judge_named(&name, path, bytes).map_err(|error| error.at(Place::Object(path.to_owned())))
+        self.judge_named(&name, (path, model), bytes).map_err(|error| error.at(Place::Object(path.to_owned())))
     }
 
-    fn judge_named(&self, name: &ObjectName, path: &str, bytes: &[u8]) -> Result<()> {
+    fn judge_named(&self, name: &ObjectName, (path, model): (&str, Option<&ModelName>), bytes: &[u8]) -> Result<()> {
         match name {
             ObjectName::Vault => vault_document(bytes),
             // Of the log, entries are claims, and junk burns one attempt at a place; tiles and checkpoints are checked by
@@ -114,17 +143,17 @@ impl Admission {
             ObjectName::Content(_) | ObjectName::LogEntries(_) | ObjectName::LogTree(_) => Ok(()),
             ObjectName::Manifest(digest) => manifest(*digest, bytes),
             ObjectName::Recipients(digest, generation) => {
-                let statement = self.statement::<RecipientsRecord>(bytes, Right::share(None), path)?;
+                let statement = self.statement::<RecipientsRecord>(bytes, Right::share(model), path)?;
                 statement.predicate.stanzas()?;
                 is_here(statement.subject.blake3 == *digest && statement.predicate.generation() == *generation)
             }
             ObjectName::Attestation(digest, sha256) => {
-                let statement = self.statement::<Attested>(bytes, Right::attest(None), path)?;
+                let statement = self.statement::<Attested>(bytes, Right::attest(model), path)?;
                 is_here(statement.subject.blake3 == *digest)?;
                 is_named(bytes, sha256)
             }
             ObjectName::Shredding(digest, sha256) => {
-                let statement = self.statement::<Shredding>(bytes, Right::retire(None), path)?;
+                let statement = self.statement::<Shredding>(bytes, Right::retire(model), path)?;
                 is_here(statement.subject.blake3 == *digest)?;
                 is_named(bytes, sha256)
             }

@@ -16,6 +16,7 @@ use vault_core::names::Pattern;
 use super::{
     api::{OfDocuments, Refusals},
     keys::administers,
+    pages,
 };
 use crate::{
     app::{App, Caller},
@@ -70,16 +71,30 @@ pub struct Waiting {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Changes {
     changes: Vec<Waiting>,
+    /// Whether there are more behind them.
+    more: bool,
 }
 
 /// What waits for a second person: all of it for those who administer, their own for others.
-#[utoipa::path(get, path = "/v1/changes", tag = "changes", responses((status = 200, body = Changes), Refusals))]
-pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Json<Changes>, Problem> {
+#[utoipa::path(
+    get, path = "/v1/changes", tag = "changes",
+    params(
+        ("after" = Option<String>, Query, description = "The id behind which the page begins: the last of the one before"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 1000, description = "The most entries"),
+    ),
+    responses((status = 200, body = Changes), Refusals)
+)]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    part: pages::Asked,
+) -> Result<Json<Changes>, Problem> {
+    let part = pages::read(part)?;
     let state = app.blocking(|app| app.states.current()).await?;
     let (sees_all, now) = (administers(&caller).is_ok(), Timestamp::now());
-    let waiting =
-        state.proposals().iter().filter(|(_, one)| now < one.expires && (sees_all || one.by == caller.principal.id));
-    Ok(Json(Changes { changes: waiting.map(|(id, one)| shown(id, one)).collect() }))
+    let is_theirs = |one: &Proposal| now < one.expires && (sees_all || one.by == caller.principal.id);
+    let (changes, more) = part.of(state.proposals(), |id, one| is_theirs(one).then(|| shown(id, one)));
+    Ok(Json(Changes { changes, more }))
 }
 
 fn shown(id: &str, proposal: &Proposal) -> Waiting {

@@ -23,6 +23,7 @@ use crate::{
 use super::{
     api::{OfDocuments, Refusals},
     changes::{self, Became},
+    pages,
 };
 
 /// The most grants of a key.
@@ -76,15 +77,29 @@ pub struct ListedKey {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Keys {
     keys: Vec<ListedKey>,
+    /// Whether there are more behind them.
+    more: bool,
 }
 
-/// All keys, without what is secret.
-#[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = Keys), Refusals))]
-pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Json<Keys>, Problem> {
+/// Keys, without what is secret.
+#[utoipa::path(
+    get, path = "/v1/keys", tag = "keys",
+    params(
+        ("after" = Option<String>, Query, description = "The id behind which the page begins: the last of the one before"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 1000, description = "The most entries"),
+    ),
+    responses((status = 200, body = Keys), Refusals)
+)]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    part: pages::Asked,
+) -> Result<Json<Keys>, Problem> {
     administers(&caller)?;
+    let part = pages::read(part)?;
     let state = app.blocking(|app| app.states.current()).await?;
     let now = Timestamp::now();
-    let listed = |(id, key): (&String, &Key)| ListedKey {
+    let listed = |id: &String, key: &Key| ListedKey {
         id: id.clone(),
         name: key.name.clone(),
         holder: key.holder.clone(),
@@ -95,7 +110,8 @@ pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Call
         counts: key.counts(now),
         last_use: app.uses.last(id).map(|time| time.to_string()),
     };
-    Ok(Json(Keys { keys: state.keys().iter().map(listed).collect() }))
+    let (keys, more) = part.of(state.keys(), |id, key| Some(listed(id, key)));
+    Ok(Json(Keys { keys, more }))
 }
 
 /// A key that somebody asks for.

@@ -27,6 +27,7 @@ mod keys;
 mod links;
 mod listing;
 mod objects;
+mod pages;
 mod people;
 mod whoami;
 

@@ -13,9 +13,9 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use vault_core::{
     Error,
     error::Kind,
-    names::{ChannelName, VersionName},
+    names::{ArtifactDigest, ChannelName, VersionName},
     store::Created,
-    vault::{ObjectName, publishes},
+    vault::{ObjectName, names, publishes},
 };
 
 use super::{
@@ -233,12 +233,25 @@ async fn document(
     }
     let rights = app.again(caller).await?;
     Need::to_create(name).granted_by(&rights)?;
-    let (there, document) = (path.to_owned(), bytes.clone());
-    let about = app.blocking(move |app| app.admissions.about(&there, &document)).await?;
+    let (there, document, artifact) = (path.to_owned(), bytes.clone(), artifact(name));
+    let (about, owner) = app
+        .blocking(move |app| {
+            let owner = artifact.map(|artifact| app.owners.of(artifact)).transpose()?.flatten();
+            Ok((app.admissions.about(&there, &document)?, owner))
+        })
+        .await?;
     may_say(&rights, path, &bytes, about)?;
+    if let Some(model) = &owner
+        && Need::of(&[Permission::Admin]).granted_by(&rights).is_err()
+    {
+        Need::to_create_of(name, model).granted_by(&rights)?;
+    }
     let (path, is_root, who) = (path.to_owned(), matches!(name, ObjectName::TrustRoot(..)), caller.principal.clone());
     app.blocking(move |app| {
-        app.admissions.current()?.judge(&path, &bytes)?;
+        app.admissions.current()?.judge_of(&path, &bytes, owner.as_ref())?;
+        if let Some((model, artifact)) = names(&path, &bytes) {
+            app.owners.note(artifact, &model)?;
+        }
         let created = app.store.create(&path, &bytes)?;
         // Also when it was there: whoever repeats a request wants to know that it is logged, too.
         let is_there = || app.store.read(&path, bytes.len() as u64).is_ok_and(|there| there.as_ref() == Some(&bytes));
@@ -251,6 +264,16 @@ async fn document(
         Ok(created)
     })
     .await
+}
+
+/// The artifact that a record is about, which its path names.
+fn artifact(name: &ObjectName) -> Option<ArtifactDigest> {
+    match name {
+        ObjectName::Recipients(artifact, _)
+        | ObjectName::Attestation(artifact, _)
+        | ObjectName::Shredding(artifact, _) => Some(*artifact),
+        _ => None,
+    }
 }
 
 /// What a proposal, a revocation or the end of a session is about is in it, not in its path.

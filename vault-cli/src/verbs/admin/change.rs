@@ -56,7 +56,7 @@ pub fn run(verb: &Verb, session: &Session) -> Result {
     let registry = connect(session)?;
     match verb {
         Verb::List(_) => {
-            let changes = registry.get("changes")?;
+            let changes = super::all(&registry, "changes")?;
             let head = ["ID", "PROPOSED BY", "UNTIL", "WHAT", "REASON"].map(str::to_owned).to_vec();
             let rows = changes["changes"].as_array().into_iter().flatten().map(row);
             session.ui.result(&table(&[head].into_iter().chain(rows).collect::<Vec<_>>()), &changes)

@@ -91,7 +91,7 @@ pub fn run(verb: &Verb, session: &Session) -> Result {
     let registry = connect(session)?;
     match verb {
         Verb::List(_) => {
-            let keys = registry.get("keys")?;
+            let keys = super::all(&registry, "keys")?;
             let head = ["ID", "NAME", "HOLDER", "COUNTS", "EXPIRES", "MAY"].map(str::to_owned).to_vec();
             let rows = keys["keys"].as_array().into_iter().flatten().map(row);
             session.ui.result(&table(&[head].into_iter().chain(rows).collect::<Vec<_>>()), &keys)

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use vault_core::names::Pattern;
+use vault_core::{names::Pattern, store::Registry};
 
 use crate::{failure::Result, session::Session};
 
@@ -62,5 +62,22 @@ pub fn run(args: &Args, session: &Session) -> Result {
         Area::Change(verb) => change::run(verb, session),
         Area::Elevate(args) => elevate::run(args, session),
         Area::Who(args) => who::run(args, session),
+    }
+}
+
+/// All entries of a list that a registry gives in pages. Ids have an order, so a registry cannot make a list last for ever.
+fn all(registry: &Registry, name: &str) -> Result<Value> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = registry.get(&format!("{name}?after={after}"))?;
+        let entries = page[name].as_array().cloned().unwrap_or_default();
+        let last = entries.last().and_then(|entry| entry["id"].as_str()).map(str::to_owned);
+        all.extend(entries);
+        match last {
+            Some(last) if page["more"] == true && last > after && last.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                after = last;
+            }
+            _ => return Ok(json!({ name: all })),
+        }
     }
 }
