@@ -207,7 +207,7 @@ fn what_is_about_an_artifact_takes_rights_for_its_model() {
         "--predicate",
         "p.json",
     ];
-    desk.work.write("p.json", b"{}");
+    desk.work.write("p.json", br#"{"score":1}"#);
     desk.run(&[&["--vault", "own"], &attest[..]].concat()).ok();
     let (theirs, ours) = (
         registry.key("theirs", &["seal", "sign"], "theirs/*", "*"),
