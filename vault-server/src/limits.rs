@@ -39,7 +39,7 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at a time from one address.
     pub connections_per_address: usize,
-    /// Objects on their way in or out at a time; each holds a piece of 256 KiB, or a document, in memory.
+    /// Objects on their way in or out at a time; each holds one or two pieces of 256 KiB, or a document, in memory.
     pub transfers: usize,
     /// Objects on their way at a time for one principal.
     pub transfers_per_principal: usize,
