@@ -31,8 +31,8 @@ const LAYERS: &[&[&str]] = &[
     &["seal", "open", "verify"],
     &["safetensors"],
     &["store"],
-    &["vault"],
     &["log"],
+    &["vault"],
 ];
 
 /// `store` sees no further than this: it moves bytes and knows no document.

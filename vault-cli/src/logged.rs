@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use vault_core::{
     Error,
     keys::PublicKey,
-    log::{Checkpoint, Judge, KeyName, Log, LogKeys, Logged, MAX_PROOF_FILE, Proof, RecordRef, Seen, VerifierKey},
+    log::{
+        Checkpoint, Evidence, Judge, KeyName, Log, LogKeys, Logged, MAX_PROOF_FILE, Proof, RecordRef, Search, Seen,
+        VerifierKey,
+    },
     trust::Policy,
     vault::{Artifact, Record, Vault},
 };
@@ -17,7 +20,11 @@ use crate::{
     place,
     secrets::load_public,
     session::Session,
+    ui::count,
 };
+
+/// Under what is kept that was seen without a trust root.
+const NO_ROOT: &str = "no trust root";
 
 /// Whose checkpoints count.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -41,7 +48,7 @@ pub struct LogKeyArgs {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Whom to believe about the log")]
 pub struct RequireLogArgs {
-    /// Refuse what does not stand in the log of the vault
+    /// Refuse what does not stand in the log of the vault, or of the one it was copied from as proofs beside it show
     #[arg(long)]
     pub require_log: bool,
     /// A proof that it does, from `mvault log prove`, instead of asking the vault; repeat for several
@@ -64,8 +71,18 @@ impl LogKeyArgs {
         !self.log_key.is_empty()
     }
 
-    /// The keys that are named, or those of the trust root behind `policy`.
+    /// Whether anything is said about a log.
+    pub fn is_asked(&self) -> bool {
+        self.is_given() || !self.witness_key.is_empty() || self.log_origin.is_some()
+    }
+
+    /// The keys that are named, or those of the trust root behind `policy`; and what was seen of the log of the vault.
     pub fn view(&self, policy: Option<&Policy>, trust: &TrustArgs, session: &Session) -> Result<LogView> {
+        self.view_at(session.vault_url()?, policy, trust, session)
+    }
+
+    /// The same of the vault at this URL.
+    pub fn view_at(&self, url: &str, policy: Option<&Policy>, trust: &TrustArgs, session: &Session) -> Result<LogView> {
         let (keys, root) = match policy {
             _ if self.is_given() => (self.named(session)?, None),
             Some(Policy::Rooted(rooted)) => (LogKeys::Rooted(rooted.clone()), Some(rooted.origin())),
@@ -74,17 +91,17 @@ impl LogKeyArgs {
                     .hint("give --log-key FILE.pub, or --trust ROOT.json with keys of the role `log`"));
             }
         };
-        self.view_of(keys, root, trust, session)
+        let root = root.map_or_else(|| NO_ROOT.to_owned(), |root| root.to_hex().to_string());
+        self.view_of(keys, &format!("{root}\n{}", place::of(url, session)?), trust)
     }
 
-    /// These keys, and what was seen of the log where the vault is: under this trust root, or none.
-    pub fn view_of(
-        &self,
-        keys: LogKeys,
-        root: Option<blake3::Hash>,
-        trust: &TrustArgs,
-        session: &Session,
-    ) -> Result<LogView> {
+    /// These keys, and what was seen of the log of the vault under no trust root.
+    pub fn view_by(&self, keys: LogKeys, trust: &TrustArgs, session: &Session) -> Result<LogView> {
+        self.view_of(keys, &format!("{NO_ROOT}\n{}", place::of(session.vault_url()?, session)?), trust)
+    }
+
+    /// These keys, and what was seen under this name.
+    fn view_of(&self, keys: LogKeys, name: &str, trust: &TrustArgs) -> Result<LogView> {
         let witnesses = self.witnesses.unwrap_or(self.witness_key.len());
         let judge = Judge::new(keys).with_witnesses(self.witness_key.clone(), witnesses)?;
         let judge = match &self.log_origin {
@@ -92,10 +109,7 @@ impl LogKeyArgs {
             None => judge,
         };
         let seen = match trust.memory_of_logs()? {
-            Some(folder) => {
-                let root = root.map_or_else(|| "no trust root".to_owned(), |root| root.to_hex().to_string());
-                Seen::open(&folder, &format!("{root}\n{}", place::of_vault(session)?))?
-            }
+            Some(folder) => Seen::open(&folder, name)?,
             None => Seen::nothing(),
         };
         Ok(LogView { judge, seen })
@@ -131,7 +145,7 @@ impl RequireLogArgs {
         session: &Session,
     ) -> Result {
         if !self.require_log {
-            return if self.keys.is_given() || !self.keys.witness_key.is_empty() || self.keys.log_origin.is_some() {
+            return if self.keys.is_asked() {
                 Err(Failure::usage("--log-key, --log-origin and --witness-key go with --require-log"))
             } else {
                 Ok(())
@@ -140,7 +154,7 @@ impl RequireLogArgs {
         let LogView { judge, mut seen } = self.keys.view(Some(policy), trust, session)?;
         let records = vault.records(artifact)?;
         let logged = if self.log_proof.is_empty() {
-            in_vault(vault, &judge, &mut seen, &records)?
+            in_vault(vault, &judge, &mut seen, &records, session)?
         } else {
             in_files(&self.log_proof, vault, &judge, &seen, &records, session)?
         };
@@ -158,20 +172,43 @@ pub fn reference(record: &Record) -> RecordRef<'_> {
     RecordRef { path: &record.path, digest: record.digest, signers: &record.signers }
 }
 
-/// Asks the log of the vault.
-fn in_vault(vault: &Vault, judge: &Judge, seen: &mut Seen, records: &[Record]) -> Result<Vec<Logged>> {
-    let what = || "the log of the vault".to_owned();
-    let missing = |why| Error::Untrusted { what: what(), why };
-    let log = Log::open(vault.store())?.ok_or_else(|| missing("is demanded, and there is none"))?;
-    let checkpoint = log.latest_since(judge, seen.last())?.ok_or_else(|| missing("was never signed"))?;
-    log.remember(seen, checkpoint.checkpoint())?;
-    let demand = |record: &Record| log.demand(judge, &checkpoint, reference(record));
-    let logged: Result<Vec<_>, Error> = records.iter().map(demand).collect();
-    logged.map_err(|error| match error {
-        Error::Untrusted { why: "is not in the log", .. } => Failure::from(error)
-            .hint("`mvault log append` and `mvault log publish` log what is missing; ask first why it is"),
-        other => other.into(),
-    })
+/// Asks the log of the vault, or the proofs beside the records if it has none that counts.
+fn in_vault(
+    vault: &Vault,
+    judge: &Judge,
+    seen: &mut Seen,
+    records: &[Record],
+    session: &Session,
+) -> Result<Vec<Logged>> {
+    let evidence = Evidence::open(vault.store(), judge, seen.last())?;
+    if let Some((log, checkpoint)) = evidence.log() {
+        log.remember(seen, checkpoint.checkpoint())?;
+    }
+    let mut logged = Vec::new();
+    for record in records {
+        let search = evidence.search(reference(record))?;
+        tell_passed_over(&search, record, session);
+        let Some(proven) = search.proven else {
+            return Err(match evidence.refusal(reference(record), &search) {
+                error @ Error::Untrusted { why: "is not in the log", .. } => Failure::from(error)
+                    .hint("`mvault log append` and `mvault log publish` log what is missing; ask first why it is"),
+                error => error.into(),
+            });
+        };
+        logged.push(proven.logged);
+    }
+    Ok(logged)
+}
+
+/// Says that there are proofs beside a record that do not count: anybody who can write to a store can put them there.
+fn tell_passed_over(search: &Search, record: &Record, session: &Session) {
+    if let Some((path, reason)) = search.passed_over.first() {
+        let passed_over = count(search.passed_over.len() as u64, "proof");
+        let more = if search.more > 0 { format!("; {} more were not looked at", search.more) } else { String::new() };
+        session
+            .ui
+            .warn(&format!("{passed_over} beside {} passed over{more}; the first is {path}: {reason}", record.path));
+    }
 }
 
 /// Takes the proofs in files.

@@ -10,9 +10,8 @@ use crate::{
     session::Session,
 };
 
-/// The vault that the command line names.
-pub fn of_vault(session: &Session) -> Result<String> {
-    let url = session.vault_url()?;
+/// The vault at this URL.
+pub fn of(url: &str, session: &Session) -> Result<String> {
     let mut place = spelled(url)?;
     if is_remote(url) && !is_registry(url) {
         // Two servers may have buckets of one name.

@@ -19,9 +19,11 @@ use crate::{
 
 mod appender;
 mod batch;
+mod beside;
 mod checkpoint;
 mod claims;
 mod entry;
+mod evidence;
 mod find;
 mod follow;
 mod grow;
@@ -37,9 +39,12 @@ mod witness;
 
 pub use appender::Appender;
 pub use batch::{Batch, MAX_BATCH, MAX_ENTRIES};
+pub use beside::{MAX_BESIDE, ProofName};
 pub use checkpoint::{Checkpoint, Judge, LogKeys, SignedCheckpoint, Witnessed};
 pub use claims::Coverage;
 pub use entry::{Action, Entry, FOLDERS, MAX_ENTRY, RecordRef, is_logged};
+pub(crate) use evidence::well_formed;
+pub use evidence::{Evidence, Proven, Search};
 pub use find::Missing;
 pub use follow::{Audit, Event};
 pub use merkle::{

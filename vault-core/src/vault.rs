@@ -46,7 +46,7 @@ pub use access::{Access, Skipped};
 pub use admission::{Admission, moves, names, publishes};
 pub use attest::{Added, Attestation, Found, Which};
 pub use channel::{Entry, Head, Promoted};
-pub use copy::{Artifacts, Copied, CopyRequest, Existing, Moved, Selection};
+pub use copy::{Artifacts, Believed, Copied, CopyRequest, Existing, LogProofs, Moved, Selection};
 pub use extract::{Destination, Reopen, extract, extract_resumable};
 pub use freshness::{DEFAULT_FRESHNESS, Stated};
 pub use fsck::{Finding, Report};

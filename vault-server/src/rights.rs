@@ -163,6 +163,8 @@ impl<'a> Need<'a> {
             ObjectName::Revocation(_) => &[Sign, Approve],
             ObjectName::Promotion(..) => &[Promote, Approve],
             ObjectName::Proposal(..) => &[Promote, Approve, Sign],
+            // Claims that readers check, about versions and promotions that the same people bring.
+            ObjectName::LogProof(_) => &[Seal, Promote, Approve],
             // The registry alone says what happened.
             ObjectName::LogEntries(_) => &[],
             _ => &[Admin],
@@ -300,6 +302,8 @@ mod tests {
             (format!("trust/1/{h}.dsse.json"), Permission::Admin),
             ("vault.json".into(), Permission::Admin),
             ("log/genesis.json".into(), Permission::Admin),
+            (format!("log/proof/ab/{h}/7.{h}"), Permission::Seal),
+            (format!("log/proof/ab/{h}/7.{h}"), Permission::Promote),
             (format!("gc/{}/started.json", "ab".repeat(16)), Permission::Admin),
         ] {
             let name = name(&path);

@@ -1,6 +1,7 @@
 //! The transparency log on the command line: kept by every command, published, witnessed, demanded; and logs that lie.
 #![forbid(unsafe_code)]
 
+mod carried;
 mod honest;
 mod lies;
 mod witnessed;

@@ -104,3 +104,51 @@ fn nobody_adds_to_the_log_or_takes_from_it_and_what_is_removed_is_logged() {
     registry.go_on();
     desk.run(&["whoami"]).ok();
 }
+
+#[test]
+fn a_copy_comes_through_the_registry_with_proofs_of_the_log_it_came_from() {
+    let registry = Registry::start();
+    let mut desk = Desk::new(Workspace::new(), &registry);
+    desk.work.write("model.bin", b"weights");
+    let beside = |desk: &Desk, args: &[&str]| desk.run(&[&["--vault", "local"], args].concat());
+    beside(&desk, &["init", "local"]).ok();
+    desk.run(&["key", "generate", "--kind", "signing", "-o", "log", "--no-passphrase"]).ok();
+    beside(&desk, &["log", "init"]).ok();
+    beside(&desk, &["seal", "model.bin", "m:1", "--to", "alice.pub", "--sign-with", "signer.key"]).ok();
+    beside(&desk, &["log", "publish", "--key", "log.key"]).ok();
+    let [sealer, reader] = ["seal", "read"].map(|permission| registry.key(permission, &[permission], "m", "*"));
+    desk.ask_as("sealer", &sealer);
+    let copied = desk.run(&["copy", "m:1", "--from", "local", "--to", &registry.url()]).ok().json();
+    assert_eq!((copied["log_proofs"]["copied"].as_u64(), copied["unproven"].as_u64()), (Some(1), Some(0)));
+    let demand = |desk: &Desk| {
+        desk.run(&["verify", "m:1", "--signer", "signer.pub", "--require-log", "--log-key", "log.pub"])
+    };
+    // The log of the registry itself is signed by nobody, and stands in the way of nothing.
+    demand(&desk).ok();
+    let onward = ["copy", "m:1", "--from", &registry.url(), "--to", "onward", "--init", "--log-key", "log.pub"];
+    desk.run(&[&onward[..], &["--require-log"]].concat()).ok();
+    beside(&desk, &["copy", "m:1", "--from", "onward", "--to", "local"]).ok();
+
+    // What is no proof, or not under its own name, is not let in; and not from those who only read.
+    let mut folders = vec![registry.folder().join("vault/log/proof")];
+    let mut proof = None;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { folders.push(path) } else { proof = Some(path) }
+        }
+    }
+    let proof = proof.expect("a proof");
+    let bytes = std::fs::read(&proof).expect("read");
+    let vault = registry.folder().join("vault");
+    let path = proof.strip_prefix(vault).expect("below").to_str().expect("UTF-8").to_owned();
+    let larger = path.replacen('.', "0.", 1);
+    assert_eq!(registry.put(&sealer, &larger, &bytes).status(), 422);
+    assert_eq!(registry.put(&sealer, &path.replace("/log", "/"), b"x").status(), 412, "it is there");
+    assert_eq!(registry.put(&reader, &larger, &bytes).status(), 403);
+    assert_eq!(registry.get(&reader, &path).status(), 200);
+    let target = format!("/v1/vaults/main/objects/{path}");
+    assert_eq!(registry.ask(&sealer, "DELETE", &target, &[], b"").status(), 403);
+    assert_eq!(registry.ask(&registry.admin, "DELETE", &target, &[], b"").status(), 204);
+    refused(demand(&desk), 4, "authenticity");
+}

@@ -5,14 +5,15 @@ use vault_core::{
     Error,
     names::{Pattern, Reference},
     store::Connection,
-    trust::Policy,
-    vault::{Artifacts, Copied, CopyRequest, Existing, Moved, Selection, Vault},
+    trust::{Policy, Role},
+    vault::{Artifacts, Believed, Copied, CopyRequest, Existing, LogProofs, Moved, Selection, Vault},
     workers::Threads,
 };
 
 use crate::{
     belief::{Belief, BeliefArgs},
     failure::{Failure, Result},
+    logged::{LogKeyArgs, LogView},
     session::Session,
     ui::{bytes, count, one_line},
 };
@@ -28,8 +29,12 @@ use crate::{
 /// warning says so; whoever opens the copy checks signatures as ever. A version that the other vault has for
 /// something else is a conflict, two promotions of one number are a fork: both are refused before anything is written.
 ///
+/// Proofs that versions and promotions stand in the log of the source come along, so that `mvault open --require-log` takes
+/// the copy without that log. With --log-key, or --trust and keys of the role `log`, only proofs that count; --require-log
+/// copies nothing that has none.
+///
 /// JSON: {"from", "to", "artifacts", "versions", "channels", "objects": {"copied", "copied_bytes", "there", "there_bytes"},
-/// "records": the same, "skipped": [{"path", "reason"}], "failed": [{"name", "error"}], "more": {"skipped", "failed"}}
+/// "records": the same, "log_proofs": the same, "unproven", "skipped": [{"path", "reason"}], "failed": [{"name", "error"}], "more": {"skipped", "failed"}}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault copy llama-ft:1.4.0 --from s3://training/vault --to /srv/models --signer release.pub
@@ -61,6 +66,11 @@ pub struct Args {
     /// Read and hash also what is there already, not only compare lengths
     #[arg(long)]
     verify: bool,
+    /// Copy only what is proven to stand in the log of the source
+    #[arg(long)]
+    require_log: bool,
+    #[command(flatten)]
+    log: LogKeyArgs,
     #[command(flatten)]
     belief: BeliefArgs,
 }
@@ -74,6 +84,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let connection = session.connection();
     let source = session.vault_at(from, &connection)?;
     let (selection, policy, total) = selection(args, &belief, &source, session)?;
+    let log = log(args, from, &policy, session)?;
     let target = target(args, &connection, session)?;
     if belief.is_anybody() {
         session.ui.warn(
@@ -86,6 +97,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         artifacts: if args.history { Artifacts::All } else { Artifacts::Head },
         policy: &policy,
         existing: if args.verify { Existing::Hash } else { Existing::Length },
+        proofs: proofs(args, log.as_ref()),
         jobs: Threads::new(connection.jobs),
     };
     let bar = session.start("copying", total)?;
@@ -124,6 +136,23 @@ fn selection(
     }
 }
 
+/// Whom to believe about the log of the source, if anybody.
+fn log(args: &Args, from: &str, policy: &Policy, session: &Session) -> Result<Option<LogView>> {
+    let has_keys = matches!(policy, Policy::Rooted(rooted) if !rooted.keys_of(Role::Log).is_empty());
+    if !has_keys && !args.require_log && !args.log.is_asked() {
+        return Ok(None);
+    }
+    args.log.view_at(from, Some(policy), &args.belief.trust, session).map(Some)
+}
+
+fn proofs<'a>(args: &Args, log: Option<&'a LogView>) -> LogProofs<'a> {
+    match log.map(|LogView { judge, seen }| Believed { judge, seen: seen.last() }) {
+        None => LogProofs::WellFormed,
+        Some(believed) if args.require_log => LogProofs::Demanded(believed),
+        Some(believed) => LogProofs::Of(believed),
+    }
+}
+
 fn target(args: &Args, connection: &Connection, session: &Session) -> Result<Vault> {
     match session.vault_at(&args.to, connection) {
         Err(failure) if failure.kind() == "not-found" => {
@@ -137,7 +166,7 @@ fn target(args: &Args, connection: &Connection, session: &Session) -> Result<Vau
 }
 
 fn text(copied: &Copied, to: &str) -> String {
-    let Copied { artifacts, versions, channels, objects, records, .. } = copied;
+    let Copied { artifacts, versions, channels, objects, records, proofs, .. } = copied;
     let mut lines: Vec<_> =
         copied.failed.iter().map(|(name, error)| one_line(&format!("FAILED {name}: {error}"))).collect();
     lines.push(format!(
@@ -157,6 +186,9 @@ fn text(copied: &Copied, to: &str) -> String {
     };
     lines.push(line("objects", objects));
     lines.push(format!("  records: {} copied, {} already there", records.copied, records.there));
+    let unproven =
+        if copied.unproven == 0 { String::new() } else { format!(", none of {}", count(copied.unproven, "record")) };
+    lines.push(format!("  log proofs: {} copied, {} already there{unproven}", proofs.copied, proofs.there));
     lines.join("\n")
 }
 
@@ -179,6 +211,8 @@ fn object(copied: &Copied, from: &str, to: &str) -> Value {
         "channels": copied.channels,
         "objects": moved(&copied.objects),
         "records": moved(&copied.records),
+        "log_proofs": moved(&copied.proofs),
+        "unproven": copied.unproven,
         "skipped": skipped.collect::<Value>(),
         "failed": failed.collect::<Value>(),
         "more": { "skipped": copied.more_skipped, "failed": copied.more_failed },

@@ -207,6 +207,11 @@ impl Judge {
         Err(Error::Untrusted { what: format!("the log {origin}"), why: "is not the log that was asked for" })
     }
 
+    /// The log that is meant, if one is.
+    pub fn meant(&self) -> Option<&KeyName> {
+        self.origin.as_ref()
+    }
+
     /// It also takes cosignatures by so many of these witnesses.
     ///
     /// # Errors

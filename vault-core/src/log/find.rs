@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     Log,
-    checkpoint::{Judge, Witnessed, decimal},
+    checkpoint::{Judge, SignedCheckpoint, Witnessed, decimal},
     entry::{Entry, FOLDERS, RecordRef, is_logged},
     merkle::{Frontier, prove_inclusion},
     proof::{Logged, Proof},
@@ -41,11 +41,16 @@ impl Log {
     /// # Errors
     /// [`Error::Corrupt`] if tiles are damaged; [`Error::Storage`].
     pub fn prove(&self, checkpoint: &Witnessed, record: RecordRef<'_>) -> Result<Option<Proof>> {
-        let (size, root) = (checkpoint.checkpoint().size(), checkpoint.checkpoint().root());
+        self.prove_under(checkpoint.signed(), record)
+    }
+
+    /// The same under a checkpoint that nobody judged.
+    pub(crate) fn prove_under(&self, signed: &SignedCheckpoint, record: RecordRef<'_>) -> Result<Option<Proof>> {
+        let (size, root) = (signed.checkpoint().size(), signed.checkpoint().root());
         let mut tiles = Tiles::open(&self.store, size, root)?;
         let Some((index, entry)) = self.find(&mut tiles, size, record)? else { return Ok(None) };
         let hashes = prove_inclusion(&mut tiles, index, size)?;
-        Ok(Some(Proof { index, hashes, checkpoint: checkpoint.signed().clone(), entry }))
+        Ok(Some(Proof { index, hashes, checkpoint: signed.clone(), entry }))
     }
 
     /// Demands an entry about a record, proven in the tree of a checkpoint.

@@ -176,6 +176,35 @@ impl Log {
         Ok(Newest { counts, refusal })
     }
 
+    /// The newest checkpoint that fits the tiles, whoever signed it: for who only hands on what others will judge.
+    pub(crate) fn newest_unjudged(&self) -> Result<Option<SignedCheckpoint>> {
+        let fitting = |bytes: &[u8]| {
+            let signed =
+                SignedCheckpoint::parse(bytes).ok().filter(|signed| signed.checkpoint().origin() == &self.origin);
+            let Some(signed) = signed else { return Ok(None) };
+            match Tiles::open(&self.store, signed.checkpoint().size(), signed.checkpoint().root()) {
+                Ok(_) => Ok(Some(signed)),
+                Err(error @ Error::Storage { .. }) => Err(error),
+                Err(_) => Ok(None),
+            }
+        };
+        if let Some(cached) = self.shown()?.map_or(Ok(None), |bytes| fitting(&bytes))? {
+            return Ok(Some(cached));
+        }
+        let (mut found, mut looks) = (None, 0);
+        self.each_listed(MAX_LEAVES, &mut |Listed { path, .. }| {
+            looks += 1;
+            found = match self.store.read(&path, MAX_NOTE) {
+                Ok(bytes) => bytes.map_or(Ok(None), |bytes| fitting(&bytes))?,
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(_) => None,
+            };
+            let is_enough = found.is_some() || looks == FIRST_PAGE;
+            Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found)
+    }
+
     pub(super) fn judged(&self, judge: &Judge, bytes: &[u8]) -> Result<Witnessed> {
         judge.judge(SignedCheckpoint::parse(bytes)?, self.origin())
     }

@@ -3,7 +3,7 @@
 //! The extra data of our proofs is the entry itself, so that the file and a key are all it takes.
 
 use super::{
-    checkpoint::{Judge, SignedCheckpoint, Witnessed, decimal},
+    checkpoint::{Checkpoint, Judge, SignedCheckpoint, Witnessed, decimal},
     entry::{Entry, MAX_ENTRY},
     merkle::{MAX_PROOF, TreeHash, is_included, strict_base64},
     note::{KeyName, MAX_NOTE},
@@ -96,13 +96,27 @@ impl Proof {
     pub fn verify(self, judge: &Judge, origin: Option<&KeyName>) -> Result<Logged> {
         let origin = origin.unwrap_or(self.checkpoint.checkpoint().origin()).clone();
         let checkpoint = judge.judge(self.checkpoint, &origin)?;
-        let (size, root) = (checkpoint.checkpoint().size(), checkpoint.checkpoint().root());
-        if !is_included(TreeHash::leaf(&self.entry), self.index, size, &self.hashes, root) {
-            let what = format!("the proof of entry {}", self.index);
-            return Err(Error::Untrusted { what, why: "does not lead to the root of its checkpoint" });
-        }
+        is_rooted(&self.entry, self.index, &self.hashes, checkpoint.checkpoint())?;
         Ok(Logged { entry: Entry::parse(&self.entry)?, index: self.index, checkpoint })
     }
+
+    /// Checks that the entry is in the tree of the checkpoint, whoever signed that.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if it is not.
+    pub(super) fn check_root(&self) -> Result<()> {
+        is_rooted(&self.entry, self.index, &self.hashes, self.checkpoint.checkpoint())
+    }
+}
+
+fn is_rooted(entry: &[u8], index: u64, hashes: &[TreeHash], checkpoint: &Checkpoint) -> Result<()> {
+    if is_included(TreeHash::leaf(entry), index, checkpoint.size(), hashes, checkpoint.root()) {
+        return Ok(());
+    }
+    Err(Error::Untrusted {
+        what: format!("the proof of entry {index}"),
+        why: "does not lead to the root of its checkpoint",
+    })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::{
     trust::{Clock, ROOT_PAYLOAD_TYPE, Reached, Rooted, draft},
 };
 
+mod beside;
 mod claims;
 mod crashes;
 mod lies;

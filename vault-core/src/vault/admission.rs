@@ -21,11 +21,12 @@ use super::{
 use crate::{
     canonical,
     error::{Error, Fault, Place, Result},
+    log::{Judge, LogKeys, MAX_PROOF_FILE, ProofName},
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, ChannelName, ModelName, VersionName},
     provenance::{Attested, Envelope, MAX_ENVELOPE, Predicate, Retirement, Shredding, Statement, VersionRecord},
     recipients::RecipientsRecord,
-    trust::{Candidate, Clock, MAX_ROOT, Policy, Reached, Right, Rooted},
+    trust::{Candidate, Clock, MAX_ROOT, Policy, Reached, Right, Role, Rooted},
 };
 
 /// More than a batch of the log may have: 256 entries of 16 KiB, and what stands before them.
@@ -45,6 +46,7 @@ impl ObjectName {
             Self::Session(_) | Self::Collection(_) => Some(MAX_DOCUMENT),
             Self::Vault => Some(super::MAX_VAULT_JSON),
             Self::LogEntries(_) | Self::LogTree(_) => Some(MAX_LOGGED),
+            Self::LogProof(_) => Some(MAX_PROOF_FILE),
             _ => Some(MAX_ENVELOPE),
         }
     }
@@ -141,6 +143,7 @@ impl Admission {
             // Of the log, entries are claims, and junk burns one attempt at a place; tiles and checkpoints are checked by
             // whoever reads them.
             ObjectName::Content(_) | ObjectName::LogEntries(_) | ObjectName::LogTree(_) => Ok(()),
+            ObjectName::LogProof(name) => self.proof(name, bytes),
             ObjectName::Manifest(digest) => manifest(*digest, bytes),
             ObjectName::Recipients(digest, generation) => {
                 let statement = self.statement::<RecipientsRecord>(bytes, Right::share(model), path)?;
@@ -263,6 +266,17 @@ impl Admission {
         }
         let what = format!("trust root version {version}");
         Err(Error::Untrusted { what, why: "descends from another version 1 than that of this vault" })
+    }
+
+    /// If the trust root has keys of logs, one of them signed it: no other would count for its readers.
+    fn proof(&self, name: &ProofName, bytes: &[u8]) -> Result<()> {
+        let proof = name.check(bytes)?;
+        match self {
+            Self::WellFormed => Ok(()),
+            Self::Rooted(rooted) if rooted.keys_of(Role::Log).is_empty() => Ok(()),
+            Self::Rooted(rooted) => proof.verify(&Judge::new(LogKeys::Rooted(Arc::clone(rooted))), None).map(drop),
+            Self::Expired(root) => Err(expired(root)),
+        }
     }
 
     fn session(&self, path: &str, bytes: &[u8]) -> Result<()> {

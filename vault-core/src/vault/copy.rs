@@ -3,7 +3,8 @@
 //!
 //! Everything that can be refused is refused before the first write. Then the order is that of a seal: trust roots and
 //! revocations, which say less than nothing without the rest; manifest, shreddings, parts and trees, recipients,
-//! attestations; retirements and the version record; the promotions of a channel, oldest first; statements of freshness and proposals. A crash anywhere
+//! attestations; retirements and the version record; the promotions of a channel, oldest first; statements of freshness and proposals.
+//! Behind each version record and promotion come the proofs that it was logged. A crash anywhere
 //! leaves the target valid, and the same copy goes on where it was.
 
 use std::collections::{BTreeMap, HashSet};
@@ -21,16 +22,19 @@ pub(super) mod chains;
 pub(super) mod content;
 mod endings;
 mod history;
+mod proofs;
 mod proposals;
 pub(super) mod records;
 mod report;
 mod roots;
 mod versions;
 
+pub use proofs::{Believed, LogProofs};
 pub use report::{Copied, Moved};
 
 use chains::Chain;
 use history::History;
+use proofs::{Need, Shown};
 use records::Planned;
 use versions::{Arrived, Twins};
 
@@ -76,6 +80,8 @@ pub struct CopyRequest<'a> {
     pub policy: &'a Policy,
     /// How to look at objects that are there.
     pub existing: Existing,
+    /// Which proofs come along that it was logged.
+    pub proofs: LogProofs<'a>,
     /// How many objects travel at a time.
     pub jobs: Threads,
 }
@@ -100,6 +106,7 @@ struct Job<'a> {
     target: &'a Vault,
     policy: &'a Policy,
     existing: Existing,
+    proofs: LogProofs<'a>,
     jobs: Threads,
     progress: &'a dyn Progress,
     report: Copied,
@@ -116,6 +123,7 @@ struct Plan {
     broken: HashSet<String>,
     channels: BTreeMap<ChannelName, History>,
     models: HashSet<String>,
+    shown: Shown,
 }
 
 impl Vault {
@@ -128,11 +136,12 @@ impl Vault {
     /// that are there at the start are noticed before anything is written. When many versions are copied, one that
     /// cannot be is in the report and the others go on.
     pub fn copy(&self, request: CopyRequest<'_>, progress: &dyn Progress) -> Result<Copied> {
-        let CopyRequest { source, selection, artifacts, policy, existing, jobs } = request;
+        let CopyRequest { source, selection, artifacts, policy, existing, proofs, jobs } = request;
         let many = matches!(selection, Selection::Models(_));
         let report = Copied::default();
-        let mut job = Job { source, target: self, policy, existing, jobs, progress, report, many };
-        let plan = job.plan(selection, artifacts)?;
+        let mut job = Job { source, target: self, policy, existing, proofs, jobs, progress, report, many };
+        let mut plan = job.plan(selection, artifacts)?;
+        job.demand_proofs(&mut plan)?;
         job.run(plan)?;
         Ok(job.report)
     }
@@ -199,18 +208,25 @@ impl Job<'_> {
                 }
             }
         }
-        Ok(Plan { roots, revocations, wanted: free, broken, channels, models })
+        let shown = self.shown()?;
+        Ok(Plan { roots, revocations, wanted: free, broken, channels, models, shown })
     }
 
     /// Writes, in the order that makes a crash harmless.
     fn run(&mut self, plan: Plan) -> Result<()> {
-        let Plan { roots, revocations, wanted, mut broken, channels, models } = plan;
+        let Plan { roots, revocations, wanted, mut broken, channels, models, shown } = plan;
         roots.iter().try_for_each(|root| self.place_named(root))?;
         self.place_chain(&revocations)?;
         let mut done = HashSet::new();
         for version in wanted {
             let copied = if done.contains(&version.digest()) { Ok(Arrived::before()) } else { self.artifact(&version) };
-            match copied.and_then(|arrived| self.commit(&version, &arrived).map(|()| arrived)) {
+            let copied = copied.and_then(|arrived| {
+                self.commit(&version, &arrived)?;
+                let path = version.version.as_ref().map(|(_, record)| &record.path);
+                path.map_or(Ok(()), |path| self.place_proofs(&shown, path, Need::IfDemanded))?;
+                Ok(arrived)
+            });
+            match copied {
                 Ok(arrived) => {
                     // Under another name, of which nobody says that it was retired, its contents are demanded.
                     done.extend(arrived.is_whole.then(|| version.digest()));
@@ -229,6 +245,10 @@ impl Job<'_> {
                 continue;
             }
             self.place_chain(&history.chain)?;
+            if let Err(error) = self.prove_history(history, &shown) {
+                self.fail(channel.to_string(), error)?;
+                continue;
+            }
             self.report.channels += 1;
         }
         self.place_freshness(&models)?;

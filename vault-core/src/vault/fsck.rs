@@ -369,7 +369,10 @@ pub(super) fn parse_manifest_path(path: &str) -> Option<ArtifactDigest> {
 
 /// What writers and garbage collection tell one another, the log, and what a registry keeps for itself.
 fn is_coordination_path(path: &str) -> bool {
-    let of_the_log = || matches!(ObjectName::parse(path), Some(ObjectName::LogEntries(_) | ObjectName::LogTree(_)));
+    let of_the_log = || {
+        let name = ObjectName::parse(path);
+        matches!(name, Some(ObjectName::LogEntries(_) | ObjectName::LogTree(_) | ObjectName::LogProof(_)))
+    };
     path.starts_with(REGISTRY)
         || session::parse_path(path).is_some()
         || gc::runs::parse_path(path).is_some()

@@ -7,6 +7,7 @@ use super::{
     retire, session,
 };
 use crate::{
+    log::ProofName,
     names::{ArtifactDigest, ChannelName, VersionName},
     parts::object_path,
 };
@@ -50,6 +51,8 @@ pub enum ObjectName {
     LogEntries(String),
     /// What is derived from them and published: the log's beginning, tiles and checkpoints. Its path.
     LogTree(String),
+    /// A proof that a record stands in a log: maybe in that of another vault, which this one was copied from.
+    LogProof(ProofName),
 }
 
 impl ObjectName {
@@ -87,6 +90,7 @@ impl ObjectName {
             ["log", "genesis.json" | "checkpoint"] | ["log", "checkpoints", _] | ["log", "tile", _, ..] => {
                 Some(Self::LogTree(path.to_owned()))
             }
+            ["log", "proof", ..] => ProofName::parse(path).map(Self::LogProof),
             ["gc", ..] => runs::parse_path(path).map(|(id, _)| Self::Collection(id.to_owned())),
             _ => None,
         }
@@ -151,6 +155,7 @@ mod tests {
             "log/genesis.json".to_owned(),
             "log/checkpoint".to_owned(),
             "log/tile/0/x001/234.p/5".to_owned(),
+            format!("log/proof/ab/{h}/7.{h}"),
         ];
         let mut seen = Vec::new();
         for path in &good {
@@ -176,6 +181,11 @@ mod tests {
             "log/batch/1".to_owned(),
             format!("log/record/ac/{h}"),
             "log/other".to_owned(),
+            format!("log/proof/ac/{h}/7.{h}"),
+            format!("log/proof/ab/{h}/07.{h}"),
+            format!("log/proof/ab/{h}/9007199254740993.{h}"),
+            format!("log/proof/ab/{h}/7"),
+            format!("log/proof/ab/{h}/7.{h}/x"),
             "log/tile".to_owned(),
             "sessions/x/outcome.json".to_owned(),
             format!("gc/{}/other.json", "ab".repeat(16)),

@@ -125,7 +125,7 @@ fn believed(args: &Args, vault: &Vault, signer: &dyn Signer, session: &Session) 
     // Those who are named signed before; whoever signs now is believed with them.
     let own = LogKeys::Any(vec![signer.verifying_key()]);
     let all = LogKeys::Several(vec![keys.named(session)?, own]);
-    keys.view_of(all, None, &args.belief.trust, session)
+    keys.view_by(all, &args.belief.trust, session)
 }
 
 /// Asks every witness; what one of them does not do is told, and does not keep the others from being asked. Gives what they

@@ -79,6 +79,11 @@ impl Chain {
         self.records.binary_search_by_key(&generation, |link| link.generation).is_ok()
     }
 
+    /// Where its records stand, the lowest number first.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.records.iter().map(|link| link.record.path.as_str())
+    }
+
     /// The highest number.
     pub(super) fn last(&self) -> u64 {
         self.records.last().map_or(0, |link| link.generation)

@@ -23,6 +23,8 @@ pub(super) struct History {
     pub(super) chain: Chain,
     /// The version it points to.
     pub(super) head: Option<VersionName>,
+    /// Where the promotion stands that says so.
+    pub(super) newest: Option<String>,
     /// The versions that come along, the newest first.
     needed: Vec<(VersionName, Subject)>,
 }
@@ -62,7 +64,7 @@ impl Job<'_> {
             }
             _ => None,
         };
-        let (mut links, mut versions, mut head) = (Vec::new(), Vec::new(), None);
+        let (mut links, mut versions, mut head, mut newest) = (Vec::new(), Vec::new(), None, None);
         // The digest of the record that the one above it names, once the newest is found.
         let mut named: Option<Option<blake3::Hash>> = None;
         for (lower, generation) in self.source.numbers(&folder)?.into_iter().enumerate().rev() {
@@ -85,7 +87,7 @@ impl Job<'_> {
                     continue;
                 }
             };
-            links.push(Link::new(generation, path, &bytes, digest));
+            links.push(Link::new(generation, path.clone(), &bytes, digest));
             let Found::Promotion { statement, counts } = found else { continue };
             let (predicate, version) = (&statement.predicate, statement.predicate.version_name()?);
             if head.is_none() && counts {
@@ -93,6 +95,7 @@ impl Job<'_> {
                     return Err(changed(&channel));
                 }
                 head = Some(version.clone());
+                newest = Some(path);
                 named = Some(predicate.previous());
                 versions.push((version, statement.subject));
             } else {
@@ -110,7 +113,7 @@ impl Job<'_> {
         let chain = Chain::new(format!("{channel}, generation"), links);
         self.refuse_fork(&chain)?;
         self.refuse_beside(channel, &folder, &chain, judges.as_ref())?;
-        Ok(History { chain, head, needed: versions })
+        Ok(History { chain, head, newest, needed: versions })
     }
 
     /// What a record is and the digest of its payload; or why it is not copied.

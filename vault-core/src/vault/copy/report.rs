@@ -50,6 +50,10 @@ pub struct Copied {
     pub objects: Moved,
     /// Manifests and signed records.
     pub records: Moved,
+    /// Proofs that version records and promotions stand in a log; of those that were there, no bytes are counted.
+    pub proofs: Moved,
+    /// Version records and promotions of which the source showed no proof.
+    pub unproven: u64,
     /// Records of the source that were not copied, by path, and why: the first 1000.
     pub skipped: Vec<(String, Error)>,
     /// How many more there are.

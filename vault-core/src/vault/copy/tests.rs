@@ -43,6 +43,7 @@ fn copy_selected(target: &Vault, source: &Vault, selection: Selection, policy: &
         artifacts: Artifacts::Head,
         policy,
         existing: Existing::Length,
+        proofs: LogProofs::WellFormed,
         jobs: threads(3),
     };
     target.copy(request, &())
@@ -126,6 +127,7 @@ fn what_the_target_has_is_not_fetched_and_is_checked_as_far_as_asked() {
             artifacts: Artifacts::Head,
             policy,
             existing: Existing::Hash,
+            proofs: LogProofs::WellFormed,
             jobs: threads(3),
         };
         target.copy(request, &())
@@ -288,6 +290,7 @@ fn a_copy_that_is_asked_to_stop_stops() {
         artifacts: Artifacts::Head,
         policy: &policy,
         existing: Existing::Length,
+        proofs: LogProofs::WellFormed,
         jobs: threads(2),
     };
     assert_eq!(kind(target.copy(request, &Impatient)), Kind::Operational);

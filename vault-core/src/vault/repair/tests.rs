@@ -12,7 +12,7 @@ use crate::{
     tree::PAYLOAD,
     vault::{
         Tensors,
-        copy::{Artifacts, CopyRequest, Existing, Selection},
+        copy::{Artifacts, CopyRequest, Existing, LogProofs, Selection},
     },
 };
 
@@ -61,6 +61,7 @@ fn copy(source: &Vault, target: &Vault, policy: &Policy) {
         artifacts: Artifacts::Head,
         policy,
         existing: Existing::Length,
+        proofs: LogProofs::WellFormed,
         jobs: threads(2),
     };
     assert!(target.copy(request, &()).expect("copied").failed.is_empty());

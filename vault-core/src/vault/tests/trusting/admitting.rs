@@ -1,6 +1,7 @@
 //! What a registry lets into a vault with a trust root, and what it does not.
 
 use super::*;
+use crate::log::{Judge, Log, LogKeys, ProofName, RecordRef, Seen};
 use crate::vault::{Admission, InUse, ObjectName, moves, promote::WITHDRAWN, publishes};
 
 impl World {
@@ -192,4 +193,27 @@ fn what_a_proposal_is_about_is_read_from_it() {
         }
     }
     assert!(channels > 3);
+}
+
+#[test]
+fn a_proof_of_the_log_is_let_in_under_its_own_name_if_it_holds() {
+    let world = World::busy();
+    let store = world.fixture.vault.store();
+    let log = Log::init(store, None).expect("log");
+    log.append_missing(None).expect("appended");
+    let judge = Judge::new(LogKeys::Any(vec![world.keys["clock"].verifying_key()]));
+    let published = log.publish(&judge, &mut Seen::nothing(), &world.keys["clock"]).expect("published");
+    let record = world.fixture.vault.version_record(&"m:1".parse().expect("a name")).expect("there");
+    let about = RecordRef { path: &record.path, digest: record.digest, signers: &record.signers };
+    let bytes = log.prove(&published.checkpoint, about).expect("read").expect("there").to_vec();
+    let path = ProofName::of(&bytes).expect("well formed").path();
+    // This trust root has no keys of logs, so anybody's may be handed on.
+    for admission in [world.admission(NOON), Admission::WellFormed] {
+        admission.judge(&path, &bytes).expect("a proof");
+        assert!(admission.judge(&path, &bytes[..bytes.len() - 1]).is_err(), "cut off");
+        assert!(admission.judge(&path, &vec![b'x'; 400 << 10]).is_err(), "too long");
+        let elsewhere = path.replace("/log/proof/", "/").replace('.', "1.");
+        assert_ne!(elsewhere, path);
+        assert!(admission.judge(&elsewhere, &bytes).is_err(), "of another tree");
+    }
 }

@@ -1,7 +1,7 @@
 //! A channel and all that belongs to it, in another vault.
 
 use super::*;
-use crate::vault::{Artifacts, Copied, CopyRequest, Existing, Selection};
+use crate::vault::{Artifacts, Copied, CopyRequest, Existing, LogProofs, Selection};
 
 const CHANNEL: &str = "m@production";
 
@@ -26,7 +26,15 @@ fn copy_under(
     policy: &Policy,
 ) -> Result<Copied> {
     let source = &world.fixture.vault;
-    let request = CopyRequest { source, selection, artifacts, policy, existing: Existing::Length, jobs: threads(2) };
+    let request = CopyRequest {
+        source,
+        selection,
+        artifacts,
+        policy,
+        existing: Existing::Length,
+        proofs: LogProofs::WellFormed,
+        jobs: threads(2),
+    };
     target.copy(request, &())
 }
 
