@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod people;
 pub mod policy;
 pub mod problem;
+pub mod publisher;
 pub mod repeats;
 pub mod rights;
 pub mod routes;

@@ -22,7 +22,7 @@ impl Office {
     /// The proofs in a vault.
     fn proofs(&self, vault: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut folders = vec![self.0.path(&format!("{vault}/log/proof"))];
+        let mut folders = vec![self.0.path(format!("{vault}/log/proof"))];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten() {
                 let path = entry.expect("an entry").path();
