@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +13,8 @@ use crate::{identity::settings::IdentityConfig, limits::Limits};
 
 /// The longest configuration that is read, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
+/// How many seconds pass between two publications of the log.
+const PUBLISH_SECONDS: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
 
 /// A configuration. Paths in it are relative to the file.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,7 +26,7 @@ pub struct Config {
     pub listen: ListenConfig,
     /// The server itself.
     pub server: ServerConfig,
-    /// What the registry adds to the vault's log.
+    /// The vault's log.
     #[serde(default)]
     pub log: LogConfig,
     /// Who is known besides those with API keys.
@@ -92,12 +95,22 @@ pub struct ServerConfig {
     pub checkpoint: PathBuf,
 }
 
-/// What the registry adds to the vault's log.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The vault's log, to which the registry adds what happens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
+    /// The Ed25519 key (PEM), 0600, with which this instance signs checkpoints of the log; without it, somebody else does.
+    pub key: Option<PathBuf>,
+    /// How many seconds pass between two publications.
+    pub publish_seconds: NonZeroU32,
     /// After how many days it is forgotten who is behind a pseudonym; never without it. The log itself stays whole.
     pub forget_people_after_days: Option<u32>,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { key: None, publish_seconds: PUBLISH_SECONDS, forget_people_after_days: None }
+    }
 }
 
 fn yes() -> bool {
@@ -127,6 +140,7 @@ impl Config {
             Some(&mut config.server.key),
             Some(&mut config.server.checkpoint),
             config.vault.trust_root.as_mut(),
+            config.log.key.as_mut(),
         ];
         for path in own.into_iter().flatten().chain(config.identity.files()) {
             *path = folder.join(&*path);
@@ -205,6 +219,7 @@ mod tests {
                 GOOD.to_owned() + "[traces]\nendpoint = \"http://me:secret@host\"\n",
                 vec!["traces.endpoint", "no password"],
             ),
+            (GOOD.to_owned() + "[log]\npublish_seconds = 0\n", vec!["line 11", "nonzero"]),
             (GOOD.to_owned() + "[metrics]\naddress = \"9464\"\n", vec!["line 11", "socket address"]),
             ("[vault".to_owned(), vec!["line 1"]),
             (String::new(), vec!["line 1", "missing field"]),

@@ -172,6 +172,10 @@ checkpoint = "checkpoint.json"
 # The vault's log, if it has one (`mvault log init`), names people by pseudonyms. After so many days nobody can tell any more
 # who they are; the log stays whole. Without it they are kept.
 # forget_people_after_days = 365
+# With a key, this server signs how far the log is (`mvault key generate --kind signing --no-passphrase -o log`; 0600). Without
+# it, `mvault log publish` does. Several instances may do so with the same key.
+# key = "log.key"
+# publish_seconds = 60
 
 # Who is known besides those with API keys: subjects of OpenID providers, one section each
 # [[identity.issuers]]
@@ -249,6 +253,11 @@ mod tests {
         assert!(settings.identity.issuers.len() == 1 && settings.identity.certificates.is_some());
         assert!(settings.metrics.is_some() && settings.traces.is_some());
         settings.identity.check().expect("good");
+        let log = text.split("[log]\n").nth(1).expect("log").split("\n\n").next().expect("a section");
+        let log: Vec<_> = log.lines().map(|line| line.trim_start_matches("# ")).filter(is_setting).collect();
+        let log: crate::config::LogConfig = toml::from_str(&log.join("\n")).expect("settings");
+        assert!(log.key.is_some() && log.forget_people_after_days.is_some());
+        assert_eq!(log.publish_seconds, config.log.publish_seconds);
         // Every limit that the file names is one, and as it is by default.
         let limits = text.split("[limits]\n").nth(1).expect("limits");
         let lines: Vec<_> = limits.lines().map(|line| line.trim_start_matches("# ")).collect();

@@ -24,6 +24,7 @@ pub mod owners;
 pub mod people;
 pub mod policy;
 pub mod problem;
+pub mod publisher;
 pub mod repeats;
 pub mod rights;
 pub mod routes;

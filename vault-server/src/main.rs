@@ -39,6 +39,7 @@ use vault_server::{
     owners::Owners,
     people::People,
     policy::{self, Policies},
+    publisher::Publisher,
     repeats::Repeats,
     routes::Readiness,
     state::States,
@@ -275,7 +276,15 @@ fn open(config: &Config) -> Result<App> {
     })
 }
 
+/// Whoever signs checkpoints of the log, if this instance does.
+fn publisher(config: &Config) -> Result<Option<Publisher>> {
+    let Some(key) = &config.log.key else { return Ok(None) };
+    let memory = config.server.checkpoint.with_extension("published");
+    Ok(Some(Publisher::new(init::server_key(key)?, memory)))
+}
+
 async fn serve(config: &Config, app: Arc<App>, certificate: Arc<Certificate>, dev: bool) -> Result<()> {
+    let publisher = publisher(config)?;
     let address = config.listen.address;
     let listener = TcpListener::bind(address).await.map_err(Error::storage(address))?;
     let address = listener.local_addr().map_err(Error::storage(address))?;
@@ -303,6 +312,10 @@ async fn serve(config: &Config, app: Arc<App>, certificate: Arc<Certificate>, de
     tokio::task::spawn_blocking(move || first.direct.works(&first.store));
     if let Some(days) = config.log.forget_people_after_days {
         tokio::spawn(forget(Arc::clone(&app.people), Duration::from_hours(24 * u64::from(days)), Arc::clone(&audit)));
+    }
+    if let Some(publisher) = publisher {
+        let pause = Duration::from_secs(config.log.publish_seconds.get().into());
+        tokio::spawn(publisher.run(Arc::clone(&app), pause, Arc::clone(&audit)));
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::storage("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::storage("signals"))?;

@@ -31,7 +31,7 @@ use prometheus_client::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{app::App, tls::Certificate};
+use crate::{app::App, publisher::Latest, tls::Certificate};
 
 pub mod listener;
 
@@ -71,6 +71,8 @@ pub struct Metrics {
     pub strangers: Counter,
     /// Requests that failed because the store, or this machine, did.
     pub store_errors: Counter,
+    /// What was published of the vault's log.
+    pub published: Latest,
 }
 
 impl fmt::Debug for Metrics {
@@ -89,6 +91,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             strangers: Counter::default(),
             store_errors: Counter::default(),
+            published: Latest::default(),
         }
     }
 }
@@ -179,6 +182,10 @@ impl Collector for Now {
         if let Some(age) = self.app.admissions.age() {
             gauge("trust_root_age_seconds", "Since the trust root was read last", age.as_secs_f64())?;
         }
+        if let Some((size, age)) = self.app.metrics.published.get() {
+            gauge("log_published_entries", "Entries that the newest checkpoint of the log covers", exactly(size))?;
+            gauge("log_published_age_seconds", "Since the log was published as far as it was", age.as_secs_f64())?;
+        }
         if let Some(time) = self.certificate.expires() {
             gauge(
                 "certificate_expiry_timestamp_seconds",
@@ -188,6 +195,11 @@ impl Collector for Now {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a log has fewer than 2^53 entries")]
+fn exactly(entries: u64) -> f64 {
+    entries as f64
 }
 
 /// A connection that is counted.

@@ -1,5 +1,10 @@
 //! What the registry adds to the vault's log.
 
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
 use serde_json::Value;
 use vault_tests::{Workspace, servers::Registry};
 
@@ -94,13 +99,13 @@ fn nobody_adds_to_the_log_or_takes_from_it_and_what_is_removed_is_logged() {
     // A vault whose log is hidden is not served.
     registry.stop();
     let genesis = registry.folder().join("vault/log/genesis.json");
-    std::fs::rename(&genesis, registry.folder().join("hidden")).expect("hidden");
+    fs::rename(&genesis, registry.folder().join("hidden")).expect("hidden");
     let mut server = std::process::Command::new(vault_tests::mvault_server());
     server.arg("--config").arg(registry.folder().join("server.toml"));
     let refused = vault_tests::Output::of(&mut server, b"").exits(5);
     let said = refused.stderr.clone();
     assert!(said.contains("the one that was there is not shown"), "{said}");
-    std::fs::rename(registry.folder().join("hidden"), &genesis).expect("shown");
+    fs::rename(registry.folder().join("hidden"), &genesis).expect("shown");
     registry.go_on();
     desk.run(&["whoami"]).ok();
 }
@@ -120,9 +125,8 @@ fn a_copy_comes_through_the_registry_with_proofs_of_the_log_it_came_from() {
     desk.ask_as("sealer", &sealer);
     let copied = desk.run(&["copy", "m:1", "--from", "local", "--to", &registry.url()]).ok().json();
     assert_eq!((copied["log_proofs"]["copied"].as_u64(), copied["unproven"].as_u64()), (Some(1), Some(0)));
-    let demand = |desk: &Desk| {
-        desk.run(&["verify", "m:1", "--signer", "signer.pub", "--require-log", "--log-key", "log.pub"])
-    };
+    let demand =
+        |desk: &Desk| desk.run(&["verify", "m:1", "--signer", "signer.pub", "--require-log", "--log-key", "log.pub"]);
     // The log of the registry itself is signed by nobody, and stands in the way of nothing.
     demand(&desk).ok();
     let onward = ["copy", "m:1", "--from", &registry.url(), "--to", "onward", "--init", "--log-key", "log.pub"];
@@ -133,22 +137,86 @@ fn a_copy_comes_through_the_registry_with_proofs_of_the_log_it_came_from() {
     let mut folders = vec![registry.folder().join("vault/log/proof")];
     let mut proof = None;
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder") {
+        for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() { folders.push(path) } else { proof = Some(path) }
         }
     }
     let proof = proof.expect("a proof");
-    let bytes = std::fs::read(&proof).expect("read");
+    let bytes = fs::read(&proof).expect("read");
     let vault = registry.folder().join("vault");
     let path = proof.strip_prefix(vault).expect("below").to_str().expect("UTF-8").to_owned();
     let larger = path.replacen('.', "0.", 1);
     assert_eq!(registry.put(&sealer, &larger, &bytes).status(), 422);
-    assert_eq!(registry.put(&sealer, &path.replace("/log", "/"), b"x").status(), 412, "it is there");
     assert_eq!(registry.put(&reader, &larger, &bytes).status(), 403);
     assert_eq!(registry.get(&reader, &path).status(), 200);
     let target = format!("/v1/vaults/main/objects/{path}");
     assert_eq!(registry.ask(&sealer, "DELETE", &target, &[], b"").status(), 403);
     assert_eq!(registry.ask(&registry.admin, "DELETE", &target, &[], b"").status(), 204);
     refused(demand(&desk), 4, "authenticity");
+}
+
+/// Waits until a checkpoint covers every record.
+#[track_caller]
+fn until_complete(desk: &Desk) -> Value {
+    let start = Instant::now();
+    loop {
+        let verified = desk.run(&["log", "verify", "--log-key", "log.pub", "--complete"]);
+        if verified.code == 0 || start.elapsed() > Duration::from_mins(1) {
+            return verified.ok().json();
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_registry_with_the_key_of_the_log_publishes_it_and_so_do_two() {
+    let mut registry = Registry::with("[metrics]\naddress = \"127.0.0.1:0\"\n");
+    let desk = Desk::new(Workspace::new(), &registry);
+    desk.work.write("model.bin", b"weights");
+    desk.run(&["key", "generate", "--kind", "signing", "-o", "log", "--no-passphrase"]).ok();
+    assert!(!registry.metrics().contains("mvault_log_published"));
+    registry.stop();
+    let (config, key) = (registry.folder().join("server.toml"), desk.work.path("log.key"));
+    let text = fs::read_to_string(&config).expect("read");
+    let with_key = text.replace("[log]\n", &format!("[log]\nkey = {:?}\npublish_seconds = 1\n", key.display()));
+    fs::write(&config, with_key).expect("written");
+    registry.go_on();
+    desk.seal("model.bin", "m:1").ok();
+    let size = until_complete(&desk)["entries"].as_u64().expect("a number");
+    desk.run(&["verify", "m:1", "--signer", "signer.pub", "--require-log", "--log-key", "log.pub"]).ok();
+    let metrics = registry.metrics();
+    let value = |series: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)).expect(series);
+        line.trim().parse::<f64>().expect("a number")
+    };
+    let entries = value("mvault_log_published_entries ").to_string();
+    assert!(entries.parse::<u64>().expect("a whole number") >= size);
+    assert!(value("mvault_log_published_age_seconds ") < 30.0);
+
+    let other = registry.beside();
+    for version in ["m:2", "m:3"] {
+        desk.seal("model.bin", version).ok();
+        until_complete(&desk);
+    }
+    // What one of them finds wrong, it says, and serves on: its log is gone, and comes back.
+    let genesis = registry.folder().join("vault/log/genesis.json");
+    fs::rename(&genesis, registry.folder().join("hidden")).expect("hidden");
+    let start = Instant::now();
+    while !registry.log().contains("the log is not published") && start.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(registry.log().contains("the log is not published"), "{}", registry.log());
+    desk.run(&["ls"]).ok();
+    fs::rename(registry.folder().join("hidden"), &genesis).expect("shown");
+    desk.seal("model.bin", "m:4").ok();
+    until_complete(&desk);
+    drop(other);
+    // A key that others can read, or one with a passphrase, is none to begin with.
+    registry.stop();
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("open to others");
+    let mut server = std::process::Command::new(vault_tests::mvault_server());
+    server.arg("--config").arg(&config);
+    let refused = vault_tests::Output::of(&mut server, b"").exits(2);
+    assert!(refused.stderr.contains("log.key"), "{}", refused.stderr);
 }

@@ -196,24 +196,34 @@ fn what_a_proposal_is_about_is_read_from_it() {
 }
 
 #[test]
-fn a_proof_of_the_log_is_let_in_under_its_own_name_if_it_holds() {
+fn a_proof_of_the_log_is_let_in_under_its_own_name_if_it_holds_and_a_known_key_signed() {
     let world = World::busy();
-    let store = world.fixture.vault.store();
-    let log = Log::init(store, None).expect("log");
+    let log = Log::init(world.fixture.vault.store(), None).expect("log");
     log.append_missing(None).expect("appended");
-    let judge = Judge::new(LogKeys::Any(vec![world.keys["clock"].verifying_key()]));
-    let published = log.publish(&judge, &mut Seen::nothing(), &world.keys["clock"]).expect("published");
     let record = world.fixture.vault.version_record(&"m:1".parse().expect("a name")).expect("there");
     let about = RecordRef { path: &record.path, digest: record.digest, signers: &record.signers };
-    let bytes = log.prove(&published.checkpoint, about).expect("read").expect("there").to_vec();
-    let path = ProofName::of(&bytes).expect("well formed").path();
-    // This trust root has no keys of logs, so anybody's may be handed on.
-    for admission in [world.admission(NOON), Admission::WellFormed] {
+    let proof_by = |name: &str| {
+        let judge = Judge::new(LogKeys::Any(vec![world.public(name)]));
+        let published = log.publish(&judge, &mut Seen::nothing(), &world.keys[name]).expect("published");
+        let bytes = log.prove(&published.checkpoint, about).expect("read").expect("there").to_vec();
+        (ProofName::of(&bytes).expect("well formed").path(), bytes)
+    };
+    let (path, bytes) = proof_by("clock");
+    let (other_path, other) = proof_by("scanner");
+    let role = "[[roles.log]]\nmodels = [\"*\"]\nkeys = [\"clock\"]\n";
+    let root = source(&world.keys, |text| text + role);
+    let root = signed_root(&root, None, NOON, &[&world.keys["alice"], &world.keys["bob"]]);
+    let pinned = Reached::pin(&root).expect("a root");
+    let with_log = world.fixture.vault.admission(&pinned, clock(NOON)).expect("a trust root");
+    // A trust root without keys of logs says nothing about whose count.
+    for admission in [world.admission(NOON), Admission::WellFormed, with_log.clone()] {
         admission.judge(&path, &bytes).expect("a proof");
-        assert!(admission.judge(&path, &bytes[..bytes.len() - 1]).is_err(), "cut off");
-        assert!(admission.judge(&path, &vec![b'x'; 400 << 10]).is_err(), "too long");
-        let elsewhere = path.replace("/log/proof/", "/").replace('.', "1.");
-        assert_ne!(elsewhere, path);
-        assert!(admission.judge(&elsewhere, &bytes).is_err(), "of another tree");
+        assert_eq!(kind(admission.judge(&path, &bytes[..bytes.len() - 1])), Kind::Integrity, "cut off");
+        assert_eq!(kind(admission.judge(&path, &vec![b'x'; 400 << 10])), Kind::Integrity, "too long");
+        assert_eq!(kind(admission.judge(&path.replacen('.', "0.", 1), &bytes)), Kind::Integrity, "of another tree");
+        assert_eq!(kind(admission.judge(&other_path, &bytes)), Kind::Integrity, "of another name");
     }
+    Admission::WellFormed.judge(&other_path, &other).expect("well formed");
+    assert_eq!(kind(with_log.judge(&other_path, &other)), Kind::Authenticity, "by a key that is none of a log");
+    assert_eq!(kind(world.admission("2028-01-01T00:00:00Z").judge(&path, &bytes)), Kind::Stale);
 }
