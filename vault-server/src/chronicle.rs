@@ -94,7 +94,12 @@ impl Chronicle {
             (None, None) => Ok(()),
             (Some(origin), None) => {
                 let temporary = memory.with_extension("log-tmp");
-                std::fs::write(&temporary, origin).and_then(|()| std::fs::rename(&temporary, memory)).map_err(failed)
+                let write = || {
+                    std::fs::write(&temporary, origin)?;
+                    std::fs::File::open(&temporary)?.sync_all()?;
+                    std::fs::rename(&temporary, memory)
+                };
+                write().map_err(failed)
             }
             (Some(origin), Some(known)) if origin == known => Ok(()),
             (_, Some(_)) => {
@@ -130,11 +135,11 @@ impl Chronicle {
         self.appender().map(drop)
     }
 
-    /// Logs that a record was created, if it is of a kind that is logged. Blocks.
+    /// Logs that a record was created, if it is of a kind that is logged; `again` if it was there before. Blocks.
     ///
     /// # Errors
     /// [`vault_core::Error::Storage`].
-    pub fn record(&self, path: &str, bytes: &[u8], by: Option<&Principal>) -> Result<()> {
+    pub fn record(&self, path: &str, bytes: &[u8], by: Option<&Principal>, again: bool) -> Result<()> {
         if !is_logged(path) {
             return Ok(());
         }
@@ -142,7 +147,7 @@ impl Chronicle {
         let who = by.map_or("", |principal| principal.id.as_str());
         let parts = [blake3::hash(bytes), blake3::hash(path.as_bytes()), blake3::hash(who.as_bytes())];
         let what = blake3::hash(&parts.map(|part| *part.as_bytes()).concat());
-        if !is_due(&self.recorded, &what, AWAY) {
+        if again && !is_due(&self.recorded, &what, AWAY) {
             return Ok(());
         }
         let Some(appender) = self.appender()? else { return Ok(()) };
@@ -259,9 +264,10 @@ mod tests {
         for model in ["a", "a", "b"] {
             chronicle.refusal(&ann, &missing(model)).expect("logged");
         }
-        chronicle.record("trust/1/nothing", b"x", Some(&ann)).expect("of no kind that is logged");
+        chronicle.record("trust/1/nothing", b"x", Some(&ann), false).expect("of no kind that is logged");
         let version = "models/a/versions/1.dsse.json";
-        chronicle.record(version, b"a record", Some(&ann)).expect("logged");
+        chronicle.record(version, b"a record", Some(&ann), false).expect("logged");
+        chronicle.record(version, b"a record", Some(&ann), true).expect("not again");
         let mut entries = Vec::new();
         let mut tail = log.tail(None).expect("a tail");
         tail.advance(&mut |_, entry| {

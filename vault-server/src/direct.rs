@@ -3,16 +3,26 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
-use vault_core::{Result, parts::object_path, store::Store};
+use jiff::Timestamp;
+use vault_core::{
+    Error, Result,
+    parts::object_path,
+    store::{Created, Entry, Purpose, Store},
+    tree::MAX_PART_SIZE,
+};
 
 /// Hashes that are remembered.
 const MOST_KNOWN: usize = 100_000;
-/// How long it is believed that an object is still the one that was read: less than garbage collection waits before it deletes.
-const BELIEVED: Duration = Duration::from_hours(1);
+/// Names that are worked on at a time.
+const TURNS: usize = 64;
+/// How often something else may be there than a moment ago.
+const MAX_ROUNDS: usize = 4;
+/// The longest object that is read back, in bytes: no part is longer. What is, is no part.
+const LARGEST: u64 = MAX_PART_SIZE;
 /// Bytes that are read at a time.
 const PIECE: usize = 8 << 20;
 /// How long to wait before presigned URLs are tried again, when the store gave no answer.
@@ -23,9 +33,12 @@ const PAUSE: Duration = Duration::from_secs(30);
 pub struct Direct {
     /// Whether it is wanted.
     wanted: bool,
+    /// Whether the store has such URLs at all.
+    signs: OnceLock<bool>,
     /// Whether the store's presigned URLs hold what they say, if that was tried.
     works: Mutex<Tried>,
     known: Mutex<Known>,
+    turns: [Mutex<()>; TURNS],
 }
 
 /// A trial of presigned URLs.
@@ -39,89 +52,158 @@ enum Tried {
     Known(bool),
 }
 
-/// Content that was seen to be what its name says, and when.
+/// What an object was when it was read. One that came in its place has another time or length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    size: u64,
+    modified: Timestamp,
+}
+
+impl Seen {
+    fn of(entry: &Entry) -> Self {
+        Self { size: entry.size, modified: entry.modified }
+    }
+}
+
+/// Content that was seen to be what its name says.
 #[derive(Debug, Default)]
 struct Known {
-    since: HashMap<blake3::Hash, Instant>,
+    seen: HashMap<blake3::Hash, Seen>,
     order: VecDeque<blake3::Hash>,
+}
+
+/// What became of content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is what its name says, or nobody could have stored anything else.
+    Right,
+    /// There is none.
+    Absent,
+    /// It was something else, and is gone.
+    Removed,
 }
 
 impl Direct {
     /// Nothing is tried yet.
     pub fn new(wanted: bool) -> Self {
-        Self { wanted, works: Mutex::default(), known: Mutex::default() }
+        Self {
+            wanted,
+            signs: OnceLock::new(),
+            works: Mutex::default(),
+            known: Mutex::default(),
+            turns: std::array::from_fn(|_| Mutex::default()),
+        }
     }
 
     /// Whether content goes straight to this store. Blocks: whoever comes while it is tried waits for what comes of it.
     pub fn works(&self, store: &Store) -> bool {
-        let works = self.works.lock().unwrap_or_else(PoisonError::into_inner);
-        self.tried(works, store) == Some(true)
-    }
-
-    /// Whether content may have gone straight to this store: other instances may know more than this one. Blocks.
-    pub fn may_be(&self, store: &Store) -> bool {
-        // While somebody tries it, it may be.
-        self.wanted && self.works.try_lock().map_or(true, |works| self.tried(works, store) != Some(false))
-    }
-
-    /// Tries it once. None as long as that is not known; a store that gave no answer is asked again later.
-    fn tried(&self, mut works: MutexGuard<'_, Tried>, store: &Store) -> Option<bool> {
-        if !self.wanted {
-            return Some(false);
+        if !self.may_be(store) {
+            return false;
         }
+        let mut works = self.works.lock().unwrap_or_else(PoisonError::into_inner);
         match *works {
-            Tried::Known(works) => return Some(works),
-            Tried::Failed(when) if when.elapsed() < PAUSE => return None,
+            Tried::Known(works) => return works,
+            Tried::Failed(when) if when.elapsed() < PAUSE => return false,
             Tried::Failed(_) | Tried::Never => {}
         }
-        let tried = store.presigns().ok();
-        *works = tried.map_or_else(|| Tried::Failed(Instant::now()), Tried::Known);
-        tried
+        *works = store.presigns().map_or_else(|_| Tried::Failed(Instant::now()), Tried::Known);
+        matches!(*works, Tried::Known(true))
     }
 
-    /// Content was hashed, and stored by this instance.
-    pub fn note(&self, name: &blake3::Hash) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.since.insert(*name, Instant::now()).is_some() {
+    /// Whether content may have gone straight to this store, by whichever instance. Blocks.
+    pub fn may_be(&self, store: &Store) -> bool {
+        let signs = || {
+            let path = object_path(&blake3::hash(b""));
+            // What cannot be signed now might be by another instance.
+            store.presign(&path, Purpose::Read, PAUSE).map_or(true, |signed| signed.is_some())
+        };
+        self.wanted && *self.signs.get_or_init(signs)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, name: &blake3::Hash, entry: &Entry) {
+        let mut known = self.known();
+        if known.seen.insert(*name, Seen::of(entry)).is_some() {
             return;
         }
         known.order.push_back(*name);
         while known.order.len() > MOST_KNOWN {
             let Some(oldest) = known.order.pop_front() else { break };
-            known.since.remove(&oldest);
+            known.seen.remove(&oldest);
         }
     }
 
-    /// Content may be gone, or become another.
-    pub fn forget(&self, name: &blake3::Hash) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.since.remove(name).is_some() {
-            known.order.retain(|other| other != name);
-        }
-    }
-
-    /// Whether content was seen to be what its name says a while ago.
-    pub fn knows(&self, name: &blake3::Hash) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.since.get(name).is_some_and(|since| since.elapsed() < BELIEVED)
-    }
-
-    /// Makes sure that content is what its name says, if there is any. What is not is removed, and then there is none: `false`. Blocks.
+    /// Whether there is content under this name that was seen to be what it says. Blocks.
     ///
     /// # Errors
-    /// [`Error::Storage`](vault_core::Error::Storage).
-    pub fn settle(&self, store: &Store, name: &blake3::Hash, most: u64) -> Result<bool> {
-        if !self.may_be(store) || self.knows(name) {
-            return Ok(true);
+    /// [`Error::Storage`].
+    pub fn is_right(&self, store: &Store, name: &blake3::Hash) -> Result<bool> {
+        let seen = self.known().seen.get(name).copied();
+        if seen.is_none() {
+            return Ok(false);
+        }
+        Ok(store.stat(&object_path(name))?.as_ref().map(Seen::of) == seen)
+    }
+
+    /// One at a time for each name: what one has found wrong and removes must not be what another has just stored.
+    fn turn(&self, name: &blake3::Hash) -> MutexGuard<'_, ()> {
+        let number = usize::from(name.as_bytes()[0]) % TURNS;
+        self.turns[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that content is what its name says, if there is any. What is not is removed. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Storage`]; [`Error::Conflict`] if something else is there again and again.
+    pub fn settle(&self, store: &Store, name: &blake3::Hash) -> Result<Settled> {
+        let _turn = self.turn(name);
+        self.settle_now(store, name)
+    }
+
+    fn settle_now(&self, store: &Store, name: &blake3::Hash) -> Result<Settled> {
+        if !self.may_be(store) {
+            return Ok(Settled::Right);
         }
         let path = object_path(name);
-        let Some(entry) = store.stat(&path)? else { return Ok(false) };
-        if entry.size <= most && hash(store, &path, entry.size)? == *name {
-            self.note(name);
-            return Ok(true);
+        for _ in 0..MAX_ROUNDS {
+            let Some(entry) = store.stat(&path)? else { return Ok(Settled::Absent) };
+            if self.known().seen.get(name) == Some(&Seen::of(&entry)) {
+                return Ok(Settled::Right);
+            }
+            if entry.size <= LARGEST && hash(store, &path, entry.size)? == *name {
+                self.note(name, &entry);
+                return Ok(Settled::Right);
+            }
+            // Another instance may have put the right one into its place meanwhile.
+            if store.stat(&path)?.as_ref() == Some(&entry) {
+                store.delete(&path)?;
+                return Ok(Settled::Removed);
+            }
         }
-        store.delete(&path)?;
-        Ok(false)
+        Err(Error::Conflict { what: path })
+    }
+
+    /// Stores content that was hashed. Whatever else has its name is removed before. Blocks.
+    ///
+    /// # Errors
+    /// As [`Direct::settle`].
+    pub fn create(&self, store: &Store, name: &blake3::Hash, bytes: &[u8]) -> Result<Created> {
+        let path = object_path(name);
+        let _turn = self.turn(name);
+        let mut created = store.create(&path, bytes)?;
+        if created == Created::Exists && self.settle_now(store, name)? != Settled::Right {
+            created = store.create(&path, bytes)?;
+        }
+        if created == Created::New
+            && self.may_be(store)
+            && let Some(entry) = store.stat(&path)?
+        {
+            self.note(name, &entry);
+        }
+        Ok(created)
     }
 }
 
@@ -142,18 +224,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_bounded_and_can_be_forgotten() {
+    fn what_is_known_is_bounded() {
         let direct = Direct::new(true);
         let name = |n: usize| blake3::hash(&n.to_le_bytes());
+        let entry = Entry { path: "x".into(), size: 1, modified: Timestamp::UNIX_EPOCH };
         for n in 0..MOST_KNOWN + 10 {
-            direct.note(&name(n));
+            direct.note(&name(n), &entry);
+            direct.note(&name(n), &entry);
         }
-        assert!(!direct.knows(&name(9)) && direct.knows(&name(10)) && direct.knows(&name(MOST_KNOWN)));
-        direct.note(&name(10));
-        direct.forget(&name(10));
-        direct.forget(&name(10));
-        assert!(!direct.knows(&name(10)));
-        assert_eq!(direct.known.lock().expect("whole").order.len(), MOST_KNOWN - 1);
+        let known = direct.known();
+        assert!(!known.seen.contains_key(&name(9)) && known.seen.contains_key(&name(10)));
+        assert_eq!((known.seen.len(), known.order.len()), (MOST_KNOWN, MOST_KNOWN));
     }
 
     #[test]
@@ -162,6 +243,9 @@ mod tests {
         let connection = vault_core::store::Connection::default();
         let store = Store::create_url(&folder.path().display().to_string(), &connection).expect("a folder");
         assert!(!Direct::new(true).works(&store));
-        assert!(Direct::new(true).settle(&store, &blake3::hash(b"x"), 9).expect("nothing to settle"));
+        let (direct, name) = (Direct::new(true), blake3::hash(b"x"));
+        assert_eq!(direct.settle(&store, &name).expect("nothing to settle"), Settled::Right);
+        assert_eq!(direct.create(&store, &name, b"x").expect("created"), Created::New);
+        assert_eq!(direct.create(&store, &name, b"x").expect("there"), Created::Exists);
     }
 }

@@ -12,15 +12,13 @@ use vault_core::{
         file::{read_private, write_private, write_public},
     },
     log::Log,
-    provenance::MAX_ENVELOPE,
     secret::SecretVec,
     store::Store,
-    vault::{ObjectName, Vault, names},
+    vault::Vault,
 };
 
 use crate::{
     identity::NewKey,
-    owners::Owners,
     rights::{Grant, Permission},
     state::States,
 };
@@ -101,33 +99,8 @@ pub fn vault(store: &Store) -> Result<Vault> {
             Log::init(store, None)?;
             Ok(vault)
         }
-        other => {
-            let vault = other?;
-            note_owners(store)?;
-            Ok(vault)
-        }
+        other => other,
     }
-}
-
-/// Writes down which models the artifacts of a vault belong to that was there before the registry.
-fn note_owners(store: &Store) -> Result<()> {
-    let (owners, mut versions) = (Owners::new(store.clone()), Vec::new());
-    store.list("models", &mut |entry| {
-        if matches!(ObjectName::parse(&entry.path), Some(ObjectName::Version(_))) {
-            versions.push(entry.path);
-        }
-        Ok(())
-    })?;
-    for path in versions {
-        let record = match store.read(&path, MAX_ENVELOPE) {
-            Err(Error::Corrupt { .. }) => None,
-            record => record?,
-        };
-        if let Some((model, artifact)) = record.and_then(|record| names(&path, &record)) {
-            owners.note(artifact, &model)?;
-        }
-    }
-    Ok(())
 }
 
 /// The first key, which may do everything; none if there is one already.

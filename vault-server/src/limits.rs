@@ -26,6 +26,8 @@ use crate::problem::Problem;
 
 /// Buckets that a limiter keeps before it throws away those that are full again.
 const MAX_BUCKETS: usize = 50_000;
+/// Contents that are read back at a time; for one principal, half of them.
+const MAX_READING: usize = 8;
 /// Bytes that are counted as one.
 const UNIT: u64 = 1024;
 /// How long a request waits for a place among the transfers.
@@ -116,6 +118,8 @@ pub struct Gauges {
     listings: Arc<Semaphore>,
     listings_of: Shares<String>,
     connections_of: Shares<IpAddr>,
+    reading: Arc<Semaphore>,
+    reading_of: Shares<String>,
     /// In units of [`UNIT`].
     memory: Arc<Semaphore>,
     units: u32,
@@ -160,6 +164,8 @@ impl Gauges {
             listings: Arc::new(Semaphore::new(limits.listings)),
             listings_of: Shares::new(limits.listings.div_ceil(2)),
             connections_of: Shares::new(limits.connections_per_address),
+            reading: Arc::new(Semaphore::new(MAX_READING)),
+            reading_of: Shares::new(MAX_READING / 2),
         }
     }
 
@@ -209,6 +215,15 @@ impl Gauges {
     pub async fn listing(&self, principal: &str) -> Result<Place, Problem> {
         let own = self.noted("listings", take(&self.listings_of.of(&principal.to_owned()), 1).await)?;
         Ok(Place { _all: self.noted("listings", take(&self.listings, 1).await)?, _own: own })
+    }
+
+    /// Waits for a place among those for whom content is read back.
+    ///
+    /// # Errors
+    /// A problem if none gets free.
+    pub async fn reading(&self, principal: &str) -> Result<Place, Problem> {
+        let own = self.noted("transfers", take(&self.reading_of.of(&principal.to_owned()), 1).await)?;
+        Ok(Place { _all: self.noted("transfers", take(&self.reading, 1).await)?, _own: own })
     }
 
     /// Waits for room for so many bytes in memory.

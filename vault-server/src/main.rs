@@ -213,14 +213,14 @@ fn traces(config: &Config, runtime: &Handle) -> Result<Option<Arc<Traces>>> {
 fn states(config: &Config, store: Store, chronicle: &Arc<Chronicle>) -> Result<States> {
     let chronicle = Arc::clone(chronicle);
     let states = States::open(store, init::server_key(&config.server.key)?, Some(config.server.checkpoint.clone()))?;
-    Ok(states.telling(move |path, bytes| chronicle.record(path, bytes, None)))
+    Ok(states.telling(move |path, bytes| chronicle.record(path, bytes, None, false)))
 }
 
 /// What the registry adds to the log, and under which pseudonyms.
 fn records(config: &Config, store: &Store) -> Result<(Arc<People>, Arc<Chronicle>)> {
     let people = Arc::new(People::new(store.clone(), &*init::server_key(&config.server.key)?));
     let chronicle = Chronicle::new(store.clone(), Arc::clone(&people));
-    Ok((people, Arc::new(chronicle.remembering(config.server.checkpoint.with_extension("log")))))
+    Ok((people, Arc::new(chronicle.remembering(beside(&config.server.checkpoint, "log")))))
 }
 
 /// Makes vault and first key where there are none, and shows the key.
@@ -232,6 +232,13 @@ fn show_admin(config: &Config) -> Result<()> {
         say(&format!("the key of the first administrator, shown this once:\n  {}", key.expose()))?;
     }
     Ok(())
+}
+
+/// A file beside another, which its name says.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{what}"));
+    path.with_file_name(name)
 }
 
 fn say(text: &str) -> Result<()> {
@@ -309,7 +316,12 @@ async fn serve(config: &Config, app: Arc<App>, certificate: Arc<Certificate>, de
     app.issuers.start(&audit);
     let first = Arc::clone(&app);
     // Whoever comes first should not have to wait for it.
-    tokio::task::spawn_blocking(move || first.direct.works(&first.store));
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = first.owners.note_all() {
+            first.audit.note(&format!("it is not known to which models all artifacts belong: {error}"));
+        }
+        first.direct.works(&first.store)
+    });
     if let Some(days) = config.log.forget_people_after_days {
         tokio::spawn(forget(Arc::clone(&app.people), Duration::from_hours(24 * u64::from(days)), Arc::clone(&audit)));
     }

@@ -277,7 +277,14 @@ impl States {
         self.change(by.id(), |state| {
             let Plan { changes, needs } = plan(state)?;
             let now = Timestamp::now();
-            if matches!(needs, Needs::Another) { by.counts(state, now) } else { by.administers(state, now) }?;
+            if matches!(needs, Needs::Another) {
+                by.counts(state, now)?;
+                if state.is_beset() {
+                    return Err(Error::Misuse("too many ask for rights already".into()));
+                }
+            } else {
+                by.administers(state, now)?;
+            }
             state.try_out(&changes)?;
             let is_alone = match needs {
                 Needs::Nobody => true,
@@ -318,13 +325,6 @@ impl States {
             }
             if !by.administers_by_itself(state, now)? {
                 return Err(denied("whoever was lent the right to administer approves nothing with it"));
-            }
-            for change in &proposal.changes {
-                if let Change::KeyExpires { id, .. } = change
-                    && !state.keys().get(id).is_some_and(|key| key.counts(now))
-                {
-                    return Err(Error::NotFound { what: format!("a key {id} that still counts") });
-                }
             }
             state.try_out(&proposal.changes)?;
             Ok((vec![Change::Approved { id: id.to_owned(), holder: by.holder().to_owned() }], ()))
@@ -499,7 +499,7 @@ fn random_id() -> Result<String> {
 
 fn waiting<'a>(state: &'a State, id: &str) -> Result<&'a Proposal> {
     let now = Timestamp::now();
-    let proposal = state.proposals().get(id).filter(|proposal| now < proposal.expires);
+    let proposal = state.proposals().get(id).filter(|proposal| proposal.is_alive(state, now));
     proposal.ok_or_else(|| Error::NotFound { what: format!("a change {id:?} that waits for approval") })
 }
 

@@ -15,5 +15,5 @@ fn the_configuration_of_the_manifests_serves_what_they_ask_for() {
     registry.key("ci", &["read"], "*", "*");
     let state = registry.folder().join("var/lib/mvault");
     let written: Vec<_> = vault_tests::tree(&state).into_keys().collect();
-    assert_eq!(written, ["checkpoint.json", "checkpoint.log"], "where the volume is mounted");
+    assert_eq!(written, ["checkpoint.json", "checkpoint.json.log"], "where the volume is mounted");
 }

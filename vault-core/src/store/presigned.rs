@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
-use object_store::client::{HttpRequest, HttpRequestBody};
+use object_store::{
+    client::{HttpRequest, HttpRequestBody},
+    signer::Url,
+};
 
 use super::Store;
 use crate::error::Result;
@@ -47,9 +50,11 @@ impl fmt::Debug for Presigned {
 impl Presigned {
     /// The request that it is for; none if it is none that can be sent.
     pub(in crate::store) fn request(&self, method: &str, body: HttpRequestBody) -> Option<HttpRequest> {
+        // As the client below reads it: what is a URI need not be a URL with a host.
+        let url = Url::parse(&self.url).ok().filter(Url::has_host)?;
         let mut request = HttpRequest::new(body);
         *request.method_mut() = method.parse().ok()?;
-        *request.uri_mut() = self.url.parse().ok()?;
+        *request.uri_mut() = url.as_str().parse().ok()?;
         for (name, value) in &self.headers {
             let name: object_store::signer::HeaderName = name.parse().ok()?;
             request.headers_mut().insert(name, value.parse().ok()?);

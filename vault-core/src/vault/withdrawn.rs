@@ -84,6 +84,14 @@ impl Vault {
         Ok(Some((proposal.version, proposal.channel)))
     }
 
+    /// Whether a withdrawal stands where the proposal that it names belongs.
+    ///
+    /// # Errors
+    /// As [`Vault::withdrawn`].
+    pub(super) fn demand_in_place(&self, at: &str, bytes: &[u8]) -> Result<()> {
+        self.withdrawn(&Admission::WellFormed, at, bytes).map(drop)
+    }
+
     /// A proposal with whatever signatures one of its files has.
     fn any_proposal(&self, id: blake3::Hash) -> Result<Envelope> {
         for path in self.proposal_paths(id)? {

@@ -185,12 +185,6 @@ impl Content {
             Destination::Upload(upload) => return upload.finish(),
             Destination::Memory(all) => all,
         };
-        let created = self.app.store.create(&self.path, &all)?;
-        if created == Created::Exists && !self.app.direct.settle(&self.app.store, &found, all.len() as u64)? {
-            // Something else had its name, and has it no more.
-            return self.app.store.create(&self.path, &all);
-        }
-        self.app.direct.note(&found);
-        Ok(created)
+        self.app.direct.create(&self.app.store, &found, &all)
     }
 }

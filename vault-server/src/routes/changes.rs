@@ -92,7 +92,7 @@ pub async fn list(
     let part = pages::read(part)?;
     let state = app.blocking(|app| app.states.current()).await?;
     let (sees_all, now) = (administers(&caller).is_ok(), Timestamp::now());
-    let is_theirs = |one: &Proposal| now < one.expires && (sees_all || one.by == caller.principal.id);
+    let is_theirs = |one: &Proposal| one.is_alive(&state, now) && (sees_all || one.by == caller.principal.id);
     let (changes, more) = part.of(state.proposals(), |id, one| is_theirs(one).then(|| shown(id, one)));
     Ok(Json(Changes { changes, more }))
 }

@@ -20,6 +20,7 @@ use vault_core::{
 use super::{api::Refusals, objects::named};
 use crate::{
     app::{App, Caller},
+    direct::Settled,
     problem::Problem,
     rights::Need,
 };
@@ -107,8 +108,10 @@ pub async fn create(
 ) -> Result<Json<Link>, Problem> {
     let (name, hash) = content(&app, &vault, &path, &request)?;
     Need::to_create(&name).granted_by(&caller.rights)?;
-    // Whoever has the URL decides what will be there.
-    app.direct.forget(&hash);
+    let there = app.blocking(move |app| app.direct.is_right(&app.store, &hash)).await?;
+    if there {
+        return Err(Error::Conflict { what: path }.into());
+    }
     link(&app, path, Purpose::Create).await
 }
 
@@ -129,34 +132,34 @@ pub async fn landed(
 ) -> Result<Json<Landed>, Problem> {
     let (name, hash) = content(&app, &vault, &path, &request)?;
     Need::to_create(&name).granted_by(&caller.rights)?;
-    settle(&app, &caller, hash).await?;
-    Ok(Json(Landed {}))
+    match settle(&app, &caller, hash).await? {
+        Settled::Right => Ok(Json(Landed {})),
+        Settled::Absent | Settled::Removed => Err(Error::NotFound { what: path }.into()),
+    }
 }
 
-/// All that a manifest names is there, and what its name says. Where nothing goes past the registry there is nothing to see to.
-pub(super) async fn all_is_there(app: &Arc<App>, caller: &Caller, manifest: &[u8]) -> Result<(), Problem> {
+/// Of what a manifest names, all that is there is what its name says. Where nothing goes past the registry there is nothing to see to.
+pub(super) async fn all_is_right(app: &Arc<App>, caller: &Caller, manifest: &[u8]) -> Result<(), Problem> {
     if !app.blocking(|app| Ok(app.direct.may_be(&app.store))).await? {
         return Ok(());
     }
     let manifest = Manifest::parse(manifest)?;
     for (hash, _) in manifest.objects() {
-        if !app.direct.knows(&hash) {
-            settle(app, caller, hash).await?;
+        // What is not there yet can still come: a copy brings the manifest first. Before a version names it, it is looked at again.
+        if settle(app, caller, hash).await? == Settled::Removed {
+            return Err(Error::NotFound { what: object_path(&hash) }.into());
         }
     }
     Ok(())
 }
 
-/// Reads content back. A transfer like others: it moves as many bytes.
-async fn settle(app: &Arc<App>, caller: &Caller, hash: blake3::Hash) -> Result<(), Problem> {
-    let place = app.gauges.transfer(&caller.principal.id).await?;
+/// Reads content back, if it was not read before.
+async fn settle(app: &Arc<App>, caller: &Caller, hash: blake3::Hash) -> Result<Settled, Problem> {
+    let place = app.gauges.reading(&caller.principal.id).await?;
     app.blocking(move |app| {
         // Held to the end, even if whoever asked has left.
         let _place = place;
-        if app.direct.settle(&app.store, &hash, app.limits.max_object)? {
-            return Ok(());
-        }
-        Err(Error::NotFound { what: object_path(&hash) })
+        app.direct.settle(&app.store, &hash)
     })
     .await
 }

@@ -13,6 +13,7 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use vault_core::{
     Error,
     error::Kind,
+    manifest::MAX_MANIFEST,
     names::{ArtifactDigest, ChannelName, VersionName},
     store::Created,
     vault::{ObjectName, names, publishes},
@@ -202,18 +203,21 @@ async fn store(
 ) -> Result<StatusCode, Problem> {
     let receive = body::Incoming::new(body, length, &app.limits);
     let deadline = app.limits.body(length);
-    let stored = tokio::time::timeout(deadline, async {
-        if let ObjectName::Content(hash) = name {
+    let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object took too long to arrive");
+    let stored = if let ObjectName::Content(hash) = name {
+        let stored = async {
             let content = Content::start(app, &path, hash, length).await?.receive(receive).await?;
             // It took a while: do they still count?
             Need::to_create(&name).granted_by(&app.again(caller).await?)?;
-            return content.finish().await;
-        }
+            content.finish().await
+        };
+        tokio::time::timeout(deadline, stored).await.map_err(late)??
+    } else {
         let _room = app.gauges.memory(length).await?;
-        document(app, caller, &name, &path, receive).await
-    });
-    let late = |_| Problem::http(StatusCode::REQUEST_TIMEOUT, "the object took too long to arrive");
-    match stored.await.map_err(late)?? {
+        let bytes = tokio::time::timeout(deadline, receive.whole()).await.map_err(late)??;
+        document(app, caller, &name, &path, bytes).await?
+    };
+    match stored {
         Created::New => Ok(StatusCode::CREATED),
         Created::Exists => Err(Error::Conflict { what: path }.into()),
     }
@@ -225,11 +229,16 @@ async fn document(
     caller: &Caller,
     name: &ObjectName,
     path: &str,
-    receive: body::Incoming,
+    bytes: Vec<u8>,
 ) -> Result<Created, Problem> {
-    let bytes = receive.whole().await?;
     if let ObjectName::Manifest(_) = name {
-        links::all_is_there(app, caller, &bytes).await?;
+        links::all_is_right(app, caller, &bytes).await?;
+    }
+    if let Some((_, artifact)) = names(path, &bytes) {
+        let manifest = format!("artifacts/{}/manifest.json", artifact.to_hex());
+        if let Some(manifest) = app.blocking(move |app| app.store.read(&manifest, MAX_MANIFEST)).await? {
+            links::all_is_right(app, caller, &manifest).await?;
+        }
     }
     let rights = app.again(caller).await?;
     Need::to_create(name).granted_by(&rights)?;
@@ -241,22 +250,26 @@ async fn document(
         })
         .await?;
     may_say(&rights, path, &bytes, about)?;
-    if let Some(model) = &owner
-        && Need::of(&[Permission::Admin]).granted_by(&rights).is_err()
-    {
+    // Administrators mend what went wrong with somebody's.
+    let owner = owner.filter(|_| Need::of(&[Permission::Admin]).granted_by(&rights).is_err());
+    if let Some(model) = &owner {
         Need::to_create_of(name, model).granted_by(&rights)?;
     }
+    let about_artifact = self::artifact(name);
     let (path, is_root, who) = (path.to_owned(), matches!(name, ObjectName::TrustRoot(..)), caller.principal.clone());
     app.blocking(move |app| {
         app.admissions.current()?.judge_of(&path, &bytes, owner.as_ref())?;
-        if let Some((model, artifact)) = names(&path, &bytes) {
-            app.owners.note(artifact, &model)?;
+        if let Some(artifact) = about_artifact {
+            app.owners.begin(artifact, &who.id)?;
         }
         let created = app.store.create(&path, &bytes)?;
         // Also when it was there: whoever repeats a request wants to know that it is logged, too.
         let is_there = || app.store.read(&path, bytes.len() as u64).is_ok_and(|there| there.as_ref() == Some(&bytes));
         if created == Created::New || is_there() {
-            app.chronicle.record(&path, &bytes, Some(&who))?;
+            if let Some((model, artifact)) = names(&path, &bytes) {
+                app.owners.note(artifact, &model, Some(&who.id))?;
+            }
+            app.chronicle.record(&path, &bytes, Some(&who), created == Created::Exists)?;
         }
         if is_root {
             app.admissions.forget();
@@ -312,9 +325,6 @@ pub async fn delete(
     let name = named(&app, &vault, &path, request.uri().path())?;
     Need::to_delete(&name).granted_by(&caller.rights)?;
     app.blocking(move |app| {
-        if let ObjectName::Content(hash) = name {
-            app.direct.forget(&hash);
-        }
         // Before it is gone: what cannot be logged is not done.
         app.chronicle.removal(&path, &caller.principal)?;
         app.store.delete(&path)

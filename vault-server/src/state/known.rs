@@ -27,7 +27,7 @@ const MAX_KEYS: usize = 100_000;
 /// The most proposals that wait, and the most of one person.
 const MAX_PROPOSALS: usize = 1000;
 const MAX_OF_ONE: usize = 20;
-/// How many of them may ask for rights for a while.
+/// How many of them may ask for rights for a while: anybody may, and that leaves room for those who administer.
 const MAX_ELEVATIONS: usize = 500;
 /// The most principals whose policies are kept ready.
 const MAX_READY: usize = 10_000;
@@ -81,18 +81,20 @@ pub struct Proposal {
 
 impl Proposal {
     /// Whether somebody asks for rights for a while.
-    fn is_elevation(&self) -> bool {
+    pub(super) fn is_elevation(&self) -> bool {
         self.changes.iter().all(|change| matches!(change, Change::Elevated { .. }))
     }
 
-    /// Whether a key proposed it, or is to get something by it.
-    fn is_about(&self, key: &str) -> bool {
-        let touches = |change: &Change| match change {
-            Change::KeyExpires { id, .. } => id == key,
-            Change::Elevated { means, principal, .. } => *means == Means::Key && principal == key,
-            _ => false,
+    /// Whether it can still come into force: its time is not over, whoever proposed it still counts, and so do the keys that are to get something by it: what a disabled key asked for, or was
+    /// to get, is a thief's.
+    pub fn is_alive(&self, state: &State, now: Timestamp) -> bool {
+        let counts = |id: &str| state.keys.get(id).is_none_or(|key| key.counts(now));
+        let touched = |change: &Change| match change {
+            Change::KeyExpires { id, .. } => counts(id),
+            Change::Elevated { means, principal, .. } => *means != Means::Key || counts(principal),
+            _ => true,
         };
-        self.by == key || self.changes.iter().any(touches)
+        now < self.expires && counts(&self.by) && self.changes.iter().all(touched)
     }
 }
 
@@ -156,9 +158,14 @@ impl State {
         &self.policies
     }
 
-    /// What waits for a second person, by id. Some of it may wait no more, because its time is over.
+    /// What waits for a second person, by id. Some of it may wait no more: see [`Proposal::is_alive`].
     pub fn proposals(&self) -> &BTreeMap<String, Proposal> {
         &self.proposals
+    }
+
+    /// Whether there is no room for another who asks for rights for a while.
+    pub(super) fn is_beset(&self) -> bool {
+        self.proposals.values().filter(|other| other.is_elevation()).count() >= MAX_ELEVATIONS
     }
 
     /// Whether more than one person administers, or ever did: then no one alone gives rights.
@@ -277,8 +284,6 @@ impl State {
             Change::KeyDisabled { id } => {
                 let key = self.keys.get_mut(&id).ok_or_else(|| broken("a key that is not there is disabled"))?;
                 key.disabled = Some(created);
-                // What it asked for, and what was asked for it, has whoever holds it, and may be a thief.
-                self.proposals.retain(|_, proposal| !proposal.is_about(&id));
             }
             Change::PoliciesSet { text } => {
                 let policies = Policies::parse(&text).map_err(|error| broken(&error.to_string()))?;
@@ -322,11 +327,6 @@ impl State {
         }
         self.proposals.retain(|_, other| proposal.created < other.expires);
         let of_one = self.proposals.values().filter(|other| is_one_person(&other.holder, &proposal.holder)).count();
-        // Anybody may ask for rights; that leaves room for those who administer.
-        let asked = self.proposals.values().filter(|other| other.is_elevation()).count();
-        if proposal.is_elevation() && asked >= MAX_ELEVATIONS {
-            return Err(broken("waits behind too many"));
-        }
         if self.proposals.len() >= MAX_PROPOSALS || of_one >= MAX_OF_ONE || self.proposals.contains_key(&id) {
             return Err(broken("waits behind too many"));
         }

@@ -92,16 +92,17 @@ impl Signing {
             (unconditional, Purpose::Read, b""),
         ];
         for (url, purpose, body) in &refused {
-            if is_success(self.send(url, *purpose, body).await?.0) {
+            if !is_refused(self.send(url, *purpose, body).await?.0)? {
                 return Ok(false);
             }
         }
         let read = self.sign(path, Purpose::Read, LIFETIME).await?;
-        let created = is_success(self.send(&url, Purpose::Create, bytes).await?.0);
-        let again = is_success(self.send(&url, Purpose::Create, bytes).await?.0);
+        let is_created = !is_refused(self.send(&url, Purpose::Create, bytes).await?.0)?;
+        let is_once = is_refused(self.send(&url, Purpose::Create, bytes).await?.0)?;
         let (status, found) = self.send(&read, Purpose::Read, b"").await?;
-        let overwritten = is_success(self.send(&read, Purpose::Create, bytes).await?.0);
-        Ok(created && !again && is_success(status) && found == bytes && !overwritten)
+        let is_read = !is_refused(status)? && found == bytes;
+        let is_for_reading = is_refused(self.send(&read, Purpose::Create, bytes).await?.0)?;
+        Ok(is_created && is_once && is_read && is_for_reading)
     }
 }
 
@@ -132,8 +133,14 @@ fn elsewhere(url: &Presigned) -> Presigned {
     Presigned { url: format!("{path}x?{query}"), ..url.clone() }
 }
 
-fn is_success(status: u16) -> bool {
-    (200..300).contains(&status)
+/// Whether a store refuses; one that is busy, or has failed, has said neither.
+fn is_refused(status: u16) -> Result<bool> {
+    match status {
+        200..300 => Ok(false),
+        408 | 429 => Err(failed("the store is busy")),
+        400..500 => Ok(true),
+        _ => Err(failed(&format!("HTTP status {status}"))),
+    }
 }
 
 fn failed(why: &str) -> Error {

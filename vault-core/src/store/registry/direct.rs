@@ -21,7 +21,7 @@ use reqwest::{ClientBuilder, redirect::Policy};
 use serde::Deserialize;
 
 use super::{
-    Access, Client, Refused,
+    Access, Address, Client, Refused,
     client::{AGENT, CONNECT, authorities},
 };
 use crate::{
@@ -77,8 +77,8 @@ pub(super) enum Landed {
 pub(super) struct Direct {
     /// Over TLS.
     far: HttpClient,
-    /// To this machine.
-    near: HttpClient,
+    /// To this machine, for a registry that is on it, too.
+    near: Option<HttpClient>,
     failures: AtomicU32,
     reads: Mutex<HashMap<Path, Presigned>>,
 }
@@ -88,7 +88,7 @@ impl Direct {
     ///
     /// # Errors
     /// [`Error::Misuse`] if there are certificates that are none; [`Error::Storage`].
-    pub(super) fn new(access: &Access) -> Result<Self> {
+    pub(super) fn new(access: &Access, address: &Address) -> Result<Self> {
         let failed = |error| Error::storage("HTTP client")(std::io::Error::other(error));
         let client =
             || ClientBuilder::new().http1_only().redirect(Policy::none()).connect_timeout(CONNECT).user_agent(AGENT);
@@ -96,7 +96,7 @@ impl Direct {
         let near = client().no_proxy().build().map_err(failed)?;
         Ok(Self {
             far: HttpClient::new(far),
-            near: HttpClient::new(near),
+            near: is_loopback(&address.origin().replacen("https", "http", 1)).then(|| HttpClient::new(near)),
             failures: AtomicU32::new(if access.through { MOST_FAILURES } else { 0 }),
             reads: Mutex::default(),
         })
@@ -116,7 +116,7 @@ impl Direct {
         let value = format!("bytes={}-{}", range.start, range.end.saturating_sub(1)).parse().ok()?;
         request.headers_mut().insert("range", value);
         match self.send(&url, request).await {
-            Some(answer) if answer.status().as_u16() == super::objects::PARTIAL_CONTENT => {
+            Some(answer) if is_range(&answer, range) => {
                 self.failures.store(0, Ordering::Relaxed);
                 let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
                 if reads.len() >= MOST_KEPT {
@@ -194,9 +194,17 @@ impl Direct {
 
     /// Sends a request to where a URL says, if that may be.
     async fn send(&self, url: &Presigned, request: HttpRequest) -> Option<HttpResponse> {
-        let client = if is_loopback(&url.url) { &self.near } else { &self.far };
+        // Nobody elsewhere may make a client talk to services of its own machine.
+        let client = if is_loopback(&url.url) { self.near.as_ref()? } else { &self.far };
         client.execute(request).await.ok()
     }
+}
+
+/// Whether an answer is the range that was asked for.
+fn is_range(answer: &HttpResponse, range: &std::ops::Range<u64>) -> bool {
+    let said = answer.headers().get("content-range").and_then(|value| value.to_str().ok());
+    let expected = format!("bytes {}-{}/", range.start, range.end.saturating_sub(1));
+    answer.status().as_u16() == super::objects::PARTIAL_CONTENT && said.is_some_and(|said| said.starts_with(&expected))
 }
 
 fn target(client: &Client, location: &Path) -> String {
@@ -217,9 +225,20 @@ fn counts(url: &Presigned) -> bool {
 mod tests {
     use super::*;
 
+    fn here() -> Address {
+        Address::parse("https://localhost:8443/main").expect("an address")
+    }
+
+    #[test]
+    fn a_registry_elsewhere_leads_nobody_to_their_own_machine() {
+        let elsewhere = Address::parse("https://registry.example/main").expect("an address");
+        assert!(Direct::new(&Access::default(), &elsewhere).expect("a client").near.is_none());
+        assert!(Direct::new(&Access::default(), &here()).expect("a client").near.is_some());
+    }
+
     #[test]
     fn only_content_goes_past_a_registry_and_only_as_long_as_that_works() {
-        let direct = Direct::new(&Access::default()).expect("a client");
+        let direct = Direct::new(&Access::default(), &here()).expect("a client");
         let at = |path: &str| Path::parse(path).expect("a path");
         assert!(direct.is_for(&at("objects/ab/abcd")));
         for other in ["models/a/versions/1.dsse.json", "objects2/a", "artifacts/x/manifest.json"] {
@@ -230,15 +249,22 @@ mod tests {
             direct.failed();
         }
         assert!(!direct.is_for(&at("objects/ab/abcd")));
-        let through = Direct::new(&Access { through: true, ..Access::default() }).expect("a client");
+        let through = Direct::new(&Access { through: true, ..Access::default() }, &here()).expect("a client");
         assert!(!through.is_for(&at("objects/ab/abcd")));
     }
 
     #[tokio::test]
     async fn plain_http_goes_nowhere_but_to_this_machine() {
-        let direct = Direct::new(&Access::default()).expect("a client");
+        let direct = Direct::new(&Access::default(), &here()).expect("a client");
         // Nobody answers at either; one is asked, the other is not.
-        for url in ["http://192.0.2.1/x", "http://127.0.0.1:1@192.0.2.1/x", "ftp://192.0.2.1/x", "file:///etc/passwd"] {
+        for url in [
+            "http://192.0.2.1/x",
+            "http://127.0.0.1:1@192.0.2.1/x",
+            "ftp://192.0.2.1/x",
+            "file:///etc/passwd",
+            "/x",
+            "https://1.2.3.4.5/",
+        ] {
             let url = Presigned { url: url.into(), headers: BTreeMap::new(), expires: Timestamp::MAX };
             let Some(request) = url.request("GET", HttpRequestBody::empty()) else { continue };
             let begun = std::time::Instant::now();

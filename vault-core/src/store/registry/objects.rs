@@ -77,7 +77,9 @@ pub(in crate::store) struct Objects(Arc<Client>, Direct);
 impl Objects {
     /// As [`Client::new`].
     pub(in crate::store) fn new(url: &str, connection: &Connection) -> crate::error::Result<Self> {
-        Ok(Self(Arc::new(Client::new(url, connection)?), Direct::new(&connection.access)?))
+        let client = Client::new(url, connection)?;
+        let direct = Direct::new(&connection.access, &client.address)?;
+        Ok(Self(Arc::new(client), direct))
     }
 }
 

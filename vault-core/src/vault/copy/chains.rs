@@ -130,6 +130,7 @@ impl Job<'_> {
         let bytes = self.source.demand(path, MAX_ENVELOPE)?;
         let link = |digest| Link::new(generation, path.to_owned(), &bytes, digest);
         if is_withdrawal(&bytes, once) && is_within_reach(generation, lower) {
+            self.source.demand_in_place(path, &bytes)?;
             return Ok(Found::Withdrawal(link(blake3::hash(&bytes))));
         }
         let envelope = records::envelope(&bytes)?;

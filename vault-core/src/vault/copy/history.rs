@@ -127,6 +127,7 @@ impl Job<'_> {
     ) -> Result<(Found, blake3::Hash)> {
         let in_reach = is_within_reach(generation, lower);
         if in_reach && is_withdrawal(bytes, judges.map(|judges| &judges.once)) {
+            self.source.demand_in_place(&record_path(&channel_folder(channel), generation), bytes)?;
             return Ok((Found::Withdrawal, blake3::hash(bytes)));
         }
         let envelope = records::envelope(bytes)?;

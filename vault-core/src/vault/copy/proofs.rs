@@ -149,13 +149,21 @@ impl Job<'_> {
             return Ok(true);
         }
         let proofs = self.proofs_of(shown, &record)?;
+        let mut is_placed = false;
         for (name, bytes) in &proofs {
-            match self.target.store.create(&name.path(), bytes)? {
-                Created::New => self.report.proofs.copied(bytes.len() as u64),
-                Created::Exists => self.report.proofs.there(0),
+            match self.target.store.create(&name.path(), bytes) {
+                Ok(Created::New) => self.report.proofs.copied(bytes.len() as u64),
+                Ok(Created::Exists) => self.report.proofs.there(0),
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                // A registry does not let it in: another may be good.
+                Err(reason) => {
+                    self.report.skip(name.path(), reason);
+                    continue;
+                }
             }
+            is_placed = true;
         }
-        Ok(!proofs.is_empty())
+        Ok(is_placed)
     }
 
     /// Whether the target has a proof that is as good as one that could be brought.
