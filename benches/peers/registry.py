@@ -103,9 +103,9 @@ def many(commands: list) -> float:
     return time.monotonic() - begun
 
 
-def resolutions(registry: Registry, path: str | None, seconds: int) -> dict:
-    """What wrk says of one object, or of `whoami`, asked for again and again by 32 connections."""
-    target = registry.objects(path) if path else f"{registry.origin}/v1/whoami"
+def resolutions(registry: Registry, path: str, seconds: int) -> dict:
+    """What wrk says of one object, asked for again and again by 32 connections."""
+    target = registry.objects(path)
     command = ["wrk", "--latency", "-t", "1", "-c", "32", "-d", str(seconds), "-H", f"Authorization: Bearer {registry.key}", target]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said:
@@ -175,10 +175,6 @@ def measure(registry: Registry, nginx: Nginx, web: Path, sources: Path, parts: i
     busy.terminate()
     busy.wait()
     print(f"beside a download of 100 MB/s: {beside['rate']:.0f} a second ({beside['rate'] / alone['rate']:.2f}), p99 {beside['p99']:.1f} ms")
-
-    # Who asks who they are logs in, and each login is an entry in the vault's log, durable before the answer.
-    logins = resolutions(registry, None, options.seconds)
-    print(f"logins: {logins['rate']:.0f} log entries a second, p99 {logins['p99']:.1f} ms")
 
     context = ssl.create_default_context(cafile=str(registry.certificate))
     before, open_ones = registry.anonymous(), []

@@ -12,11 +12,26 @@ fn the_recipes_of_the_documentation_can_be_typed() {
     let desk = Desk::sealed();
     let page = include_str!("../../docs/TRANSFER.md");
     let lines: Vec<_> = page.lines().filter(|line| line.starts_with("mvault ")).collect();
-    assert_eq!(lines.len(), 6);
-    for line in lines {
+    let type_in = |desk: &Desk, line: &str| {
         desk.shell(&format!(r#"unset MVAULT_VAULT; mvault() {{ "$M" "$@"; }}; {line}"#)).ok();
+    };
+    let (logged, plain): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.contains("--require-log"));
+    assert_eq!((logged.len(), plain.len()), (2, 6));
+    for line in &plain {
+        type_in(&desk, line);
     }
     assert_eq!(desk.read("out/sub/weights.bin"), desk.read("model/sub/weights.bin"));
+
+    let desk = Desk::new();
+    desk.run(&["log", "init"]).ok();
+    desk.write("model/sub/weights.bin", b"weights");
+    desk.seal("model", "demo:1").ok();
+    desk.run(&["key", "generate", "--kind", "signing", "-o", "log", "--no-passphrase"]).ok();
+    desk.run(&["log", "publish", "--key", "log.key"]).ok();
+    type_in(&desk, logged[0]);
+    type_in(&desk, plain.iter().find(|line| line.contains("--from stick/vault")).expect("the way back"));
+    type_in(&desk, logged[1]);
+    assert_eq!(desk.read("out/sub/weights.bin"), b"weights");
 }
 
 #[test]

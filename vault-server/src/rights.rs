@@ -165,8 +165,8 @@ impl<'a> Need<'a> {
             ObjectName::Proposal(..) => &[Promote, Approve, Sign],
             // Claims that readers check, about versions and promotions that the same people bring.
             ObjectName::LogProof(_) => &[Seal, Promote, Approve],
-            // The registry alone says what happened.
-            ObjectName::LogEntries(_) => &[],
+            // The registry alone says what happened. (Hints are only where that stands.)
+            ObjectName::LogEntries(path) if path.starts_with("log/batch/") => &[],
             _ => &[Admin],
         };
         Self { permissions, resource: resource(name) }

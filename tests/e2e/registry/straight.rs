@@ -241,10 +241,11 @@ fn a_bucket_that_is_out_of_reach_or_a_url_that_leads_astray_costs_a_detour_and_n
     desk.open("m:1", "out").ok();
     assert_eq!(desk.work.read("out/weights"), noise(9_000_000));
     assert!(through(&registry) > 0);
-    // A URL of other content of the same length, whatever is asked for.
-    let astray = link(&registry, "GET", &path_of(&noise(LENGTH)));
-    let url = link(&registry, "POST", &path_of(&noise(LENGTH)));
-    assert_eq!(send("PUT", &url, &noise(LENGTH)).status(), 200);
+    // A URL of other content that is long enough, whatever is asked for.
+    let other = noise(2 * LENGTH);
+    let astray = link(&registry, "GET", &path_of(&other));
+    let url = link(&registry, "POST", &path_of(&other));
+    assert_eq!(send("PUT", &url, &other).status(), 200);
     desk.work.write("short", &vec![9; LENGTH]);
     desk.url = registry.url();
     desk.seal("short", "m:2").ok();
