@@ -164,10 +164,11 @@ impl Direct {
     }
 
     fn settle_now(&self, store: &Store, name: &blake3::Hash) -> Result<Settled> {
-        if !self.may_be(store) {
-            return Ok(Settled::Right);
-        }
         let path = object_path(name);
+        if !self.may_be(store) {
+            // Whatever is there came through a registry.
+            return Ok(if store.stat(&path)?.is_some() { Settled::Right } else { Settled::Absent });
+        }
         for _ in 0..MAX_ROUNDS {
             let Some(entry) = store.stat(&path)? else { return Ok(Settled::Absent) };
             if self.known().seen.get(name) == Some(&Seen::of(&entry)) {
@@ -244,8 +245,9 @@ mod tests {
         let store = Store::create_url(&folder.path().display().to_string(), &connection).expect("a folder");
         assert!(!Direct::new(true).works(&store));
         let (direct, name) = (Direct::new(true), blake3::hash(b"x"));
-        assert_eq!(direct.settle(&store, &name).expect("nothing to settle"), Settled::Right);
+        assert_eq!(direct.settle(&store, &name).expect("looked"), Settled::Absent);
         assert_eq!(direct.create(&store, &name, b"x").expect("created"), Created::New);
+        assert_eq!(direct.settle(&store, &name).expect("looked"), Settled::Right);
         assert_eq!(direct.create(&store, &name, b"x").expect("there"), Created::Exists);
     }
 }
