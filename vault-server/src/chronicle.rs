@@ -135,6 +135,15 @@ impl Chronicle {
         self.appender().map(drop)
     }
 
+    /// Adds entries for records that have none: of a server that died between a record and its entry. Reads the whole log. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn catch_up(&self) -> Result<usize> {
+        let Some(log) = Log::open(&self.store)? else { return Ok(0) };
+        Ok(log.append_missing(None)?.len())
+    }
+
     /// Logs that a record was created, if it is of a kind that is logged; `again` if it was there before. Blocks.
     ///
     /// # Errors

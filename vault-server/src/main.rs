@@ -317,6 +317,14 @@ async fn serve(config: &Config, app: Arc<App>, certificate: Arc<Certificate>, de
     let first = Arc::clone(&app);
     // Whoever comes first should not have to wait for it.
     tokio::task::spawn_blocking(move || {
+        let caught_up = match first.chronicle.catch_up() {
+            Ok(0) => None,
+            Ok(number) => Some(format!("{number} records had no entry in the log, and have one now")),
+            Err(error) => Some(format!("records without an entry in the log were not looked for: {error}")),
+        };
+        if let Some(note) = caught_up {
+            first.audit.note(&note);
+        }
         if let Err(error) = first.owners.note_all() {
             first.audit.note(&format!("it is not known to which models all artifacts belong: {error}"));
         }

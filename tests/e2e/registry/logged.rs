@@ -96,6 +96,19 @@ fn nobody_adds_to_the_log_or_takes_from_it_and_what_is_removed_is_logged() {
     let refusals = of(&self::entries(&desk), "denial").len();
     assert!((10..30).contains(&refusals), "{refusals}");
 
+    // What a server that died left without an entry has one soon after the next began.
+    registry.stop();
+    let left = registry.folder().join("vault/revocations/1.dsse.json");
+    fs::create_dir_all(left.parent().expect("a folder")).expect("a new folder");
+    fs::write(&left, "a record").expect("written");
+    registry.go_on();
+    let begun = Instant::now();
+    let is_there = |entry: &Value| entry["record"]["path"] == "revocations/1.dsse.json";
+    while !self::entries(&desk).iter().any(is_there) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", registry.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
     // A vault whose log is hidden is not served.
     registry.stop();
     let genesis = registry.folder().join("vault/log/genesis.json");
