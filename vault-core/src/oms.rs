@@ -11,12 +11,14 @@
 
 use crate::error::Error;
 
+mod abreast;
 mod bundle;
 mod certificate;
 mod hashing;
 mod json;
 mod key;
 mod model;
+mod pairs;
 mod pem;
 mod sign;
 mod statement;

@@ -1,13 +1,14 @@
 //! Digests of files, on all threads.
 //!
-//! SHA-256 and `BLAKE2b` go through a file from front to back, so threads take whole files, the largest first. BLAKE3 is a tree:
-//! threads take aligned ranges, each a subtree (BLAKE3 paper, section 2.1), and their values are merged.
+//! SHA-256 and `BLAKE2b` go through a file from front to back, so threads take whole files, the largest first; SHA-256 takes two
+//! at a time, if there are more files than threads. BLAKE3 is a tree: threads take aligned ranges, each a subtree (BLAKE3
+//! paper, section 2.1), and their values are merged.
 
 use std::{
     fmt,
     path::Path,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -15,6 +16,7 @@ use std::{
 use blake2::Blake2b512;
 use sha2::{Digest as _, Sha256};
 
+use super::pairs;
 use crate::{
     error::{Error, Result},
     source::{Data, FileId, FileState, SealedFile},
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// What is read at once; it stays in the second-level cache.
-const PIECE: usize = 128 << 10;
+pub(super) const PIECE: usize = 128 << 10;
 /// What a thread takes of a BLAKE3 file: a power of two, so that it is a subtree.
 const SUBTREE: u64 = 8 << 20;
 
@@ -120,16 +122,16 @@ pub(super) struct Hashed {
 }
 
 /// A range of a file that one thread hashes.
-struct Task {
-    file: usize,
+pub(super) struct Task {
+    pub(super) file: usize,
     /// Its number within the file.
     number: usize,
-    start: u64,
-    end: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
 }
 
 /// What is known of a file on its way.
-struct Lane<'a> {
+pub(super) struct Lane<'a> {
     path: &'a Path,
     id: Option<FileId>,
     /// As it was found first; every thread must find the same.
@@ -169,10 +171,13 @@ pub(super) fn hash_all(
     }
     // A large file that comes last would leave all threads but one idle.
     tasks.sort_by_key(|task| std::cmp::Reverse(task.end - task.start));
-    let next = AtomicUsize::new(0);
+    let queue = Queue { tasks, next: AtomicUsize::new(0), threads: threads.get() };
     workers::run(threads, progress, |stop| {
+        if algorithm == Algorithm::Sha256 {
+            return pairs::hash(&lanes, &queue, stop, progress);
+        }
         let mut buffer = vec![0; PIECE];
-        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(task) = queue.next() {
             if stop.requested()? {
                 return Ok(());
             }
@@ -181,6 +186,24 @@ pub(super) fn hash_all(
         Ok(())
     })?;
     Ok(lanes.into_iter().map(Lane::finish).collect())
+}
+
+/// What is to be hashed, the largest first.
+pub(super) struct Queue {
+    tasks: Vec<Task>,
+    next: AtomicUsize,
+    threads: usize,
+}
+
+impl Queue {
+    pub(super) fn next(&self) -> Option<&Task> {
+        self.tasks.get(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The next one for a thread that is at work on one already: none before every thread has one.
+    pub(super) fn second(&self) -> Option<&Task> {
+        if self.next.load(Ordering::Relaxed) < self.threads { None } else { self.next() }
+    }
 }
 
 impl Lane<'_> {
@@ -192,8 +215,7 @@ impl Lane<'_> {
         stop: &Stop<'_>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let file = SealedFile::open_found(self.path, self.id)?;
-        file.check_state(&self.state)?;
+        let file = self.open()?;
         let mut hasher = if self.subtrees {
             Either::Subtree(Box::new(SegmentHasher::at(task.start)))
         } else {
@@ -219,8 +241,19 @@ impl Lane<'_> {
             Either::Whole(hasher) => hasher.finish(),
             Either::Subtree(hasher) => hasher.finish().to_vec(),
         };
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)[task.number] = value;
+        self.found(task, value);
         Ok(())
+    }
+
+    /// The file, as it was found first.
+    pub(super) fn open(&self) -> Result<Arc<SealedFile>> {
+        let file = SealedFile::open_found(self.path, self.id)?;
+        file.check_state(&self.state)?;
+        Ok(file)
+    }
+
+    pub(super) fn found(&self, task: &Task, value: Vec<u8>) {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)[task.number] = value;
     }
 
     fn finish(self) -> Hashed {
