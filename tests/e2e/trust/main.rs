@@ -69,6 +69,21 @@ impl Office {
         self.state_freshness();
     }
 
+    /// Publishes a second trust root, in which the trainer's key is retired and keeps these signatures.
+    fn retire_trainer(&self, kept: &[String]) {
+        self.run(&["trust", "edit", "root.json", "-o", "trust-2.toml"]).ok();
+        let source = String::from_utf8(self.0.read("trust-2.toml")).expect("UTF-8");
+        let retired = format!("holder = \"trainer\"\nstatus = \"retired\"\nkeeps = {kept:?}");
+        self.0.write("trust-2.toml", source.replace("holder = \"trainer\"", &retired).as_bytes());
+        let sign = |key: &str, source: &str, more: &[&str]| {
+            self.run(&[&["trust", "sign", source, "--key", key, "-o", "root-2.json"], more].concat())
+        };
+        sign("alice.key", "trust-2.toml", &["--after", "root.json"]).ok();
+        Self::refused(self.run(&["trust", "publish", "root-2.json", "--trust", "root.json"]), 4, "authenticity");
+        sign("carol.key", "root-2.json", &[]).ok();
+        self.run(&["trust", "publish", "root-2.json", "--trust", "root.json"]).ok();
+    }
+
     fn state_freshness(&self) {
         self.trusting(&["freshness", "sign", "m@production", "--key", "clock.key"]).ok();
     }

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Office, text};
 
@@ -66,20 +66,10 @@ fn a_release_from_the_proposal_to_the_serving_node_and_back() {
 fn a_trust_root_is_renewed_and_everybody_follows() {
     let office = Office::new();
     office.release("m:1");
-    office.run(&["trust", "edit", "root.json", "-o", "trust-2.toml"]).ok();
-    let source = String::from_utf8(office.0.read("trust-2.toml")).expect("UTF-8");
     let keeps = office.run(&["trust", "keeps", "trainer.pub"]).ok().json();
-    let kept: Vec<_> = keeps["keeps"].as_array().expect("a list").iter().map(|k| text(&k["digest"])).collect();
+    let kept = digests(&keeps["keeps"]);
     assert!(kept.len() >= 9, "three versions, each with a record, provenance and recipients; and a proposal: {kept:?}");
-    let retired = format!("holder = \"trainer\"\nstatus = \"retired\"\nkeeps = {kept:?}");
-    office.0.write("trust-2.toml", source.replace("holder = \"trainer\"", &retired).as_bytes());
-    let sign = |key: &str, source: &str, more: &[&str]| {
-        office.run(&[&["trust", "sign", source, "--key", key, "-o", "root-2.json"], more].concat())
-    };
-    sign("alice.key", "trust-2.toml", &["--after", "root.json"]).ok();
-    Office::refused(office.run(&["trust", "publish", "root-2.json", "--trust", "root.json"]), 4, "authenticity");
-    sign("carol.key", "root-2.json", &[]).ok();
-    office.run(&["trust", "publish", "root-2.json", "--trust", "root.json"]).ok();
+    office.retire_trainer(&kept);
 
     let verified = office.trusting(&["trust", "verify"]).ok().json();
     assert_eq!((&verified["version"], &verified["pinned_version"]), (&json!(2), &json!(1)));
@@ -89,6 +79,41 @@ fn a_trust_root_is_renewed_and_everybody_follows() {
     let sealed = office.run(&["seal", "model", "m:4", "--to", "node.pub", "--sign-with", "trainer.key"]);
     sealed.ok();
     Office::refused(office.open("m:4"), 4, "authenticity");
+}
+
+#[test]
+fn a_key_is_retired_from_a_place_in_the_log_on() {
+    let office = Office::new();
+    office.release("m:1");
+    office.run(&["log", "init", "--origin", "example.com/log"]).ok();
+    let keeps = |before: &str| {
+        let list = ["trust", "keeps", "trainer.pub", "--before-entry", before];
+        office.run(&[&list[..], &["--log-key", "carol.pub", "--state", "state"]].concat())
+    };
+    office.run(&["log", "append"]).ok();
+    Office::refused(keeps("1"), 4, "authenticity");
+    let publish = || office.run(&["log", "publish", "--key", "carol.key"]).ok().json()["size"].to_string();
+    let size = publish();
+    // Somebody else may have the key by now.
+    office.run(&["seal", "model", "m:4", "--to", "node.pub", "--sign-with", "trainer.key"]).ok();
+    let later = publish();
+    Office::refused(keeps("1000"), 2, "usage");
+
+    let listed = keeps(&size).ok().json();
+    let (kept, left_out) = (digests(&listed["keeps"]), digests(&listed["left_out"]));
+    assert_eq!(left_out.len(), 3, "the record, provenance and recipients of m:4: {listed}");
+    let entries = listed["left_out"].as_array().expect("a list").iter().map(|one| one["entry"].as_u64());
+    assert!(entries.into_iter().all(|entry| entry >= size.parse().ok()), "{listed}");
+    let all = digests(&office.run(&["trust", "keeps", "trainer.pub"]).ok().json()["keeps"]);
+    assert_eq!(all.len(), kept.len() + 3);
+    assert_eq!(digests(&keeps(&later).ok().json()["keeps"]).len(), all.len());
+    office.retire_trainer(&kept);
+    office.open("m@production").ok();
+    Office::refused(office.open("m:4"), 4, "authenticity");
+}
+
+fn digests(list: &Value) -> Vec<String> {
+    list.as_array().expect("a list").iter().map(|one| text(&one["digest"])).collect()
 }
 
 #[test]

@@ -8,7 +8,11 @@ use crate::{
     logged::{LogKeyArgs, LogView},
     session::Session,
 };
-use vault_core::{Error, log::Log, vault::Vault};
+use vault_core::{
+    Error,
+    log::{Log, Witnessed},
+    vault::Vault,
+};
 
 mod append;
 mod entries;
@@ -57,7 +61,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
 /// Whom to believe about a log.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Whom to believe")]
-struct BeliefArgs {
+pub(super) struct BeliefArgs {
     #[command(flatten)]
     keys: LogKeyArgs,
     #[command(flatten)]
@@ -66,12 +70,12 @@ struct BeliefArgs {
 
 impl BeliefArgs {
     /// Whether anybody is believed.
-    fn is_given(&self) -> bool {
+    pub(super) fn is_given(&self) -> bool {
         self.keys.is_given() || self.trust.trust.is_some()
     }
 
     /// The keys that count and what was seen.
-    fn view(&self, vault: &Vault, session: &Session) -> Result<LogView> {
+    pub(super) fn view(&self, vault: &Vault, session: &Session) -> Result<LogView> {
         self.view_with(&self.keys, vault, session)
     }
 
@@ -87,7 +91,16 @@ impl BeliefArgs {
 }
 
 /// The log of a vault, which must have one.
-fn open(vault: &Vault) -> Result<Log> {
+pub(super) fn open(vault: &Vault) -> Result<Log> {
     let missing = || Failure::from(Error::NotFound { what: "a log in this vault".into() });
     Log::open(vault.store())?.ok_or_else(|| missing().hint("start one with `mvault log init`"))
+}
+
+/// The newest checkpoint of a log that counts and continues what was seen, which is remembered.
+pub(super) fn signed(log: &Log, LogView { judge, seen }: &mut LogView) -> Result<Witnessed> {
+    let checkpoint = log.latest_since(judge, seen.last())?;
+    let unsigned = || Error::Untrusted { what: log.origin().to_string(), why: "was never signed" };
+    let checkpoint = checkpoint.ok_or_else(|| Failure::from(unsigned()).hint("sign it with `mvault log publish`"))?;
+    log.remember(seen, checkpoint.checkpoint())?;
+    Ok(checkpoint)
 }

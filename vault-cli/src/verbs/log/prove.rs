@@ -7,7 +7,7 @@ use vault_core::{Error, log::is_logged, names::Reference};
 
 use crate::{
     failure::{Failure, Result},
-    logged::{LogView, reference, told},
+    logged::{reference, told},
     session::Session,
 };
 
@@ -44,11 +44,8 @@ pub fn run(args: &Args, session: &Session) -> Result {
             _ => return Err(Failure::usage(format!("{}: name a version, or the path of a record", args.record))),
         }
     };
-    let LogView { judge, mut seen } = args.belief.view(&vault, session)?;
-    let checkpoint = log.latest_since(&judge, seen.last())?;
-    let unsigned = || Error::Untrusted { what: log.origin().to_string(), why: "was never signed" };
-    let checkpoint = checkpoint.ok_or_else(|| Failure::from(unsigned()).hint("sign it with `mvault log publish`"))?;
-    log.remember(&mut seen, checkpoint.checkpoint())?;
+    let mut view = args.belief.view(&vault, session)?;
+    let checkpoint = super::signed(&log, &mut view)?;
     let reference = reference(&record);
     let proof = log.prove(&checkpoint, reference)?.ok_or_else(|| {
         let error = Error::NotFound { what: format!("an entry about {} under the newest checkpoint", record.path) };
@@ -56,7 +53,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
             .hint("`mvault log append` adds it if it is missing, `mvault log publish` signs what is new")
     })?;
     // What is handed on holds.
-    let logged = proof.clone().verify(&judge, Some(log.origin()))?.about(reference)?;
+    let logged = proof.clone().verify(&view.judge, Some(log.origin()))?.about(reference)?;
     crate::documents::create(&args.output, &proof.to_vec())?;
     let object = json!({
         "record": record.path,
