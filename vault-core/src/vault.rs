@@ -39,6 +39,7 @@ mod session;
 mod share;
 mod shred;
 mod signed;
+mod walk;
 mod whereabouts;
 mod withdrawn;
 

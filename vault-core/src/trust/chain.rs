@@ -41,7 +41,14 @@ impl Reached {
     /// [`Error::Corrupt`] if it is malformed or not exactly the next of this one; [`Error::Untrusted`] if too few holders
     /// of this one or of the next signed it.
     pub fn next(&self, envelope: &[u8]) -> Result<Self> {
-        let candidate = Candidate::parse(envelope)?;
+        self.follow(Candidate::parse(envelope)?)
+    }
+
+    /// The same of one that was read already.
+    ///
+    /// # Errors
+    /// As [`Reached::next`].
+    pub(crate) fn follow(&self, candidate: Candidate) -> Result<Self> {
         let refuse = |rule: String| Err(Error::format("trust root", rule));
         let (found, expected) = (candidate.root.version, self.root.version + 1);
         if found != expected {
@@ -105,6 +112,16 @@ impl Candidate {
         Ok(Self { root, envelope, bytes: bytes.to_vec(), signed: RefCell::default() })
     }
 
+    /// The same, after a look at which of its own keys signed it: what takes the longest, and what a reader can do ahead.
+    ///
+    /// # Errors
+    /// As [`Candidate::parse`].
+    pub(crate) fn parse_ahead(bytes: &[u8]) -> Result<Self> {
+        let candidate = Self::parse(bytes)?;
+        candidate.signed(&candidate.root);
+        Ok(candidate)
+    }
+
     /// The document.
     pub fn root(&self) -> &TrustRoot {
         &self.root
@@ -138,7 +155,7 @@ impl Candidate {
         let mut known = self.signed.borrow_mut();
         for id in self.envelope.claimed_signers() {
             let Some(key) = by.keys.get(&id).filter(|_| !known.contains_key(&id)) else { continue };
-            known.insert(id, key.verifying_key().is_ok_and(|public| self.envelope.is_signed_by(&public)));
+            known.insert(id, self.envelope.is_signed_by(key.verifying_key()));
         }
         known.iter().filter(|(_, signed)| **signed).map(|(id, _)| *id).collect()
     }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::clock::Clock;
 use crate::{
-    canonical::{self, Base64, Hex, Time},
+    canonical::{self, Base64, Hex, Time, encode_base64},
     error::{Error, Result},
     keys::{KeyId, VerifyingKey},
     names::{ChannelName, ModelName, Pattern},
@@ -48,10 +48,27 @@ pub struct Key {
     pub(super) holder: Holder,
     /// The BLAKE3 of payloads whose signature by this key counts although the key is retired or past its time.
     pub(super) keeps: BTreeSet<Hex<32>>,
-    pub(super) public: Base64<44>,
+    pub(super) public: Public,
     pub(super) status: Status,
     pub(super) valid_from: Option<Time>,
     pub(super) valid_until: Option<Time>,
+}
+
+/// The public half of a key, in documents the base64 of its 44-byte SPKI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Public(pub(super) VerifyingKey);
+
+impl Serialize for Public {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&encode_base64(&self.0.to_spki_der()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Public {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Base64(spki) = Base64::<44>::deserialize(deserializer)?;
+        VerifyingKey::from_spki_der(&*spki).map(Self).map_err(de::Error::custom)
+    }
 }
 
 /// The name of a person, a team or a machine that holds keys.
@@ -297,7 +314,7 @@ impl TrustRoot {
             return Err(Error::limit(DOCUMENT, "number of keys", MAX_KEYS as u64));
         }
         for (id, key) in &self.keys {
-            let found = key.verifying_key()?.key_id();
+            let found = key.verifying_key().key_id();
             if found != *id {
                 return rule(format!("has the key {found} under another id"));
             }
@@ -328,11 +345,8 @@ impl Key {
     }
 
     /// The key itself.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if it is malformed or unsafe.
-    pub fn verifying_key(&self) -> Result<VerifyingKey> {
-        VerifyingKey::from_spki_der(self.public.0.as_slice())
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.public.0
     }
 }
 

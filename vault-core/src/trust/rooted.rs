@@ -91,7 +91,7 @@ impl Rooted {
     /// The keys that hold a role for any model and may sign now.
     pub fn keys_of(&self, role: Role) -> Vec<VerifyingKey> {
         let holds = |id: &KeyId| self.is_usable(id) && self.root().holds(role, id, None);
-        self.root().keys().filter(|(id, _)| holds(id)).filter_map(|(_, key)| key.verifying_key().ok()).collect()
+        self.root().keys().filter(|(id, _)| holds(id)).map(|(_, key)| key.verifying_key().clone()).collect()
     }
 
     /// Whether a new signature by this key would count for this now.
@@ -120,7 +120,7 @@ impl Rooted {
         let counts = |id: &KeyId| {
             let now = || self.regardless || self.root().counts(id, &digest, self.clock);
             let key = self.root().keys.get(id).filter(|_| now());
-            key.and_then(|key| key.verifying_key().ok()).is_some_and(|key| envelope.is_signed_by(&key))
+            key.is_some_and(|key| envelope.is_signed_by(key.verifying_key()))
         };
         envelope.claimed_signers().into_iter().filter(|id| wanted(id) && counts(id)).collect()
     }
@@ -232,7 +232,7 @@ impl Rooted {
     /// The envelope with only the signatures that count.
     pub(crate) fn counting(&self, envelope: &Envelope) -> Envelope {
         let signed = self.signed(envelope, |_| true);
-        let keys = signed.iter().filter_map(|id| self.root().keys.get(id)?.verifying_key().ok()).collect::<Vec<_>>();
+        let keys = signed.iter().filter_map(|id| Some(self.root().keys.get(id)?.verifying_key().clone())).collect::<Vec<_>>();
         envelope.signed_only_by(&keys)
     }
 

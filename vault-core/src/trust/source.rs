@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::{
     chain::Reached,
     clock::Clock,
-    root::{Grant, Holder, Key, Release, Required, Role, Roles, RootRole, Status, Threshold, TrustRoot},
+    root::{Grant, Holder, Key, Public, Release, Required, Role, Roles, RootRole, Status, Threshold, TrustRoot},
 };
 use crate::{
-    canonical::{Base64, Hex, Time},
+    canonical::{Hex, Time},
     error::{Error, Result},
     keys::{KeyId, PublicKey},
     names::{Pattern, parse_hash},
@@ -152,15 +152,13 @@ impl SourceKey {
         let PublicKey::Signing(key) = PublicKey::from_pem(&pem)? else {
             return Err(Error::Misuse("is a recipient key where a signing key is expected".into()));
         };
-        let public: [u8; 44] =
-            key.to_spki_der().try_into().map_err(|_| Error::Misuse("is not an Ed25519 key".into()))?;
         let time = |text: &Option<String>| text.as_deref().map(absolute).transpose();
         let keeps = self.keeps.iter().map(|digest| kept(digest)).collect::<Result<_>>()?;
         let key_id = key.key_id();
         let key = Key {
             holder: Holder::try_from(self.holder.clone())?,
             keeps,
-            public: Base64(Box::new(public)),
+            public: Public(key),
             status: self.status,
             valid_from: time(&self.valid_from)?,
             valid_until: time(&self.valid_until)?,
@@ -258,10 +256,7 @@ fn words(seconds: u64) -> String {
 }
 
 /// The source of a trust root, to be edited for the next version. Keys are named by their holders.
-///
-/// # Errors
-/// [`Error::Corrupt`] if a key cannot be written.
-pub fn to_toml(root: &TrustRoot) -> Result<String> {
+pub fn to_toml(root: &TrustRoot) -> String {
     let names = key_names(root);
     let mut out = String::new();
     // Writing to a string cannot fail.
@@ -270,7 +265,7 @@ pub fn to_toml(root: &TrustRoot) -> Result<String> {
     let _ = writeln!(out, "expires = {:?}\n", root.expires.as_str());
     for (id, key) in &root.keys {
         let _ = writeln!(out, "[keys.{:?}]\nholder = {:?}", names[id], key.holder.as_str());
-        let _ = writeln!(out, "public = \"\"\"\n{}\"\"\"", key.verifying_key()?.to_pem());
+        let _ = writeln!(out, "public = \"\"\"\n{}\"\"\"", key.verifying_key().to_pem());
         if key.status != Status::Active {
             let status = if key.status == Status::Retired { "retired" } else { "compromised" };
             let _ = writeln!(out, "status = {status:?}");
@@ -328,7 +323,7 @@ pub fn to_toml(root: &TrustRoot) -> Result<String> {
         }
         out.push('\n');
     }
-    Ok(out)
+    out
 }
 
 /// A name for every key: its holder, and a number if that is taken.

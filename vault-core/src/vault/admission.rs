@@ -12,7 +12,7 @@ use super::{
         chains::is_withdrawal,
         records::{envelope, freshness, promotion, revocation},
     },
-    gate::root_folder,
+    walk::root_folder,
     gc::{documents, runs},
     promote::WITHDRAWN,
     proposals::Record,

@@ -7,23 +7,16 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Artifact, Vault,
     revocations::{Revocations, Revoked},
-    stem,
+    walk::root_folder,
 };
 use crate::{
-    error::{Error, Fault, Place, Result},
+    error::{Error, Result},
     names::{ArtifactDigest, ModelName, Reference},
     provenance::MAX_ENVELOPE,
     store::Created,
     trust::{Candidate, Clock, Memory, Policy, Reached, Rooted},
 };
 
-/// The most versions that are walked in one go.
-const MAX_STEPS: usize = 100_000;
-/// The most files under one number. Whoever may create objects could offer any number; more are an error, because none
-/// may be passed over unseen.
-const MAX_CANDIDATES: usize = 10_000;
-/// A trust root of the greatest length, in base64 in its envelope, with all signatures.
-const MAX_CANDIDATE: u64 = 2 << 20;
 /// The most notes that are kept.
 pub(super) const MAX_NOTES: usize = 100;
 
@@ -101,48 +94,6 @@ impl Vault {
             return Err(Error::Stale { what, why: "it was seen before, and the store does not show it any more" });
         }
         Ok(remembered)
-    }
-
-    pub(super) fn walk(&self, mut reached: Reached, notes: &mut Vec<String>) -> Result<Reached> {
-        for _ in 0..MAX_STEPS {
-            let version = reached.root().version() + 1;
-            let mut next: Option<Reached> = None;
-            for path in self.root_paths(version)? {
-                let step = self.demand(&path, MAX_ENVELOPE).and_then(|bytes| reached.next(&bytes));
-                match step {
-                    Ok(step) if next.as_ref().is_some_and(|next| next.digest() != step.digest()) => {
-                        let what = format!("trust root version {version}");
-                        return Err(Error::Untrusted { what, why: "exists twice, each validly signed: a fork" });
-                    }
-                    Ok(step) => next = Some(step),
-                    Err(error @ Error::Storage { .. }) => return Err(error),
-                    Err(error) => notes.push(format!("{path} is no trust root to follow: {error}")),
-                }
-            }
-            match next {
-                Some(next) => reached = next,
-                None => return Ok(reached),
-            }
-        }
-        Err(Error::limit("trust root", "number of versions in one go", MAX_STEPS as u64))
-    }
-
-    pub(super) fn root_paths(&self, version: u64) -> Result<Vec<String>> {
-        let folder = root_folder(version);
-        let mut paths = Vec::new();
-        self.store.list(&folder, &mut |entry| {
-            let named = stem(&entry.path, &folder).is_some_and(|stem| ArtifactDigest::from_hex(stem).is_ok());
-            if named && entry.size <= MAX_CANDIDATE {
-                if paths.len() == MAX_CANDIDATES {
-                    let fault = Fault::Limit { what: "number of trust roots", limit: MAX_CANDIDATES as u64 };
-                    return Err(Error::Corrupt { place: Place::Object(folder.clone()), fault });
-                }
-                paths.push(entry.path);
-            }
-            Ok(())
-        })?;
-        paths.sort();
-        Ok(paths)
     }
 
     /// Publishes a version of the trust root that the versions before it in this vault vouch for, starting from `pinned`.
@@ -269,8 +220,4 @@ impl Gate<'_> {
         self.memory.save()?;
         Ok(self.policy())
     }
-}
-
-pub(super) fn root_folder(version: u64) -> String {
-    format!("trust/{version}")
 }

@@ -97,7 +97,8 @@ fn logged_before(
     let checkpoint = log::signed(&log, &mut view)?;
     let size = checkpoint.checkpoint().size();
     if limit > size {
-        return Err(Failure::usage(format!("--before-entry {limit}: the log is signed up to {size} entries")));
+        return Err(Failure::usage(format!("--before-entry {limit}: the log is signed up to {size} entries"))
+            .hint("`mvault log publish` signs what is new"));
     }
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for signed in found {

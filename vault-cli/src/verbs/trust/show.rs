@@ -69,14 +69,14 @@ pub fn describe(candidate: &Candidate) -> Result<(String, Value)> {
             "valid_until": key.validity().1,
             "keeps": key.kept(),
         })).collect::<Value>(),
-        "source": to_toml(root)?,
+        "source": to_toml(root),
     });
     Ok((text, object))
 }
 
 /// The roles as the source has them.
 fn rules(root: &TrustRoot) -> Result<String> {
-    let source = to_toml(root)?;
+    let source = to_toml(root);
     let start = source.find("[roles.root]").unwrap_or(0);
     Ok(source[start..].trim_end().to_owned())
 }

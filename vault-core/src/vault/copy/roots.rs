@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     provenance::MAX_ENVELOPE,
     trust::Reached,
-    vault::{Vault, gate::root_folder, stem},
+    vault::{Vault, stem, walk::root_folder},
 };
 
 /// The most roots of one number that are followed. Anybody can sign a first version of his own; more are junk.

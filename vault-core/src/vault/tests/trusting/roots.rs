@@ -96,6 +96,30 @@ fn junk_under_the_next_number_is_passed_over_and_reported() {
 }
 
 #[test]
+fn a_long_way_is_walked_past_junk_up_to_what_is_damaged() {
+    let world = World::new();
+    let mut newest = world.pinned.clone();
+    for _ in 2..=40 {
+        newest = world.next_root(&newest, &["alice", "bob"], |text| text).expect("the next");
+    }
+    fs::write(world.path(&format!("trust/20/{}.dsse.json", "0".repeat(64))), "junk").expect("planted");
+    // Beyond a gap there is nothing to follow.
+    fs::create_dir(world.path("trust/42")).expect("a folder");
+    fs::write(world.path(&format!("trust/42/{}.dsse.json", "0".repeat(64))), "junk").expect("planted");
+    let gate = world.gate().expect("followed");
+    assert_eq!(gate.rooted().reached().digest(), newest.digest());
+    assert_eq!(gate.notes().iter().filter(|note| note.contains("no trust root to follow")).count(), 1);
+    drop(gate);
+
+    // Read ahead, but never followed past what does not count.
+    let damaged = fs::read_dir(world.path("trust/30")).expect("listed").next().expect("one").expect("one").path();
+    fs::remove_file(&damaged).and_then(|()| fs::write(&damaged, "junk")).expect("damaged");
+    let gate = world.stranger().expect("followed as far as it goes");
+    assert_eq!(gate.rooted().root().version(), 29);
+    assert!(gate.notes().iter().any(|note| note.contains("trust/30/")), "{:?}", gate.notes());
+}
+
+#[test]
 fn two_valid_roots_of_one_number_are_a_fork() {
     let world = World::new();
     world.next_root(&world.pinned, &["alice", "bob"], |text| text).expect("second");
