@@ -26,6 +26,8 @@ use crate::{
 
 /// The permissions of new folders and files, less the umask: what they hold is public.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+/// How folders are opened.
+const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Folders in folders that a listing enters; a vault has at most 12. Each level costs one descriptor.
 const MAX_DEPTH: usize = 64;
 
@@ -59,8 +61,27 @@ impl Tree {
         subfolder(&self.root, ".")
     }
 
-    /// Opens a folder segment by segment, so that no symbolic link is followed on any system.
+    /// Opens a folder without following a symbolic link.
     fn folder(&self, path: &str) -> Result<OwnedFd, Errno> {
+        #[cfg(target_os = "linux")]
+        match self.folder_at_once(path) {
+            // Kernels before 5.6 do not know the call, some sandboxes refuse it.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
+            other => return other,
+        }
+        self.folder_by_steps(path)
+    }
+
+    /// In one call, if the kernel promises that no link is followed on the way.
+    #[cfg(target_os = "linux")]
+    fn folder_at_once(&self, path: &str) -> Result<OwnedFd, Errno> {
+        use rustix::fs::{ResolveFlags, openat2};
+        let path = if path.is_empty() { "." } else { path };
+        openat2(&self.root, path, FOLDER_FLAGS, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// Segment by segment, so that none is followed on any system.
+    fn folder_by_steps(&self, path: &str) -> Result<OwnedFd, Errno> {
         let mut folder = self.open_root()?;
         for segment in segments(path) {
             folder = subfolder(&folder, segment)?;
@@ -210,8 +231,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn subfolder(folder: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(folder, name, flags, Mode::empty())
+    openat(folder, name, FOLDER_FLAGS, Mode::empty())
 }
 
 fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
@@ -261,5 +281,32 @@ impl ReadAt for Object {
                 _ => Error::storage(&self.path)(error),
             }
         })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_found_or_refused_alike_in_one_call_and_by_steps() {
+        let place = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(place.path().join("vault/a/b")).expect("folders");
+        std::fs::write(place.path().join("vault/a/file"), "").expect("a file");
+        symlink("a", place.path().join("vault/within")).expect("a link");
+        symlink(place.path(), place.path().join("vault/out")).expect("a link");
+        let tree = Tree::open(&place.path().join("vault"), Durability::NoSync).expect("opened");
+        for path in
+            ["", "a", "a/b", "a/b/", "a//b", "none", "a/none/c", "a/file", "a/file/b", "within", "within/b", "out"]
+        {
+            let (at_once, by_steps) = (tree.folder_at_once(path), tree.folder_by_steps(path));
+            assert_eq!(at_once.is_ok(), by_steps.is_ok(), "{path}: {at_once:?} and {by_steps:?}");
+            let missing = |opened: &Result<OwnedFd, Errno>| matches!(opened, Err(Errno::NOENT));
+            assert_eq!(missing(&at_once), missing(&by_steps), "{path}");
+            assert!(tree.existing_folder(path).is_ok() || !missing(&at_once), "{path}");
+        }
+        assert!(tree.folder_at_once("..").is_err(), "nothing above the vault");
     }
 }

@@ -232,7 +232,8 @@ impl Rooted {
     /// The envelope with only the signatures that count.
     pub(crate) fn counting(&self, envelope: &Envelope) -> Envelope {
         let signed = self.signed(envelope, |_| true);
-        let keys = signed.iter().filter_map(|id| Some(self.root().keys.get(id)?.verifying_key().clone())).collect::<Vec<_>>();
+        let keys =
+            signed.iter().filter_map(|id| Some(self.root().keys.get(id)?.verifying_key().clone())).collect::<Vec<_>>();
         envelope.signed_only_by(&keys)
     }
 

@@ -12,11 +12,11 @@ use super::{
         chains::is_withdrawal,
         records::{envelope, freshness, promotion, revocation},
     },
-    walk::root_folder,
     gc::{documents, runs},
     promote::WITHDRAWN,
     proposals::Record,
     session,
+    walk::root_folder,
 };
 use crate::{
     canonical,

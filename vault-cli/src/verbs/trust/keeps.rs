@@ -104,7 +104,8 @@ fn logged_before(
     for signed in found {
         let record = vault.record_at(&signed.path)?;
         let proof = log.prove(&checkpoint, reference(&record))?;
-        let proven = proof.map(|proof| proof.verify(&view.judge, Some(log.origin()))?.about(reference(&record))).transpose()?;
+        let proven =
+            proof.map(|proof| proof.verify(&view.judge, Some(log.origin()))?.about(reference(&record))).transpose()?;
         let entry = proven.map(|logged| logged.index);
         let side = if entry.is_some_and(|entry| entry < limit) { &mut kept } else { &mut left_out };
         side.push(Found { signed, entry });
