@@ -112,6 +112,21 @@ fn a_key_is_retired_from_a_place_in_the_log_on() {
     Office::refused(office.open("m:4"), 4, "authenticity");
 }
 
+#[test]
+fn a_lineage_says_which_ancestors_are_revoked() {
+    let office = Office::new();
+    let sealed = ["seal", "model", "m:4", "--to", "node.pub", "--sign-with", "trainer.key", "--base", "m:1"];
+    office.trusting(&sealed).ok();
+    let revoked = || {
+        let lineage = office.trusting(&["inspect", "m:4", "--lineage"]).ok().json();
+        let list = lineage["lineage"].as_array().expect("a list").iter().map(|one| one["revoked"] == true);
+        list.collect::<Vec<_>>()
+    };
+    assert_eq!(revoked(), [false, false]);
+    office.trusting(&["revoke", "m:1", "--reason", "leaks", "--key", "alice.key"]).ok();
+    assert_eq!(revoked(), [false, true]);
+}
+
 fn digests(list: &Value) -> Vec<String> {
     list.as_array().expect("a list").iter().map(|one| text(&one["digest"])).collect()
 }

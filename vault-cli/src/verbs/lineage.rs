@@ -1,24 +1,28 @@
 //! `mvault inspect --lineage`
 
 use serde_json::{Value, json};
-use vault_core::{
-    trust::Policy,
-    vault::{Ancestor, Artifact, State, Vault},
-};
+use vault_core::vault::{Ancestor, Artifact, Revocations, State, Vault};
 
 use super::describe::{NOBODY, ids};
 use crate::{
+    belief::View,
     failure::{Failure, Result},
     secrets::Signers,
     session::Session,
     ui::{count, one_line, short},
 };
 
-/// Prints the ancestry, and fails if an ancestor in this vault does not verify.
-pub fn show(vault: &Vault, artifact: &Artifact, policy: &Policy, signers: &Signers, session: &Session) -> Result {
-    let lineage = vault.lineage(artifact, policy)?;
-    let lines: Vec<_> = lineage.iter().map(|ancestor| line(ancestor, signers)).collect();
-    session.ui.result(&lines.join("\n"), &json!({ "lineage": lineage.iter().map(object).collect::<Value>() }))?;
+/// Prints the ancestry, and fails if an ancestor in this vault does not verify. What is revoked is said, and is no failure:
+/// it opens nowhere itself, and what was made from it may be good.
+pub fn show(vault: &Vault, artifact: &Artifact, view: &View, session: &Session) -> Result {
+    let lineage = vault.lineage(artifact, &view.policy)?;
+    let lines: Vec<_> = lineage.iter().map(|ancestor| line(ancestor, view)).collect();
+    let objects = lineage.iter().map(|ancestor| object(ancestor, &view.revocations)).collect::<Value>();
+    session.ui.result(&lines.join("\n"), &json!({ "lineage": objects }))?;
+    let revoked = lineage.iter().filter(|ancestor| is_revoked(ancestor, &view.revocations)).count() as u64;
+    if revoked > 0 {
+        session.ui.warn(&format!("{} revoked", count(revoked, "ancestor")));
+    }
     let refused = lineage.into_iter().filter_map(|ancestor| match ancestor.state {
         State::Refused(error) => Some(Failure::from(error)),
         _ => None,
@@ -31,7 +35,12 @@ pub fn show(vault: &Vault, artifact: &Artifact, policy: &Policy, signers: &Signe
     }
 }
 
-fn line(ancestor: &Ancestor, signers: &Signers) -> String {
+/// As a version of whichever model: an ancestor is named by its digest.
+fn is_revoked(ancestor: &Ancestor, revocations: &Revocations) -> bool {
+    ancestor.artifact.is_some_and(|digest| revocations.contains(digest, None))
+}
+
+fn line(ancestor: &Ancestor, view: &View) -> String {
     let indent = "  ".repeat(ancestor.depth);
     let role = ancestor.role.map(|role| format!("{}: ", role.as_str())).unwrap_or_default();
     let label = ancestor.label.as_deref().unwrap_or("without a name");
@@ -39,7 +48,8 @@ fn line(ancestor: &Ancestor, signers: &Signers) -> String {
         Some(digest) => format!(" ({})", short(&digest.to_string())),
         None => ancestor.digests.iter().flat_map(|(algorithm, hex)| [" ", algorithm, ":", hex]).collect(),
     };
-    one_line(&format!("{indent}{role}{label}{digests}: {}", told(&ancestor.state, signers)))
+    let revoked = if is_revoked(ancestor, &view.revocations) { ", REVOKED" } else { "" };
+    one_line(&format!("{indent}{role}{label}{digests}: {}{revoked}", told(&ancestor.state, &view.signers)))
 }
 
 fn told(state: &State, signers: &Signers) -> String {
@@ -54,7 +64,7 @@ fn told(state: &State, signers: &Signers) -> String {
     }
 }
 
-fn object(ancestor: &Ancestor) -> Value {
+fn object(ancestor: &Ancestor, revocations: &Revocations) -> Value {
     let (state, signers, reason) = match &ancestor.state {
         State::Verified(keys) => ("verified", ids(keys), None),
         State::Refused(error) => ("refused", json!([]), Some(error.to_string())),
@@ -73,5 +83,6 @@ fn object(ancestor: &Ancestor) -> Value {
         "state": state,
         "signers": signers,
         "reason": reason,
+        "revoked": is_revoked(ancestor, revocations),
     })
 }

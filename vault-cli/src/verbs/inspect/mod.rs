@@ -74,11 +74,12 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let belief = args.belief.load(session)?;
     let belief = if args.lineage || args.attestation.is_some() { belief.demand()? } else { belief };
     let vault = session.vault()?;
-    let (artifact, View { policy, signers, .. }) = belief.resolve(&vault, &args.reference, session)?;
+    let (artifact, view) = belief.resolve(&vault, &args.reference, session)?;
     let checked = !belief.is_anybody();
     if args.lineage {
-        return super::lineage::show(&vault, &artifact, &policy, &signers, session);
+        return super::lineage::show(&vault, &artifact, &view, session);
     }
+    let View { policy, signers, .. } = view;
     if let Some(which) = &args.attestation {
         return super::statements::show(&vault, &artifact, &policy, which, session);
     }

@@ -107,8 +107,8 @@ fn logged_before(
         let proven =
             proof.map(|proof| proof.verify(&view.judge, Some(log.origin()))?.about(reference(&record))).transpose()?;
         let entry = proven.map(|logged| logged.index);
-        let side = if entry.is_some_and(|entry| entry < limit) { &mut kept } else { &mut left_out };
-        side.push(Found { signed, entry });
+        let is_before = entry.is_some_and(|entry| entry < limit);
+        if is_before { &mut kept } else { &mut left_out }.push(Found { signed, entry });
     }
     Ok((kept, left_out, json!({ "origin": log.origin().as_str(), "size": size })))
 }
