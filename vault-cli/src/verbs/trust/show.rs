@@ -29,12 +29,12 @@ pub struct Args {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let candidate = Candidate::parse(&read_document(&args.root)?).map_err(|e| Failure::local(&args.root, &e))?;
-    let (text, object) = describe(&candidate)?;
+    let (text, object) = describe(&candidate);
     session.ui.result(&text, &object)
 }
 
 /// A trust root for people and for programs.
-pub fn describe(candidate: &Candidate) -> Result<(String, Value)> {
+pub fn describe(candidate: &Candidate) -> (String, Value) {
     let root = candidate.root();
     let (signed, threshold) = candidate.progress();
     let names = signed.iter().map(Holder::as_str).collect::<Vec<_>>();
@@ -71,7 +71,7 @@ pub fn describe(candidate: &Candidate) -> Result<(String, Value)> {
         })).collect::<Value>(),
         "source": to_toml(root),
     });
-    Ok((text, object))
+    (text, object)
 }
 
 /// The roles as the source has them.

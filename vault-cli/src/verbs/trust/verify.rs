@@ -25,7 +25,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let vault = session.vault()?;
     let ((envelope, notes), _) =
         root.with(&vault, session, |gate| Ok((gate.rooted().reached().envelope().to_vec(), gate.notes().to_vec())))?;
-    let (text, mut object) = describe(&Candidate::parse(&envelope)?)?;
+    let (text, mut object) = describe(&Candidate::parse(&envelope)?);
     object["origin"] = json!(format!("b3:{}", root.pinned().origin()));
     object["pinned_version"] = json!(root.pinned().root().version());
     object["notes"] = json!(notes);
