@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vault_core::{
     error::Kind,
     trust::Policy,
-    vault::{Collected, Collection, GarbageEvent, Mode},
+    vault::{Collected, Collection, GarbageEvent, Kept, Mode},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 /// a few hours, --grace is for vaults that nobody writes to.
 ///
 /// JSON: {"dry_run", "run", "kept", "alive", "condemned", "condemned_bytes", "deleted", "deleted_bytes", "spared",
-/// "undeletable", "unreadable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "message"}], "more"}; of the events the
+/// "undeletable", "unreadable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "kept", "message"}], "more"}; of the events the
 /// first 1000, and how many more there are; with --declare-finished {"finished"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -92,9 +92,9 @@ impl Seen {
                 format!("{path} retires nothing: {error}"),
                 json!({ "event": "ignored", "path": path, "message": error.to_string() }),
             ),
-            GarbageEvent::Unreadable { path, error } => (
-                format!("{path} cannot be read, and may name any artifact, so all are kept: {error}"),
-                json!({ "event": "unreadable", "path": path, "message": error.to_string() }),
+            GarbageEvent::Unreadable { path, kept, error } => (
+                format!("{path} cannot be read, {}: {error}", because(*kept)),
+                json!({ "event": "unreadable", "path": path, "kept": kept.as_str(), "message": error.to_string() }),
             ),
             GarbageEvent::Unbelieved { path, error } => (
                 format!("{path} is passed over, as nobody who goes by the trust root believes it: {error}"),
@@ -108,6 +108,15 @@ impl Seen {
         };
         self.lines.push(one_line(&line));
         self.objects.push(object);
+    }
+}
+
+/// What something unreadable costs.
+fn because(kept: Kept) -> &'static str {
+    match kept {
+        Kept::Artifacts => "and may name any artifact, so all are kept",
+        Kept::Contents => "and may name any contents, so all are kept",
+        _ => "and nothing that counts needs what it names",
     }
 }
 
@@ -145,7 +154,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return Err(Failure::operational(what).hint("the reasons are above; try again when they are gone"));
     }
     if collected.unreadable > 0 {
-        let what = format!("{} could not be read", count(collected.unreadable, "version record"));
+        let what = format!("{} could not be read", count(collected.unreadable, "object"));
         return Err(Failure::new(Kind::Integrity, what)
             .hint("what they may name was kept; `mvault fsck --repair` mends them, junk is removed by hand"));
     }

@@ -82,11 +82,12 @@ pub enum Event {
         /// Why not.
         error: Error,
     },
-    /// A version record that cannot be read: it may name anything, so every artifact is kept, and only what belongs to none is
-    /// deleted.
+    /// Something that cannot be read, because it is damaged or somebody planted it. What it may name is kept; the rest goes.
     Unreadable {
         /// Its path.
         path: String,
+        /// What is kept for its sake.
+        kept: Kept,
         /// Why not.
         error: Error,
     },
@@ -113,6 +114,29 @@ pub enum Event {
     },
 }
 
+/// What is kept for the sake of something that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kept {
+    /// Every artifact, with all that its manifest names.
+    Artifacts,
+    /// Every content object: a manifest names such, and nothing else.
+    Contents,
+    /// Nothing but itself: nobody who counts needs what it names.
+    Itself,
+}
+
+impl Kept {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Artifacts => "artifacts",
+            Self::Contents => "contents",
+            Self::Itself => "itself",
+        }
+    }
+}
+
 /// What a collection came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -134,7 +158,7 @@ pub struct Collected {
     pub spared: u64,
     /// Objects that could not be deleted.
     pub undeletable: u64,
-    /// Version records that could not be read.
+    /// What could not be read: version records, manifests, leases, outcomes.
     pub unreadable: u64,
     /// Files of writers that are gone, and documents of finished sessions and runs, that were deleted.
     pub cleared: u64,
@@ -162,10 +186,10 @@ impl Vault {
     /// [`Gate::collect_garbage`].
     ///
     /// # Errors
-    /// [`Error::Lost`] if another collection or a writer called this one off: nothing was deleted. [`Error::Corrupt`] and
-    /// [`Error::Storage`] if something that may name objects cannot be read: nothing was deleted. For version records that
-    /// are no such thing see [`Event::Unreadable`]. [`Error::Misuse`] for a
-    /// policy that believes anybody.
+    /// [`Error::Lost`] if another collection or a writer called this one off: nothing was deleted. [`Error::Storage`] if the
+    /// store does not give something that may name objects: nothing was deleted. For what it gives and nobody can read see
+    /// [`Event::Unreadable`]. [`Error::Corrupt`] for more than anybody can have of something. [`Error::Misuse`] for a policy
+    /// that believes anybody.
     pub fn collect_garbage(
         &self,
         policy: Option<&Policy>,
@@ -238,21 +262,28 @@ impl<'a, 'g> Round<'a, 'g> {
     }
 
     fn collect(&mut self, run: &str, now: Timestamp, report: Reporter<'_>) -> Result<Collected> {
+        let mut unreadable = 0;
+        let mut counting = |event: Event| {
+            unreadable += u64::from(matches!(event, Event::Unreadable { .. }));
+            report(event)
+        };
+        let mut collected = self.collect_all(run, now, &mut counting)?;
+        collected.unreadable = unreadable;
+        Ok(collected)
+    }
+
+    fn collect_all(&mut self, run: &str, now: Timestamp, report: Reporter<'_>) -> Result<Collected> {
         let others = self.others(run, now, report)?;
         let claims = self.settle(true, report)?;
         self.cutoff = claims.oldest.map_or(self.since, |oldest| oldest.min(self.since));
-        let (mut reach, mut unreadable) = (Reach::default(), 0);
-        self.mark(&claims, &mut reach, &mut |event| {
-            unreadable += u64::from(matches!(event, Event::Unreadable { .. }));
-            report(event)
-        })?;
-        let condemned = self.condemn(&mut reach)?;
+        let mut reach = Reach::default();
+        self.mark(&claims, &mut reach, report)?;
+        let condemned = self.condemn(&mut reach, report)?;
         let mut collected = Collected {
             run: (!self.is_dry()).then(|| run.to_owned()),
             alive: claims.alive,
             condemned: condemned.len() as u64,
             condemned_bytes: condemned.values().map(|garbage| garbage.size).sum(),
-            unreadable,
             ..Collected::default()
         };
         for (path, garbage) in &condemned {
@@ -263,7 +294,7 @@ impl<'a, 'g> Round<'a, 'g> {
             if !condemned.is_empty() {
                 self.write_lists(run, &condemned)?;
                 // Whoever came to need something before the lists were complete is seen now; whoever does later sees them.
-                let claims = self.settle(false, report)?;
+                let claims = self.settle(false, &mut |_| Ok(()))?;
                 // Of a session that was opened after the first look, with a grace that is shorter than the clocks behind the
                 // store are apart, objects can be older than the cutoff was.
                 self.cutoff = claims.oldest.map_or(self.cutoff, |oldest| oldest.min(self.cutoff));
@@ -310,7 +341,14 @@ impl<'a, 'g> Round<'a, 'g> {
     /// Whether a run may delete from now on. One that could not yet is called off, if it is older.
     fn is_deleting(&self, id: &str, other: &Run, ours: (Timestamp, &str), report: Reporter<'_>) -> Result<bool> {
         if other.has_decision {
-            return Ok(self.vault.gc_decision(id)?.is_some_and(|decision| decision.is_deleting()));
+            return match self.vault.gc_decision(id) {
+                Ok(decision) => Ok(decision.is_some_and(|decision| decision.is_deleting())),
+                Err(error @ Error::Corrupt { .. }) => {
+                    report(Event::Unreadable { path: runs::decision_path(id), kept: Kept::Itself, error })?;
+                    Ok(true)
+                }
+                Err(error) => Err(error),
+            };
         }
         let is_older = (other.started.unwrap_or(Timestamp::MIN), id) < ours;
         if self.is_dry() || !is_older {

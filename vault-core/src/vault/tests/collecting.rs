@@ -8,6 +8,7 @@ use crate::{
     vault::{Outcome, Work, manifest_path},
 };
 
+mod junk;
 mod keeping;
 mod races;
 mod shelf;

@@ -21,6 +21,8 @@ pub(super) struct Shelf(Arc<Mutex<Inner>>);
 struct Inner {
     objects: BTreeMap<String, (Vec<u8>, i64)>,
     now: i64,
+    /// What the store has and does not give.
+    withheld: Option<String>,
     /// By so many seconds the clock is behind that gives the objects of this party their times.
     behind: BTreeMap<usize, i64>,
 }
@@ -70,6 +72,10 @@ impl Shelf {
         self.lock().objects.get(path).map(|(bytes, _)| bytes.clone())
     }
 
+    pub(super) fn withhold(&self, path: &str) {
+        self.lock().withheld = Some(path.to_owned());
+    }
+
     pub(super) fn remove(&self, path: &str) {
         self.lock().objects.remove(path);
     }
@@ -78,7 +84,7 @@ impl Shelf {
     pub(super) fn copy(&self) -> Self {
         let inner = self.lock();
         let (objects, behind) = (inner.objects.clone(), inner.behind.clone());
-        Self(Arc::new(Mutex::new(Inner { objects, now: inner.now, behind })))
+        Self(Arc::new(Mutex::new(Inner { objects, now: inner.now, behind, withheld: inner.withheld.clone() })))
     }
 }
 
@@ -107,6 +113,9 @@ impl Backend for Seat {
 
     fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
         self.turn();
+        if self.shelf.lock().withheld.as_deref() == Some(path) {
+            return Err(Error::storage(path)(std::io::ErrorKind::TimedOut.into()));
+        }
         let bytes = self.shelf.get(path);
         if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > cap) {
             let fault = Fault::Limit { what: "length", limit: cap };
