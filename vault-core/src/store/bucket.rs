@@ -496,6 +496,15 @@ impl Backend for Bucket {
     fn presigns(&self) -> Result<bool> {
         self.0.wait(self.0.presigns())?
     }
+
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+        self.0.answers.forget();
+        self.0.wait(self.0.delete_by(path, permit))?
+    }
+
+    fn expires(&self) -> Result<bool> {
+        self.0.wait(self.0.expires())?
+    }
 }
 
 /// Lets a request say how long it waits for its turns.

@@ -200,6 +200,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(false)
     }
 
+    /// See [`Store::delete_by`].
+    ///
+    /// # Errors
+    /// As there.
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+        let _ = permit;
+        Err(Error::Misuse(format!("{path}: this store has no deletions that end")))
+    }
+
+    /// See [`Store::expires`].
+    ///
+    /// # Errors
+    /// As there.
+    fn expires(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// What this store is, for messages.
     fn describe(&self) -> String;
 

@@ -3,7 +3,7 @@
 //! A run marks what is kept, writes down what it condemns, marks again, decides with one create-once object, and only then
 //! deletes. Whoever needs something that is condemned decides first. `docs/ARCHITECTURE.md` says why nothing is lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -18,12 +18,14 @@ use crate::{
 
 mod channels;
 pub(super) mod documents;
+mod permits;
 mod roots;
 pub(super) mod runs;
 mod sessions;
 
-pub use documents::{Condemned, Decision, Done, Started};
+pub use documents::{Condemned, Decision, Done, Promise, Revocation, Started};
 use documents::{Document as _, MAX_PATHS};
+use permits::Permits;
 use roots::{Garbage, Paths, Reach};
 use runs::Run;
 
@@ -74,6 +76,19 @@ pub enum Event {
     Unfinished {
         /// Its id.
         id: String,
+        /// What it waits for.
+        pending: Pending,
+    },
+    /// A run that may delete gave no sign of life for longer than the grace, and was revoked: it deletes nothing from soon on.
+    /// A later collection says that it is done.
+    TakenOver {
+        /// Its id.
+        id: String,
+    },
+    /// A run that was revoked deletes nothing any more: what it condemned may be stored again.
+    Finished {
+        /// Its id.
+        id: String,
     },
     /// A record of a retirement that does not count.
     Ignored {
@@ -112,6 +127,29 @@ pub enum Event {
         /// Why not.
         error: Error,
     },
+}
+
+/// What a run waits for that may delete and is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pending {
+    /// For itself: it gave a sign of life within the grace. If it gives none, the first collection after that takes it over.
+    Recent,
+    /// For the end of its permits: it was taken over less than half an hour ago. The first collection after that finishes it.
+    Settling,
+    /// For somebody who knows that its process is gone ([`Vault::declare_finished`]): its store has no deletions that end.
+    ByHand,
+}
+
+impl Pending {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recent => "recent",
+            Self::Settling => "settling",
+            Self::ByHand => "by-hand",
+        }
+    }
 }
 
 /// What is kept for the sake of something that cannot be read.
@@ -178,6 +216,8 @@ struct Round<'a, 'g> {
     since: Timestamp,
     /// Nothing from then on is touched.
     cutoff: Timestamp,
+    /// The clock of the store, and when it was looked at.
+    now: (Timestamp, Instant),
 }
 
 impl Vault {
@@ -238,7 +278,9 @@ impl<'a, 'g> Round<'a, 'g> {
         };
         let earlier = now.as_second().saturating_sub(i64::try_from(grace).unwrap_or(i64::MAX));
         let since = Timestamp::from_second(earlier).unwrap_or(Timestamp::MIN);
-        let mut round = Self { vault, policy, gate, mode: collection.mode, progress, since, cutoff: since };
+        let now_by_store = (now, Instant::now());
+        let mut round =
+            Self { vault, policy, gate, mode: collection.mode, progress, since, cutoff: since, now: now_by_store };
         let result = round.collect(&run, now, report);
         if !round.is_dry() {
             let deleted = result.as_ref().map_or(0, |collected| collected.deleted);
@@ -252,6 +294,12 @@ impl<'a, 'g> Round<'a, 'g> {
 
     fn is_dry(&self) -> bool {
         self.mode == Mode::DryRun
+    }
+
+    /// What the clock of the store says by now; nothing later.
+    fn now(&self) -> Timestamp {
+        let (then, since) = self.now;
+        then.checked_add(since.elapsed()).unwrap_or(then)
     }
 
     fn go_on(&self) -> Result<()> {
@@ -299,8 +347,9 @@ impl<'a, 'g> Round<'a, 'g> {
                 // store are apart, objects can be older than the cutoff was.
                 self.cutoff = claims.oldest.map_or(self.cutoff, |oldest| oldest.min(self.cutoff));
                 self.mark(&claims, &mut reach, &mut |_| Ok(()))?;
+                let mut permits = Permits::promise(self.vault, run, self.now())?;
                 self.decide(run)?;
-                self.delete(&condemned, &reach, &mut collected, report)?;
+                self.delete(&condemned, &reach, &mut permits, &mut collected, report)?;
             }
             self.clear(&mut old, &mut collected, report)?;
         }
@@ -316,7 +365,7 @@ impl<'a, 'g> Round<'a, 'g> {
         for (id, other) in self.vault.gc_runs()?.into_iter().filter(|(id, _)| id != run) {
             if !other.is_done {
                 if self.is_deleting(&id, &other, (now, run), report)? {
-                    report(Event::Unfinished { id })?;
+                    self.take_over(&id, &other, now, report)?;
                     continue;
                 }
                 if !other.has_decision {
@@ -328,10 +377,13 @@ impl<'a, 'g> Round<'a, 'g> {
             }
             finished.extend(other.lists.iter().map(|list| runs::list_path(&id, *list)));
             finished.extend(other.started.map(|_| runs::start_path(&id)));
+            finished.extend(other.has_promised.then(|| runs::promise_path(&id)));
             // The decision of a run that was called off stays until its own process has seen it, which may stand still for
             // long. What says that a run is done goes last.
             if other.is_done {
                 finished.extend(other.has_decision.then(|| runs::decision_path(&id)));
+                // Its process, should it go on, finds one of the two, or neither.
+                finished.extend(other.revoked.map(|_| runs::revocation_path(&id)));
                 finished.push(runs::done_path(&id));
             }
         }
@@ -385,23 +437,32 @@ impl<'a, 'g> Round<'a, 'g> {
         }
     }
 
-    fn delete(&self, condemned: &Paths, reach: &Reach, collected: &mut Collected, report: Reporter<'_>) -> Result<()> {
+    fn delete(
+        &self,
+        condemned: &Paths,
+        reach: &Reach,
+        permits: &mut Permits<'_>,
+        collected: &mut Collected,
+        report: Reporter<'_>,
+    ) -> Result<()> {
+        let goes = |path: &str, garbage: &Garbage| !reach.keeps(path) && garbage.modified < self.cutoff;
         // In the order of paths: documents of artifacts before their contents, so that what is left of one is no damage.
-        for (path, Garbage { size, modified }) in condemned {
+        let paths: Vec<&str> =
+            condemned.iter().filter(|(path, garbage)| goes(path, garbage)).map(|(path, _)| path.as_str()).collect();
+        collected.spared = (condemned.len() - paths.len()) as u64;
+        for (number, path) in paths.iter().enumerate() {
             self.go_on()?;
-            if reach.keeps(path) || *modified >= self.cutoff {
-                collected.spared += 1;
-                continue;
-            }
-            match self.vault.store().delete(path) {
+            match permits.delete(&paths[number..]) {
                 Ok(()) => {
+                    let size = condemned[*path].size;
                     collected.deleted += 1;
                     collected.deleted_bytes += size;
-                    self.progress.advance(*size);
+                    self.progress.advance(size);
                 }
+                Err(error @ Error::Lost { .. }) => return Err(error),
                 Err(error) => {
                     collected.undeletable += 1;
-                    report(Event::Undeletable { path: path.clone(), error })?;
+                    report(Event::Undeletable { path: (*path).to_owned(), error })?;
                 }
             }
         }

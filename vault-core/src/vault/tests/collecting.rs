@@ -12,6 +12,7 @@ mod junk;
 mod keeping;
 mod races;
 mod shelf;
+mod taking_over;
 
 use shelf::{Party, Shelf, Turn, operations, together};
 
