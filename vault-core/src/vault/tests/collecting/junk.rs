@@ -112,9 +112,10 @@ fn a_manifest_that_counts_and_cannot_be_read_keeps_all_contents_and_no_folder_bu
         let yard = Yard::new();
         let path = manifest_path(yard.kept.digest);
         let manifest = yard.place.shelf.get(&path).expect("there");
-        match is_missing {
-            true => yard.place.shelf.remove(&path),
-            false => yard.place.shelf.put(&path, JUNK),
+        if is_missing {
+            yard.place.shelf.remove(&path);
+        } else {
+            yard.place.shelf.put(&path, JUNK);
         }
         yard.place.shelf.pass_hours(100);
         let before = yard.place.contents();
