@@ -502,6 +502,10 @@ impl Backend for Bucket {
         self.0.wait(self.0.delete_by(path, permit))?
     }
 
+    fn deletes_by(&self) -> Result<bool> {
+        self.0.wait(self.0.deletes_by())?
+    }
+
     fn expires(&self) -> Result<bool> {
         self.0.wait(self.0.expires())?
     }

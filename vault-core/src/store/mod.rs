@@ -204,9 +204,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As there.
-    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
-        let _ = permit;
+    fn delete_by(&self, path: &str, _: &Presigned) -> Result<()> {
         Err(Error::Misuse(format!("{path}: this store has no deletions that end")))
+    }
+
+    /// See [`Store::deletes_by`].
+    ///
+    /// # Errors
+    /// As there.
+    fn deletes_by(&self) -> Result<bool> {
+        Ok(false)
     }
 
     /// See [`Store::expires`].

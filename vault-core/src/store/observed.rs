@@ -93,6 +93,10 @@ impl Backend for Observed {
         self.store.0.delete_by(path, permit)
     }
 
+    fn deletes_by(&self) -> Result<bool> {
+        self.store.0.deletes_by()
+    }
+
     fn expires(&self) -> Result<bool> {
         self.store.0.expires()
     }

@@ -94,6 +94,14 @@ impl Store {
         self.0.delete_by(path, permit)
     }
 
+    /// Whether [`delete_by`](Self::delete_by) works with this store, as a trial with something absent shows.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
+    pub fn deletes_by(&self) -> Result<bool> {
+        self.0.deletes_by()
+    }
+
     /// Whether the store refuses a URL that has ended and takes one that has not, as a trial of a few seconds shows.
     ///
     /// # Errors

@@ -86,6 +86,16 @@ impl Signing {
         Ok((status, beginning(answer, 64).await))
     }
 
+    /// Whether a store takes a URL for deleting something absent, or refuses it, if it says.
+    async fn is_taken(&self, permit: &Presigned) -> Result<Option<bool>> {
+        Ok(match self.send(permit, Purpose::Delete, b"").await?.0 {
+            // Some say of what is absent that it is.
+            200..300 | 404 => Some(true),
+            408 | 429 | 500.. => None,
+            _ => Some(false),
+        })
+    }
+
     /// Does what a URL is for, and what it is not for.
     async fn holds(&self, path: &str, bytes: &[u8]) -> Result<bool> {
         let url = self.sign(path, Purpose::Create, LIFETIME).await?;
@@ -155,17 +165,27 @@ impl Shared {
     /// Tries it, with an object that is not there.
     pub(super) async fn expires(&self) -> Result<bool> {
         let Some(signing) = &self.signing else { return Ok(false) };
-        let mut bytes = [0; 32];
-        fill_random(&mut bytes)?;
-        let path = object_path(&blake3::hash(&bytes));
+        let path = absent()?;
         let short = signing.sign(&path, Purpose::Delete, SHORTEST.0).await?;
         let long = signing.sign(&path, Purpose::Delete, LIFETIME).await?;
         tokio::time::sleep(SHORTEST.1).await;
-        let (ended, _) = signing.send(&short, Purpose::Delete, b"").await?;
-        let (taken, _) = signing.send(&long, Purpose::Delete, b"").await?;
-        // Some say of what is absent that it is.
-        Ok(ended != 404 && is_refused(ended)? && (taken == 404 || !is_refused(taken)?))
+        // One that fails over such a question has not refused it.
+        Ok(signing.is_taken(&short).await? == Some(false) && signing.is_taken(&long).await? == Some(true))
     }
+
+    /// Whether the store deletes by URLs at all: tried once, with an object that is not there.
+    pub(super) async fn deletes_by(&self) -> Result<bool> {
+        let Some(signing) = &self.signing else { return Ok(false) };
+        let permit = signing.sign(&absent()?, Purpose::Delete, LIFETIME).await?;
+        Ok(signing.is_taken(&permit).await? == Some(true))
+    }
+}
+
+/// The path of an object that is not there.
+fn absent() -> Result<String> {
+    let mut bytes = [0; 32];
+    fill_random(&mut bytes)?;
+    Ok(object_path(&blake3::hash(&bytes)))
 }
 
 /// The same URL for another object.

@@ -16,8 +16,6 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    parts::object_path,
-    secret::fill_random,
     store::{Created, Presigned, Purpose},
     vault::Vault,
 };
@@ -93,13 +91,9 @@ impl<'a> Permits<'a> {
 
 /// Whether the store deletes by permits, and dates like the clock of this machine.
 fn is_able(vault: &Vault, now: Timestamp) -> Result<bool> {
-    let mut bytes = [0; 32];
-    fill_random(&mut bytes)?;
-    // Nothing is there.
-    let path = object_path(&blake3::hash(&bytes));
-    let Some(permit) = vault.store().presign(&path, Purpose::Delete, LIFETIME)? else { return Ok(false) };
+    let Some(permit) = vault.store().presign(runs::FOLDER, Purpose::Delete, LIFETIME)? else { return Ok(false) };
     let lasts = permit.expires.duration_since(now) - SignedDuration::try_from(LIFETIME).unwrap_or(SignedDuration::ZERO);
-    Ok(lasts.abs() <= SKEW && vault.store().delete_by(&path, &permit).is_ok())
+    Ok(lasts.abs() <= SKEW && vault.store().deletes_by()?)
 }
 
 impl Round<'_, '_> {

@@ -183,6 +183,11 @@ impl Backend for Seat {
         Ok(())
     }
 
+    fn deletes_by(&self) -> Result<bool> {
+        self.turn();
+        Ok(true)
+    }
+
     fn expires(&self) -> Result<bool> {
         self.turn();
         Ok(true)
