@@ -11,7 +11,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use super::throttle::Waited;
 use crate::{
     error::{Error, Result},
-    store::registry::Refused,
+    store::{aws::CA_BUNDLE, registry::Refused},
 };
 
 /// The wait after the first failure; it doubles from there.
@@ -22,6 +22,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const SLOWEST: u64 = 64 << 10;
 /// What any request may take besides its bytes.
 const ALLOWANCE: Duration = Duration::from_mins(1);
+
+/// How rustls begins to say that a certificate is not believed.
+const UNBELIEVED: &str = "invalid peer certificate";
 
 /// One operation on one object, tried until it succeeds, fails for good, or its time is up.
 ///
@@ -149,9 +152,16 @@ impl Failed {
     /// As an error about an object.
     pub(super) fn about(self, path: &str) -> Error {
         match self {
-            Self::Answer(error) => match Refused::within(&error) {
-                Some(refused) => refused.about(path),
-                None => Error::storage(path)(io::Error::from(error)),
+            Self::Answer(error) => match (Refused::within(&error), unbelieved(&error)) {
+                (Some(refused), _) => refused.about(path),
+                (None, Some(words)) => {
+                    let why = format!(
+                        "no authority of the system, or of the file that {CA_BUNDLE} names if it names one, vouches for the \
+                         server: {words}"
+                    );
+                    Error::storage(path)(io::Error::new(io::ErrorKind::InvalidData, why))
+                }
+                (None, None) => Error::storage(path)(io::Error::from(error)),
             },
             Self::GaveUp(error) => error,
         }
@@ -167,13 +177,27 @@ fn is_transient(error: &object_store::Error) -> bool {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(http) = inner.downcast_ref::<HttpError>() {
-            return http.kind() != HttpErrorKind::Decode;
+            // Nobody believes a certificate a moment later.
+            return http.kind() != HttpErrorKind::Decode && unbelieved(error).is_none();
         }
         cause = inner.source();
     }
     // The client's own type for this is private; its text is the only way to the status.
     let text = error.to_string();
     ["status code: 5", "status code: 429", "status code: 408", "error response:"].iter().any(|it| text.contains(it))
+}
+
+/// What was wrong with the certificate of the other end, if that was it.
+fn unbelieved(error: &object_store::Error) -> Option<String> {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if words.starts_with(UNBELIEVED) {
+            return Some(words);
+        }
+        cause = inner.source();
+    }
+    None
 }
 
 #[cfg(test)]
