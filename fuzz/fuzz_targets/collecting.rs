@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use vault_core::{
     provenance::{Retirement, Shredding, Statement},
-    vault::{Condemned, Decision, Done, Lease, Outcome, Started},
+    vault::{Condemned, Decision, Done, Lease, Outcome, Promise, Revocation, Started},
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -21,6 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = Started::parse(bytes);
     let _ = Decision::parse(bytes).map(|decision| decision.is_deleting());
     let _ = Done::parse(bytes).map(|done| done.deleted());
+    let _ = Promise::parse(bytes).map(|promise| promise.lifetime());
+    let _ = Revocation::parse(bytes);
     if let Ok(statement) = Statement::<Retirement>::parse(bytes) {
         assert_eq!(statement.to_vec().expect("it parsed"), bytes);
         let _ = statement.predicate.version_name();

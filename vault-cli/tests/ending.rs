@@ -104,6 +104,59 @@ fn what_cannot_be_retired_collected_or_shredded_is_refused() {
     desk.open(&["demo:1", "out"]).ok();
 }
 
+/// A vault with a version, all of it old, and something that nothing names.
+fn littered() -> (Desk, String) {
+    let desk = Desk::sealed();
+    let litter = format!("vault/objects/ab/ab{}", "0".repeat(62));
+    desk.write(&litter, b"litter");
+    age(&desk);
+    (desk, litter)
+}
+
+#[test]
+fn junk_keeps_what_it_may_name_and_everything_else_is_collected() {
+    let hex = |digit: &str, length: usize| digit.repeat(length);
+    let record = "vault/models/demo/versions/junk.dsse.json".to_owned();
+    for (junk, kept, goes) in [
+        (record, "artifacts", true),
+        (format!("vault/sessions/{}/lease-1.json", hex("5", 32)), "artifacts", true),
+        (format!("vault/sessions/{}/outcome.json", hex("5", 32)), "artifacts", true),
+        (format!("vault/artifacts/{}/manifest.json", hex("5", 64)), "itself", true),
+        (format!("vault/gc/{}/outcome.json", hex("5", 32)), "itself", true),
+    ] {
+        let (desk, litter) = littered();
+        desk.write(&junk, b"{}");
+        let ran = desk.signed(&["gc", "--json"]);
+        assert!(ran.fails(3).contains("1 object could not be read"), "{junk}: {}", ran.err);
+        let said: serde_json::Value = serde_json::from_slice(&ran.out).unwrap();
+        let event = &said["events"][0];
+        assert_eq!(
+            (&said["unreadable"], &event["event"], &event["kept"]),
+            (&1.into(), &"unreadable".into(), &kept.into())
+        );
+        assert_eq!(format!("vault/{}", event["path"].as_str().unwrap()), junk);
+        assert_eq!(!desk.path(&litter).exists(), goes, "{junk}");
+        assert!(desk.path(&junk).exists(), "{junk}");
+        desk.signed(&["verify", "demo:1"]).ok();
+        fs::remove_file(desk.path(&junk)).unwrap();
+        desk.signed(&["gc"]).ok();
+    }
+    // The manifest of a version: any contents may be its own.
+    let (desk, litter) = littered();
+    let manifest = desk.files("vault/artifacts").into_iter().find(|path| path.ends_with("manifest.json")).unwrap();
+    let good = fs::read(&manifest).unwrap();
+    fs::write(&manifest, b"{}").unwrap();
+    let ran = desk.signed(&["gc"]);
+    ran.fails(3);
+    let text = String::from_utf8_lossy(&ran.out).into_owned();
+    assert!(text.contains("manifest.json cannot be read, and may name any contents, so all are kept"), "{text}");
+    assert!(desk.path(&litter).exists());
+    fs::write(&manifest, good).unwrap();
+    desk.signed(&["gc"]).ok();
+    assert!(!desk.path(&litter).exists());
+    desk.open(&["demo:1", "out"]).ok();
+}
+
 #[test]
 fn a_shredded_artifact_opens_for_nobody() {
     let desk = Desk::sealed();

@@ -52,7 +52,10 @@ pub use extract::{Destination, Reopen, extract, extract_resumable};
 pub use freshness::{DEFAULT_FRESHNESS, Stated};
 pub use fsck::{Finding, Report};
 pub use gate::Gate;
-pub use gc::{Collected, Collection, Condemned, DEFAULT_GRACE, Decision, Done, Event as GarbageEvent, Mode, Started};
+pub use gc::{
+    Collected, Collection, Condemned, DEFAULT_GRACE, Decision, Done, Event as GarbageEvent, Kept, Mode, Pending,
+    Promise, Revocation, Started,
+};
 pub use lineage::{Ancestor, State};
 pub use listing::{Listing, VersionEntry};
 pub use naming::ObjectName;

@@ -71,6 +71,9 @@ fn freeze_at_each_write(desk: &Desk, args: impl Fn(&str) -> Vec<String>) -> Vec<
     frozen
 }
 
+/// As many versions as a copy has moments to be frozen at, and more.
+const MOST_WRITES: u32 = 20;
+
 /// Collects twice, lets everybody go on, and judges what became of them.
 fn thaw(desk: &Desk, frozen: Vec<Frozen>) {
     let count = frozen.len();
@@ -118,5 +121,33 @@ fn a_seal_frozen_while_garbage_is_collected_twice_is_whole_or_fails_cleanly() {
         };
         let frozen = freeze_at_each_write(&desk, args);
         thaw(&desk, frozen);
+    });
+}
+
+#[test]
+fn a_copy_frozen_while_garbage_is_collected_twice_is_whole_or_fails_cleanly() {
+    within(200, || {
+        let Some(server) = Seaweed::shared() else { return };
+        let desk = Desk::new(server.client());
+        desk.work.write("model/weights", &noise(1_500_000));
+        // One version for each: a copy of what is there already writes nothing.
+        let names =
+            (1..=MOST_WRITES).flat_map(|number| ["before", "after"].map(|moment| format!("m:{number}-{moment}")));
+        for version in names.chain(["m:0".to_owned()]) {
+            desk.seal_with("model", &version, &["--vault", "vault"]).ok();
+        }
+        let url = desk.url(PREFIX);
+        let args = |version: &str| {
+            ["copy", version, "--from", "vault", "--to", &url, "--signer", "signer.pub"].map(str::to_owned).to_vec()
+        };
+        desk.run(&args("m:0").iter().map(String::as_str).collect::<Vec<_>>()).ok();
+        let frozen = freeze_at_each_write(&desk, args);
+        let versions: Vec<_> = frozen.iter().map(|one| one.version.clone()).collect();
+        thaw(&desk, frozen);
+        // Whoever failed is told so once: the same copy, made again, succeeds.
+        for version in versions {
+            desk.run(&args(&version).iter().map(String::as_str).collect::<Vec<_>>()).ok();
+            desk.opens_to(&version, "model");
+        }
     });
 }

@@ -195,13 +195,55 @@ fn a_collection_killed_at_any_write_has_lost_nothing_and_the_next_one_finishes()
                 has_no_garbage(&desk, &vault);
             },
         );
-        // Start (twice, as the first thing stored), list, decision, two of litter, lease, outcome, end.
-        assert!((9..MOST_WRITES).contains(&writes), "{writes} writes");
+        // Start (twice, as the first thing stored), list, trial, promise, decision, two of litter, lease, outcome, end.
+        assert!((11..MOST_WRITES).contains(&writes), "{writes} writes");
+    });
+}
+
+#[test]
+fn a_collection_killed_while_it_deletes_is_taken_over_by_a_later_one() {
+    within(120, || {
+        let Some(server) = Seaweed::shared() else { return };
+        let (desk, proxy) = (Desk::new(server.client()), Proxy::before(&server.client().address));
+        desk.work.write("input", b"weights");
+        desk.seal("input", "m:1").ok();
+        let litter = [desk.litter(PREFIX, 1), desk.litter(PREFIX, 2)];
+        thread::sleep(AGE);
+        let mut run = None;
+        for number in 1..MOST_WRITES {
+            let collect = desk.command_by(&proxy, &["gc", "--grace", "1s", "--signer", "signer.pub"]);
+            assert!(is_killed_at(&proxy, collect, number, Moment::Done), "it never decided");
+            let paths = desk.paths("gc/");
+            let ids = paths.iter().filter_map(|path| path.strip_prefix("gc/")?.strip_suffix("/outcome.json"));
+            let is_done = |id: &&str| !paths.contains(&format!("gc/{id}/done.json"));
+            let decides = |id: &str| desk.client.get(&desk.bucket, &format!("{PREFIX}/gc/{id}/outcome.json"));
+            let killed = ids.filter(is_done).find(|id| String::from_utf8_lossy(&decides(id)).contains("deleting"));
+            if let Some(id) = killed {
+                run = Some(id.to_owned());
+                break;
+            }
+        }
+        let run = run.expect("a run that decided");
+        assert!(desk.paths("gc/").contains(&format!("gc/{run}/promise.json")));
+        let events = || {
+            let said = desk.collect(&[]).ok().json();
+            let of_run = said["events"].as_array().expect("a list").iter().filter(|event| event["id"] == run.as_str());
+            of_run.cloned().collect::<Vec<_>>()
+        };
+        thread::sleep(AGE);
+        assert_eq!(events(), [json!({ "event": "taken-over", "id": run })]);
+        let paths = desk.paths("objects/");
+        assert!(!litter.iter().any(|path| paths.contains(path)), "what it had not deleted is deleted all the same");
+        assert_eq!(events(), [json!({ "event": "unfinished", "id": run, "pending": "settling" })]);
+        desk.run(&["gc", "--declare-finished", &run]).ok();
+        assert_eq!(events(), Vec::<serde_json::Value>::new());
+        desk.verify("m:1").ok();
+        has_no_garbage(&desk, &desk.url(PREFIX));
     });
 }
 
 /// More than a collection of so little does.
-const MOST_WRITES: u32 = 14;
+const MOST_WRITES: u32 = 18;
 
 #[test]
 fn a_promotion_killed_at_any_write_is_in_force_or_not_and_the_work_goes_on() {

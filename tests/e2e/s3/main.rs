@@ -12,6 +12,7 @@ mod kills;
 mod races;
 mod reusing;
 mod servers;
+mod tls;
 mod vaults;
 
 use std::{

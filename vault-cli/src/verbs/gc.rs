@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vault_core::{
     error::Kind,
     trust::Policy,
-    vault::{Collected, Collection, GarbageEvent, Mode},
+    vault::{Collected, Collection, GarbageEvent, Kept, Mode, Pending},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 /// a few hours, --grace is for vaults that nobody writes to.
 ///
 /// JSON: {"dry_run", "run", "kept", "alive", "condemned", "condemned_bytes", "deleted", "deleted_bytes", "spared",
-/// "undeletable", "unreadable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "message"}], "more"}; of the events the
+/// "undeletable", "unreadable", "cleared", "events": [{"event", "path", "bytes", "id", "version", "kept", "pending", "message"}], "more"}; of the events the
 /// first 1000, and how many more there are; with --declare-finished {"finished"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
@@ -84,17 +84,30 @@ impl Seen {
                 format!("garbage collection {id} was called off: it had decided nothing yet"),
                 json!({ "event": "called-off", "id": id }),
             ),
-            GarbageEvent::Unfinished { id } => (
-                format!("garbage collection {id} is deleting, or was killed: what it condemned cannot be stored again"),
-                json!({ "event": "unfinished", "id": id }),
+            GarbageEvent::Unfinished { id, pending } => (
+                format!(
+                    "garbage collection {id} has not finished, and what it condemned cannot be stored again: {}",
+                    remedy(*pending)
+                ),
+                json!({ "event": "unfinished", "id": id, "pending": pending.as_str() }),
+            ),
+            GarbageEvent::TakenOver { id } => (
+                format!(
+                    "garbage collection {id} {would}taken over: it gave no sign of life; a collection in half an hour or later finishes it"
+                ),
+                json!({ "event": "taken-over", "id": id }),
+            ),
+            GarbageEvent::Finished { id } => (
+                format!("garbage collection {id} {would}finished: it was taken over, and deletes nothing any more"),
+                json!({ "event": "finished", "id": id }),
             ),
             GarbageEvent::Ignored { path, error } => (
                 format!("{path} retires nothing: {error}"),
                 json!({ "event": "ignored", "path": path, "message": error.to_string() }),
             ),
-            GarbageEvent::Unreadable { path, error } => (
-                format!("{path} cannot be read, and may name any artifact, so all are kept: {error}"),
-                json!({ "event": "unreadable", "path": path, "message": error.to_string() }),
+            GarbageEvent::Unreadable { path, kept, error } => (
+                format!("{path} cannot be read, {}: {error}", because(*kept)),
+                json!({ "event": "unreadable", "path": path, "kept": kept.as_str(), "message": error.to_string() }),
             ),
             GarbageEvent::Unbelieved { path, error } => (
                 format!("{path} is passed over, as nobody who goes by the trust root believes it: {error}"),
@@ -108,6 +121,29 @@ impl Seen {
         };
         self.lines.push(one_line(&line));
         self.objects.push(object);
+    }
+}
+
+/// What a run waits for that has not finished, and who ends that.
+fn remedy(pending: Pending) -> &'static str {
+    match pending {
+        Pending::Recent => {
+            "it is at work, or was killed lately; once it has given no sign of life for as long as --grace, a collection takes it over"
+        }
+        Pending::Settling => "it was taken over less than half an hour ago; a collection after that finishes it",
+        _ => {
+            "this store has no deletions that end, so nobody can take it over; if its process is gone for good, say so with \
+              `mvault gc --declare-finished` and its id"
+        }
+    }
+}
+
+/// What something unreadable costs.
+fn because(kept: Kept) -> &'static str {
+    match kept {
+        Kept::Artifacts => "and may name any artifact, so all are kept",
+        Kept::Contents => "and may name any contents, so all are kept",
+        _ => "and nothing that counts needs what it names",
     }
 }
 
@@ -145,7 +181,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return Err(Failure::operational(what).hint("the reasons are above; try again when they are gone"));
     }
     if collected.unreadable > 0 {
-        let what = format!("{} could not be read", count(collected.unreadable, "version record"));
+        let what = format!("{} could not be read", count(collected.unreadable, "object"));
         return Err(Failure::new(Kind::Integrity, what)
             .hint("what they may name was kept; `mvault fsck --repair` mends them, junk is removed by hand"));
     }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use jiff::Timestamp;
 use object_store::{
-    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    path::Path,
+    Extensions, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload, path::Path,
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -26,6 +26,7 @@ mod attempt;
 pub(super) mod connect;
 mod http;
 mod object;
+mod paced;
 mod signed;
 mod soon;
 mod throttle;
@@ -36,9 +37,11 @@ use attempt::{Attempts, Failed};
 use connect::Connected;
 pub(super) use http::{Connector, between, is_loopback, shown};
 use object::Object;
+pub(super) use paced::Paced;
 use signed::Signing;
 use soon::Answers;
-use throttle::Throttle;
+pub(super) use throttle::Throttle;
+use throttle::Waited;
 use upload::{StagedBytes, Uploads};
 
 /// The largest object that is compared byte by byte with what is there; larger ones are content, named by their hash.
@@ -74,7 +77,7 @@ struct Shared {
     answers: Answers,
     /// What the vault is called in messages.
     name: String,
-    outward: Throttle,
+    /// What answers come in by.
     inward: Throttle,
     /// What signs URLs for others, if the store has such.
     signing: Option<Signing>,
@@ -95,7 +98,8 @@ impl Bucket {
     /// # Errors
     /// [`Error::Misuse`] if the URL names none; [`Error::Storage`] if the settings do not fit.
     pub fn connect(url: &str, connection: &Connection) -> Result<Self> {
-        Self::with(connect::connect(url, connection)?, url.trim_end_matches('/').to_owned(), connection)
+        let outward = Arc::new(Throttle::new(connection.max_bandwidth));
+        Self::with(connect::connect(url, connection, &outward)?, url.trim_end_matches('/').to_owned(), connection)
     }
 
     fn with((store, signing): Connected, name: String, connection: &Connection) -> Result<Self> {
@@ -103,7 +107,6 @@ impl Bucket {
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("mvault-transfer").enable_all().build();
         let runtime = Some(runtime.map_err(Error::storage("async runtime"))?);
         let (jobs, patience) = (connection.jobs.get(), connection.patience);
-        let throttle = || Throttle::new(connection.max_bandwidth);
         Ok(Self(Arc::new(Shared {
             store,
             runtime,
@@ -115,8 +118,7 @@ impl Bucket {
             ranges: Ranges::default(),
             answers: Answers::default(),
             name,
-            outward: throttle(),
-            inward: throttle(),
+            inward: Throttle::new(connection.max_bandwidth),
             signing,
         })))
     }
@@ -222,9 +224,11 @@ impl Shared {
     ) -> Result<Option<object_store::Error>> {
         let location = location(path)?;
         let length = payload.content_length() as u64;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = || self.store.put_opts(&location, payload.clone(), options.clone());
-        let refusal = match attempts.run_paced(length, || self.outward.pass(length), put).await {
+        let put = |waited| {
+            let options = PutOptions { mode: PutMode::Create, extensions: saying(waited), ..PutOptions::default() };
+            self.store.put_opts(&location, payload.clone(), options)
+        };
+        let refusal = match attempts.run_paced(length, put).await {
             Ok(_) => None,
             Err(Failed::Answer(error @ object_store::Error::AlreadyExists { .. })) => Some(error),
             Err(failed) => return Err(failed.about(path)),
@@ -356,7 +360,7 @@ impl Shared {
             if found > most {
                 break;
             }
-            self.inward.pass(chunk.len() as u64).await;
+            self.inward.pass(chunk.len() as u64, &Waited::default()).await;
             take(chunk);
         }
         Ok(found)
@@ -415,8 +419,11 @@ impl Backend for Bucket {
         let location = location(path)?;
         let payload = PutPayload::from(bytes.to_vec());
         let mut attempts = self.0.attempts(path);
-        let put = || self.0.store.put(&location, payload.clone());
-        match self.0.wait(attempts.run(bytes.len() as u64, put))? {
+        let put = |waited| {
+            let options = PutOptions { extensions: saying(waited), ..PutOptions::default() };
+            self.0.store.put_opts(&location, payload.clone(), options)
+        };
+        match self.0.wait(attempts.run_paced(bytes.len() as u64, put))? {
             Ok(_) => Ok(()),
             Err(failed) => Err(failed.about(path)),
         }
@@ -489,6 +496,26 @@ impl Backend for Bucket {
     fn presigns(&self) -> Result<bool> {
         self.0.wait(self.0.presigns())?
     }
+
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+        self.0.answers.forget();
+        self.0.wait(self.0.delete_by(path, permit))?
+    }
+
+    fn deletes_by(&self) -> Result<bool> {
+        self.0.wait(self.0.deletes_by())?
+    }
+
+    fn expires(&self) -> Result<bool> {
+        self.0.wait(self.0.expires())?
+    }
+}
+
+/// Lets a request say how long it waits for its turns.
+fn saying(waited: Waited) -> Extensions {
+    let mut extensions = Extensions::default();
+    extensions.insert(waited);
+    extensions
 }
 
 /// Whether it is the bucket that is missing, and not only an object of it. No path has such characters.

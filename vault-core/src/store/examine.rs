@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     Connection,
-    bucket::{Connector, between, shown},
+    bucket::{Connector, Throttle, between, shown},
 };
 use crate::error::{Error, Result};
 
@@ -114,7 +114,7 @@ impl Examiner {
             .with_allow_http(setting("AWS_ALLOW_HTTP").is_some_and(|value| value.eq_ignore_ascii_case("true")))
             .with_connect_timeout(PATIENCE)
             .with_timeout(PATIENCE);
-        let connector = Connector::new(connection, Some(&endpoint))?;
+        let connector = Connector::new(connection, Some(&endpoint), &Throttle::unlimited())?;
         let failed = |error: object_store::Error| Error::storage(url)(io::Error::from(error));
         Ok(Self {
             runtime: Builder::new_current_thread().enable_all().build().map_err(Error::storage("async runtime"))?,

@@ -200,6 +200,30 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(false)
     }
 
+    /// See [`Store::delete_by`].
+    ///
+    /// # Errors
+    /// As there.
+    fn delete_by(&self, path: &str, _: &Presigned) -> Result<()> {
+        Err(Error::Misuse(format!("{path}: this store has no deletions that end")))
+    }
+
+    /// See [`Store::deletes_by`].
+    ///
+    /// # Errors
+    /// As there.
+    fn deletes_by(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// See [`Store::expires`].
+    ///
+    /// # Errors
+    /// As there.
+    fn expires(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// What this store is, for messages.
     fn describe(&self) -> String;
 

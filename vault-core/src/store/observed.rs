@@ -89,6 +89,18 @@ impl Backend for Observed {
         self.store.0.presigns()
     }
 
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+        self.store.0.delete_by(path, permit)
+    }
+
+    fn deletes_by(&self) -> Result<bool> {
+        self.store.0.deletes_by()
+    }
+
+    fn expires(&self) -> Result<bool> {
+        self.store.0.expires()
+    }
+
     fn describe(&self) -> String {
         self.store.0.describe()
     }

@@ -18,14 +18,17 @@ pub enum Purpose {
     Read,
     /// Create the object, if it is absent.
     Create,
+    /// Delete the object.
+    Delete,
 }
 
 impl Purpose {
     /// The method of the request.
-    pub(in crate::store) fn method(self) -> &'static str {
+    pub(crate) fn method(self) -> &'static str {
         match self {
             Self::Read => "GET",
             Self::Create => "PUT",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -79,5 +82,31 @@ impl Store {
     /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
     pub fn presigns(&self) -> Result<bool> {
         self.0.presigns()
+    }
+
+    /// Deletes an object by a URL that was signed for that before: the store itself refuses it from the moment on at which the
+    /// URL ends. An object that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) if this store signs no URLs; [`Error::Storage`](crate::Error::Storage) if it
+    /// was refused.
+    pub fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+        self.0.delete_by(path, permit)
+    }
+
+    /// Whether [`delete_by`](Self::delete_by) works with this store, as a trial with something absent shows.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
+    pub fn deletes_by(&self) -> Result<bool> {
+        self.0.deletes_by()
+    }
+
+    /// Whether the store refuses a URL that has ended and takes one that has not, as a trial of a few seconds shows.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
+    pub fn expires(&self) -> Result<bool> {
+        self.0.expires()
     }
 }

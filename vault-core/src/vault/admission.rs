@@ -354,6 +354,8 @@ fn collection(path: &str, bytes: &[u8]) -> Result<()> {
         Some(runs::Part::Start) => documents::Started::parse(bytes).map(drop),
         Some(runs::Part::List(_)) => documents::Condemned::parse(bytes).map(drop),
         Some(runs::Part::Decision) => documents::Decision::parse(bytes).map(drop),
+        Some(runs::Part::Promise) => documents::Promise::parse(bytes).map(drop),
+        Some(runs::Part::Revocation) => documents::Revocation::parse(bytes).map(drop),
         Some(runs::Part::Done) => documents::Done::parse(bytes).map(drop),
         None => is_here(false),
     }

@@ -3,7 +3,7 @@
 //! A run marks what is kept, writes down what it condemns, marks again, decides with one create-once object, and only then
 //! deletes. Whoever needs something that is condemned decides first. `docs/ARCHITECTURE.md` says why nothing is lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -18,12 +18,14 @@ use crate::{
 
 mod channels;
 pub(super) mod documents;
+mod permits;
 mod roots;
 pub(super) mod runs;
 mod sessions;
 
-pub use documents::{Condemned, Decision, Done, Started};
+pub use documents::{Condemned, Decision, Done, Promise, Revocation, Started};
 use documents::{Document as _, MAX_PATHS};
+use permits::Permits;
 use roots::{Garbage, Paths, Reach};
 use runs::Run;
 
@@ -74,6 +76,19 @@ pub enum Event {
     Unfinished {
         /// Its id.
         id: String,
+        /// What it waits for.
+        pending: Pending,
+    },
+    /// A run that may delete gave no sign of life for longer than the grace, and was revoked: it deletes nothing from soon on.
+    /// A later collection says that it is done.
+    TakenOver {
+        /// Its id.
+        id: String,
+    },
+    /// A run that was revoked deletes nothing any more: what it condemned may be stored again.
+    Finished {
+        /// Its id.
+        id: String,
     },
     /// A record of a retirement that does not count.
     Ignored {
@@ -82,11 +97,12 @@ pub enum Event {
         /// Why not.
         error: Error,
     },
-    /// A version record that cannot be read: it may name anything, so every artifact is kept, and only what belongs to none is
-    /// deleted.
+    /// Something that cannot be read, because it is damaged or somebody planted it. What it may name is kept; the rest goes.
     Unreadable {
         /// Its path.
         path: String,
+        /// What is kept for its sake.
+        kept: Kept,
         /// Why not.
         error: Error,
     },
@@ -113,6 +129,52 @@ pub enum Event {
     },
 }
 
+/// What a run waits for that may delete and is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pending {
+    /// For itself: it gave a sign of life within the grace. If it gives none, the first collection after that takes it over.
+    Recent,
+    /// For the end of its permits: it was taken over less than half an hour ago. The first collection after that finishes it.
+    Settling,
+    /// For somebody who knows that its process is gone ([`Vault::declare_finished`]): its store has no deletions that end.
+    ByHand,
+}
+
+impl Pending {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recent => "recent",
+            Self::Settling => "settling",
+            Self::ByHand => "by-hand",
+        }
+    }
+}
+
+/// What is kept for the sake of something that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kept {
+    /// Every artifact, with all that its manifest names.
+    Artifacts,
+    /// Every content object: a manifest names such, and nothing else.
+    Contents,
+    /// Nothing but itself: nobody who counts needs what it names.
+    Itself,
+}
+
+impl Kept {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Artifacts => "artifacts",
+            Self::Contents => "contents",
+            Self::Itself => "itself",
+        }
+    }
+}
+
 /// What a collection came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -134,7 +196,7 @@ pub struct Collected {
     pub spared: u64,
     /// Objects that could not be deleted.
     pub undeletable: u64,
-    /// Version records that could not be read.
+    /// What could not be read: version records, manifests, leases, outcomes.
     pub unreadable: u64,
     /// Files of writers that are gone, and documents of finished sessions and runs, that were deleted.
     pub cleared: u64,
@@ -154,6 +216,8 @@ struct Round<'a, 'g> {
     since: Timestamp,
     /// Nothing from then on is touched.
     cutoff: Timestamp,
+    /// The clock of the store, and when it was looked at.
+    now: (Timestamp, Instant),
 }
 
 impl Vault {
@@ -162,10 +226,10 @@ impl Vault {
     /// [`Gate::collect_garbage`].
     ///
     /// # Errors
-    /// [`Error::Lost`] if another collection or a writer called this one off: nothing was deleted. [`Error::Corrupt`] and
-    /// [`Error::Storage`] if something that may name objects cannot be read: nothing was deleted. For version records that
-    /// are no such thing see [`Event::Unreadable`]. [`Error::Misuse`] for a
-    /// policy that believes anybody.
+    /// [`Error::Lost`] if another collection or a writer called this one off: nothing was deleted. [`Error::Storage`] if the
+    /// store does not give something that may name objects: nothing was deleted. For what it gives and nobody can read see
+    /// [`Event::Unreadable`]. [`Error::Corrupt`] for more than anybody can have of something. [`Error::Misuse`] for a policy
+    /// that believes anybody.
     pub fn collect_garbage(
         &self,
         policy: Option<&Policy>,
@@ -214,7 +278,9 @@ impl<'a, 'g> Round<'a, 'g> {
         };
         let earlier = now.as_second().saturating_sub(i64::try_from(grace).unwrap_or(i64::MAX));
         let since = Timestamp::from_second(earlier).unwrap_or(Timestamp::MIN);
-        let mut round = Self { vault, policy, gate, mode: collection.mode, progress, since, cutoff: since };
+        let now_by_store = (now, Instant::now());
+        let mut round =
+            Self { vault, policy, gate, mode: collection.mode, progress, since, cutoff: since, now: now_by_store };
         let result = round.collect(&run, now, report);
         if !round.is_dry() {
             let deleted = result.as_ref().map_or(0, |collected| collected.deleted);
@@ -230,6 +296,12 @@ impl<'a, 'g> Round<'a, 'g> {
         self.mode == Mode::DryRun
     }
 
+    /// What the clock of the store says by now; nothing later.
+    fn now(&self) -> Timestamp {
+        let (then, since) = self.now;
+        then.checked_add(since.elapsed()).unwrap_or(then)
+    }
+
     fn go_on(&self) -> Result<()> {
         if self.progress.cancelled() {
             return Err(Error::storage("operation")(std::io::ErrorKind::Interrupted.into()));
@@ -238,21 +310,28 @@ impl<'a, 'g> Round<'a, 'g> {
     }
 
     fn collect(&mut self, run: &str, now: Timestamp, report: Reporter<'_>) -> Result<Collected> {
+        let mut unreadable = 0;
+        let mut counting = |event: Event| {
+            unreadable += u64::from(matches!(event, Event::Unreadable { .. }));
+            report(event)
+        };
+        let mut collected = self.collect_all(run, now, &mut counting)?;
+        collected.unreadable = unreadable;
+        Ok(collected)
+    }
+
+    fn collect_all(&mut self, run: &str, now: Timestamp, report: Reporter<'_>) -> Result<Collected> {
         let others = self.others(run, now, report)?;
         let claims = self.settle(true, report)?;
         self.cutoff = claims.oldest.map_or(self.since, |oldest| oldest.min(self.since));
-        let (mut reach, mut unreadable) = (Reach::default(), 0);
-        self.mark(&claims, &mut reach, &mut |event| {
-            unreadable += u64::from(matches!(event, Event::Unreadable { .. }));
-            report(event)
-        })?;
-        let condemned = self.condemn(&mut reach)?;
+        let mut reach = Reach::default();
+        self.mark(&claims, &mut reach, report)?;
+        let condemned = self.condemn(&mut reach, report)?;
         let mut collected = Collected {
             run: (!self.is_dry()).then(|| run.to_owned()),
             alive: claims.alive,
             condemned: condemned.len() as u64,
             condemned_bytes: condemned.values().map(|garbage| garbage.size).sum(),
-            unreadable,
             ..Collected::default()
         };
         for (path, garbage) in &condemned {
@@ -263,13 +342,14 @@ impl<'a, 'g> Round<'a, 'g> {
             if !condemned.is_empty() {
                 self.write_lists(run, &condemned)?;
                 // Whoever came to need something before the lists were complete is seen now; whoever does later sees them.
-                let claims = self.settle(false, report)?;
+                let claims = self.settle(false, &mut |_| Ok(()))?;
                 // Of a session that was opened after the first look, with a grace that is shorter than the clocks behind the
                 // store are apart, objects can be older than the cutoff was.
                 self.cutoff = claims.oldest.map_or(self.cutoff, |oldest| oldest.min(self.cutoff));
                 self.mark(&claims, &mut reach, &mut |_| Ok(()))?;
+                let mut permits = Permits::promise(self.vault, run, self.now())?;
                 self.decide(run)?;
-                self.delete(&condemned, &reach, &mut collected, report)?;
+                self.delete(&condemned, &reach, &mut permits, &mut collected, report)?;
             }
             self.clear(&mut old, &mut collected, report)?;
         }
@@ -285,7 +365,7 @@ impl<'a, 'g> Round<'a, 'g> {
         for (id, other) in self.vault.gc_runs()?.into_iter().filter(|(id, _)| id != run) {
             if !other.is_done {
                 if self.is_deleting(&id, &other, (now, run), report)? {
-                    report(Event::Unfinished { id })?;
+                    self.take_over(&id, &other, now, report)?;
                     continue;
                 }
                 if !other.has_decision {
@@ -297,10 +377,13 @@ impl<'a, 'g> Round<'a, 'g> {
             }
             finished.extend(other.lists.iter().map(|list| runs::list_path(&id, *list)));
             finished.extend(other.started.map(|_| runs::start_path(&id)));
+            finished.extend(other.has_promised.then(|| runs::promise_path(&id)));
             // The decision of a run that was called off stays until its own process has seen it, which may stand still for
             // long. What says that a run is done goes last.
             if other.is_done {
                 finished.extend(other.has_decision.then(|| runs::decision_path(&id)));
+                // Its process, should it go on, finds one of the two, or neither.
+                finished.extend(other.revoked.map(|_| runs::revocation_path(&id)));
                 finished.push(runs::done_path(&id));
             }
         }
@@ -310,7 +393,14 @@ impl<'a, 'g> Round<'a, 'g> {
     /// Whether a run may delete from now on. One that could not yet is called off, if it is older.
     fn is_deleting(&self, id: &str, other: &Run, ours: (Timestamp, &str), report: Reporter<'_>) -> Result<bool> {
         if other.has_decision {
-            return Ok(self.vault.gc_decision(id)?.is_some_and(|decision| decision.is_deleting()));
+            return match self.vault.gc_decision(id) {
+                Ok(decision) => Ok(decision.is_some_and(|decision| decision.is_deleting())),
+                Err(error @ Error::Corrupt { .. }) => {
+                    report(Event::Unreadable { path: runs::decision_path(id), kept: Kept::Itself, error })?;
+                    Ok(true)
+                }
+                Err(error) => Err(error),
+            };
         }
         let is_older = (other.started.unwrap_or(Timestamp::MIN), id) < ours;
         if self.is_dry() || !is_older {
@@ -347,23 +437,32 @@ impl<'a, 'g> Round<'a, 'g> {
         }
     }
 
-    fn delete(&self, condemned: &Paths, reach: &Reach, collected: &mut Collected, report: Reporter<'_>) -> Result<()> {
+    fn delete(
+        &self,
+        condemned: &Paths,
+        reach: &Reach,
+        permits: &mut Permits<'_>,
+        collected: &mut Collected,
+        report: Reporter<'_>,
+    ) -> Result<()> {
+        let goes = |path: &str, garbage: &Garbage| !reach.keeps(path) && garbage.modified < self.cutoff;
         // In the order of paths: documents of artifacts before their contents, so that what is left of one is no damage.
-        for (path, Garbage { size, modified }) in condemned {
+        let paths: Vec<&str> =
+            condemned.iter().filter(|(path, garbage)| goes(path, garbage)).map(|(path, _)| path.as_str()).collect();
+        collected.spared = (condemned.len() - paths.len()) as u64;
+        for (number, path) in paths.iter().enumerate() {
             self.go_on()?;
-            if reach.keeps(path) || *modified >= self.cutoff {
-                collected.spared += 1;
-                continue;
-            }
-            match self.vault.store().delete(path) {
+            match permits.delete(&paths[number..]) {
                 Ok(()) => {
+                    let size = condemned[*path].size;
                     collected.deleted += 1;
                     collected.deleted_bytes += size;
-                    self.progress.advance(*size);
+                    self.progress.advance(size);
                 }
+                Err(error @ Error::Lost { .. }) => return Err(error),
                 Err(error) => {
                     collected.undeletable += 1;
-                    report(Event::Undeletable { path: path.clone(), error })?;
+                    report(Event::Undeletable { path: (*path).to_owned(), error })?;
                 }
             }
         }

@@ -247,6 +247,14 @@ impl Session<'_> {
         }
     }
 
+    /// What a failure was about: if a collection ended the session, what was missing is what that took.
+    pub(super) fn explained(&self, error: Error) -> Error {
+        match self.vault.session_outcome(&self.id) {
+            Ok(Some(Outcome::Aborted)) => self.lost(),
+            _ => error,
+        }
+    }
+
     fn lost(&self) -> Error {
         Error::Lost { what: format!("session {}", self.id), why: "garbage collection ended it; nothing was published" }
     }

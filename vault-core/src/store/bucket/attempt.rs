@@ -8,9 +8,10 @@ use std::{
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::throttle::Waited;
 use crate::{
     error::{Error, Result},
-    store::registry::Refused,
+    store::{aws::CA_BUNDLE, registry::Refused},
 };
 
 /// The wait after the first failure; it doubles from there.
@@ -21,6 +22,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const SLOWEST: u64 = 64 << 10;
 /// What any request may take besides its bytes.
 const ALLOWANCE: Duration = Duration::from_mins(1);
+
+/// How rustls begins to say that a certificate is not believed.
+const UNBELIEVED: &str = "invalid peer certificate";
 
 /// One operation on one object, tried until it succeeds, fails for good, or its time is up.
 ///
@@ -55,29 +59,29 @@ impl<'a> Attempts<'a> {
         bytes: u64,
         request: impl FnMut() -> F,
     ) -> object_store::Result<T, Failed> {
-        self.run_paced(bytes, || std::future::ready(()), request).await
+        let mut request = request;
+        self.run_paced(bytes, |_| request()).await
     }
 
-    /// As [`Self::run`], but waits for its turn before each attempt. That wait is nobody's fault and takes no patience.
-    pub(super) async fn run_paced<T, F: Future<Output = object_store::Result<T>>, P: Future<Output = ()>>(
+    /// As [`Self::run`], for a request that waits for its turns and says how long. That is nobody's fault, and neither makes
+    /// the server late nor takes patience.
+    pub(super) async fn run_paced<T, F: Future<Output = object_store::Result<T>>>(
         &mut self,
         bytes: u64,
-        mut turn: impl FnMut() -> P,
-        mut request: impl FnMut() -> F,
+        mut request: impl FnMut(Waited) -> F,
     ) -> object_store::Result<T, Failed> {
         loop {
-            let asked = Instant::now();
-            turn().await;
-            if let Some(start) = &mut self.start {
-                *start += asked.elapsed();
-            }
+            let waited = Waited::default();
             let limit = ALLOWANCE + Duration::from_secs(bytes / SLOWEST);
-            let failure = match tokio::time::timeout(limit, request()).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) if is_transient(&error) => io::Error::other(error),
-                Ok(Err(error)) => return Err(Failed::Answer(error)),
-                Err(_) => io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"),
+            let failure = match in_time(limit, &waited, request(waited.clone())).await {
+                Some(Ok(value)) => return Ok(value),
+                Some(Err(error)) if is_transient(&error) => io::Error::other(error),
+                Some(Err(error)) => return Err(Failed::Answer(error)),
+                None => io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"),
             };
+            if let Some(start) = &mut self.start {
+                *start = start.checked_add(waited.so_far()).unwrap_or(*start);
+            }
             self.wait(failure).await.map_err(Failed::GaveUp)?;
         }
     }
@@ -119,6 +123,22 @@ impl<'a> Attempts<'a> {
     }
 }
 
+/// What comes within a time, of which waiting for a turn is no part.
+async fn in_time<T>(limit: Duration, waited: &Waited, request: impl Future<Output = T>) -> Option<T> {
+    let mut request = std::pin::pin!(request);
+    let mut allowed = Duration::ZERO;
+    loop {
+        let more = limit.saturating_add(waited.so_far()).saturating_sub(allowed);
+        if more.is_zero() {
+            return None;
+        }
+        allowed = allowed.saturating_add(more);
+        if let Ok(value) = tokio::time::timeout(more, &mut request).await {
+            return Some(value);
+        }
+    }
+}
+
 /// Why an operation ended without a value.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -132,9 +152,16 @@ impl Failed {
     /// As an error about an object.
     pub(super) fn about(self, path: &str) -> Error {
         match self {
-            Self::Answer(error) => match Refused::within(&error) {
-                Some(refused) => refused.about(path),
-                None => Error::storage(path)(io::Error::from(error)),
+            Self::Answer(error) => match (Refused::within(&error), unbelieved(&error)) {
+                (Some(refused), _) => refused.about(path),
+                (None, Some(words)) => {
+                    let why = format!(
+                        "no authority of the system, or of the file that {CA_BUNDLE} names if it names one, vouches for the \
+                         server: {words}"
+                    );
+                    Error::storage(path)(io::Error::new(io::ErrorKind::InvalidData, why))
+                }
+                (None, None) => Error::storage(path)(io::Error::from(error)),
             },
             Self::GaveUp(error) => error,
         }
@@ -150,13 +177,27 @@ fn is_transient(error: &object_store::Error) -> bool {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(http) = inner.downcast_ref::<HttpError>() {
-            return http.kind() != HttpErrorKind::Decode;
+            // Nobody believes a certificate a moment later.
+            return http.kind() != HttpErrorKind::Decode && unbelieved(error).is_none();
         }
         cause = inner.source();
     }
     // The client's own type for this is private; its text is the only way to the status.
     let text = error.to_string();
     ["status code: 5", "status code: 429", "status code: 408", "error response:"].iter().any(|it| text.contains(it))
+}
+
+/// What was wrong with the certificate of the other end, if that was it.
+fn unbelieved(error: &object_store::Error) -> Option<String> {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if words.starts_with(UNBELIEVED) {
+            return Some(words);
+        }
+        cause = inner.source();
+    }
+    None
 }
 
 #[cfg(test)]
@@ -204,13 +245,35 @@ mod tests {
     #[test]
     fn waiting_for_a_turn_takes_no_patience() {
         let mut attempts = Attempts::from_now("x", Duration::from_millis(200));
-        let (turn, mut asked) = (|| tokio::time::sleep(Duration::from_millis(300)), 0);
-        let request = || {
+        let mut asked = 0;
+        let request = |waited: Waited| {
             asked += 1;
-            std::future::ready(if asked < 3 { Err(generic("status code: 503")) } else { Ok(asked) })
+            let answer = if asked < 3 { Err(generic("status code: 503")) } else { Ok(asked) };
+            async move {
+                waited.add(Duration::from_millis(300));
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                answer
+            }
         };
-        assert_eq!(runtime().block_on(attempts.run_paced(1, turn, request)).expect("third time"), 3);
+        assert_eq!(runtime().block_on(attempts.run_paced(1, request)).expect("third time"), 3);
         assert!(attempts.is_repeated());
+    }
+
+    #[test]
+    fn waiting_for_turns_makes_no_server_late_and_silence_does() {
+        let limit = Duration::from_millis(200);
+        let waits = |waited: Waited, said: bool| async move {
+            for _ in 0..5 {
+                if said {
+                    waited.add(limit);
+                }
+                tokio::time::sleep(limit).await;
+            }
+        };
+        let waited = Waited::default();
+        let (patient, silent) = (waits(waited.clone(), true), waits(Waited::default(), false));
+        assert_eq!(runtime().block_on(in_time(limit, &waited, patient)), Some(()));
+        assert_eq!(runtime().block_on(in_time(limit, &Waited::default(), silent)), None);
     }
 
     #[test]

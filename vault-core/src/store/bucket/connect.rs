@@ -14,6 +14,7 @@ use object_store::{
 use super::{
     http::{Connector, is_loopback},
     signed::Signing,
+    throttle::Throttle,
 };
 use crate::{
     error::{Error, Result},
@@ -26,10 +27,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A client, and what signs URLs for others if it can.
 pub(super) type Connected = (Arc<dyn ObjectStore>, Option<Signing>);
 
-/// The object store or registry that a URL names, its root moved to the vault's.
-pub(super) fn connect(url: &str, connection: &Connection) -> Result<Connected> {
+/// The object store or registry that a URL names, its root moved to the vault's. What is sent to it goes by way of `line`.
+pub(super) fn connect(url: &str, connection: &Connection, line: &Arc<Throttle>) -> Result<Connected> {
     if registry::is_registry(url) {
-        return Ok((Arc::new(registry::Objects::new(url, connection)?), None));
+        return Ok((Arc::new(registry::Objects::new(url, connection, line)?), None));
     }
     let unfit = |why: &str| Error::Misuse(format!("{url:?}: {why}"));
     let (scheme, rest) = url.split_once("://").ok_or_else(|| unfit("is no URL"))?;
@@ -38,7 +39,7 @@ pub(super) fn connect(url: &str, connection: &Connection) -> Result<Connected> {
         return Err(unfit("names no bucket: a vault in an object store is `s3://BUCKET/PREFIX`"));
     }
     let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|e| unfit(&e.to_string()))?;
-    let connector = Connector::new(connection, endpoint(connection))?;
+    let connector = Connector::new(connection, endpoint(connection), line)?;
     let built = match scheme.to_ascii_lowercase().as_str() {
         "s3" | "s3a" => s3(bucket, &prefix, connection, &connector),
         "az" | "azure" | "abfs" | "abfss" => azure(bucket, connection, connector).map(|store| (store, None)),
@@ -131,6 +132,10 @@ mod tests {
 
     use super::*;
     use crate::store::aws::CA_BUNDLE;
+
+    fn connect(url: &str, connection: &Connection) -> Result<Connected> {
+        super::connect(url, connection, &Throttle::unlimited())
+    }
 
     fn with(settings: &[(&str, &str)]) -> Connection {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, Read},
     net::IpAddr,
-    pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,8 +20,12 @@ use object_store::{
     },
     path::Path,
 };
-use reqwest::{Certificate, Client, ClientBuilder, redirect::Policy};
+use reqwest::{Certificate, ClientBuilder, redirect::Policy};
 
+use super::{
+    paced::{Answer, Paced},
+    throttle::Throttle,
+};
 use crate::{
     error::{Error, Result},
     store::{Connection, aws::CA_BUNDLE},
@@ -46,17 +50,19 @@ pub(in crate::store) struct Connector {
     authorities: Option<Vec<Certificate>>,
     /// Whether to pass by the proxy that the environment names: what is for this machine stays on it.
     direct: bool,
+    /// What request bodies go out by.
+    line: Arc<Throttle>,
 }
 
 impl Connector {
-    /// For requests to `endpoint`, or to wherever a provider is.
+    /// For requests to `endpoint`, or to wherever a provider is, by way of `line`.
     ///
     /// # Errors
     /// [`Error::Storage`] if the settings name a file of authorities that cannot be read or has none.
-    pub(in crate::store) fn new(connection: &Connection, endpoint: Option<&str>) -> Result<Self> {
+    pub(in crate::store) fn new(connection: &Connection, endpoint: Option<&str>, line: &Arc<Throttle>) -> Result<Self> {
         let path = connection.settings.iter().find(|(name, value)| name == CA_BUNDLE && !value.is_empty());
         let authorities = path.map(|(_, path)| authorities(path)).transpose()?;
-        Ok(Self { authorities, direct: endpoint.is_some_and(is_loopback) })
+        Ok(Self { authorities, direct: endpoint.is_some_and(is_loopback), line: Arc::clone(line) })
     }
 }
 
@@ -110,16 +116,13 @@ impl HttpConnector for Connector {
         if self.direct {
             builder = builder.no_proxy();
         }
-        Ok(HttpClient::new(Bounded(builder.build().map_err(failed)?)))
+        Ok(HttpClient::new(Bounded(Paced::new(builder.build().map_err(failed)?, &self.line))))
     }
 }
 
-/// What [`HttpService`] returns.
-type Answer<'f> = Pin<Box<dyn Future<Output = std::result::Result<HttpResponse, HttpError>> + Send + 'f>>;
-
 /// A client that reads no more of small answers than they need.
 #[derive(Debug)]
-struct Bounded(Client);
+struct Bounded(Paced);
 
 impl HttpService for Bounded {
     fn call<'s, 'f>(&'s self, request: HttpRequest) -> Answer<'f>
@@ -130,7 +133,7 @@ impl HttpService for Bounded {
         Box::pin(async move {
             let is_read = request.method() == "GET" || request.method() == "HEAD";
             let is_list = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
-            let answer = HttpService::call(&self.0, request).await?;
+            let answer = self.0.call(request).await?;
             let (head, body) = answer.into_parts();
             let is_success = head.status.is_success();
             let body = match (is_success, is_read, is_list) {

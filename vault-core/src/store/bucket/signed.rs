@@ -24,6 +24,8 @@ use crate::{
 const LIFETIME: Duration = Duration::from_mins(5);
 /// How long one request of a trial may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the shortest URL counts, and after what time it certainly does no more, by clocks that count seconds.
+const SHORTEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
 
 /// What a signature covers besides the URL: such a request replaces nothing.
 const CONDITION: (&str, &str) = ("if-none-match", "*");
@@ -63,7 +65,11 @@ impl Signing {
             headers.insert(name.to_owned(), value.to_owned());
             signed = signed.with_signed_header(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let method = if purpose == Purpose::Read { Method::GET } else { Method::PUT };
+        let method = match purpose {
+            Purpose::Read => Method::GET,
+            Purpose::Create => Method::PUT,
+            Purpose::Delete => Method::DELETE,
+        };
         let expires = Timestamp::now().checked_add(lifetime).unwrap_or(Timestamp::MAX);
         let url = self.signer.signed_url_opts(method, &location, lifetime, &signed).await;
         let url = url.map_err(|error| Error::storage(path)(io::Error::from(error)))?;
@@ -78,6 +84,16 @@ impl Signing {
         let answer = answer.map_err(|_| failed("no answer"))?.map_err(|error| failed(&error.to_string()))?;
         let status = answer.status().as_u16();
         Ok((status, beginning(answer, 64).await))
+    }
+
+    /// Whether a store takes a URL for deleting something absent, or refuses it, if it says.
+    async fn is_taken(&self, permit: &Presigned) -> Result<Option<bool>> {
+        Ok(match self.send(permit, Purpose::Delete, b"").await?.0 {
+            // Some say of what is absent that it is.
+            200..300 | 404 => Some(true),
+            408 | 429 | 500.. => None,
+            _ => Some(false),
+        })
     }
 
     /// Does what a URL is for, and what it is not for.
@@ -125,6 +141,51 @@ impl Shared {
         let _ = self.store.delete(&location(&path)?).await;
         holds
     }
+
+    /// Deletes an object for as long as a URL lasts.
+    pub(super) async fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+        let Some(signing) = &self.signing else {
+            return Err(Error::Misuse(format!("{path}: this store has no deletions that end")));
+        };
+        let mut attempts = self.attempts(path);
+        loop {
+            let failure = match signing.send(permit, Purpose::Delete, b"").await {
+                Ok((200..300 | 404, _)) => return Ok(()),
+                Ok((status @ (408 | 429 | 500..), _)) => io::Error::other(format!("HTTP status {status}")),
+                Ok((status, _)) => {
+                    let why = format!("the store refuses to delete it by a signed URL: HTTP status {status}");
+                    return Err(Error::storage(path)(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+                }
+                Err(error) => io::Error::other(error),
+            };
+            attempts.wait(failure).await?;
+        }
+    }
+
+    /// Tries it, with an object that is not there.
+    pub(super) async fn expires(&self) -> Result<bool> {
+        let Some(signing) = &self.signing else { return Ok(false) };
+        let path = absent()?;
+        let short = signing.sign(&path, Purpose::Delete, SHORTEST.0).await?;
+        let long = signing.sign(&path, Purpose::Delete, LIFETIME).await?;
+        tokio::time::sleep(SHORTEST.1).await;
+        // One that fails over such a question has not refused it.
+        Ok(signing.is_taken(&short).await? == Some(false) && signing.is_taken(&long).await? == Some(true))
+    }
+
+    /// Whether the store deletes by URLs at all: tried once, with an object that is not there.
+    pub(super) async fn deletes_by(&self) -> Result<bool> {
+        let Some(signing) = &self.signing else { return Ok(false) };
+        let permit = signing.sign(&absent()?, Purpose::Delete, LIFETIME).await?;
+        Ok(signing.is_taken(&permit).await? == Some(true))
+    }
+}
+
+/// The path of an object that is not there.
+fn absent() -> Result<String> {
+    let mut bytes = [0; 32];
+    fill_random(&mut bytes)?;
+    Ok(object_path(&blake3::hash(&bytes)))
 }
 
 /// The same URL for another object.

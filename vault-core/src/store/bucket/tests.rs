@@ -2,6 +2,10 @@
 
 use super::*;
 
+mod hostile;
+mod pacing;
+mod server;
+
 #[test]
 fn a_bucket_works_below_an_async_runtime_and_may_be_dropped_inside_it() {
     let outer = Builder::new_current_thread().build().expect("runtime");

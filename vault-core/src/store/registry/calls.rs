@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Address, Client, Refused};
 use crate::{
     error::{Error, Result},
-    store::Connection,
+    store::{Connection, bucket::Throttle},
 };
 
 /// How long a registry may take for an answer: these are small.
@@ -31,7 +31,7 @@ impl Registry {
     /// [`Error::Misuse`] if it names none; [`Error::Storage`].
     pub fn connect(url: &str, connection: &Connection) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::storage("async runtime"))?;
-        Ok(Self { client: Client::new(url, connection)?, runtime })
+        Ok(Self { client: Client::new(url, connection, &Throttle::unlimited())?, runtime })
     }
 
     /// Where it is.

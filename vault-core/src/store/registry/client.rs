@@ -1,6 +1,6 @@
 //! Requests to a registry and their answers.
 
-use std::{error::Error as _, fmt, io, time::Duration};
+use std::{error::Error as _, fmt, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse};
@@ -10,7 +10,10 @@ use zeroize::Zeroizing;
 use super::{Access, Address, Refused, Token};
 use crate::{
     error::{Error, Result},
-    store::Connection,
+    store::{
+        Connection,
+        bucket::{Paced, Throttle},
+    },
 };
 
 /// How long to wait for a connection.
@@ -37,9 +40,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Misuse`] if the URL names no registry or a certificate is none; [`Error::Storage`].
-    pub(in crate::store) fn new(url: &str, connection: &Connection) -> Result<Self> {
+    pub(in crate::store) fn new(url: &str, connection: &Connection, line: &Arc<Throttle>) -> Result<Self> {
         let address = Address::parse(url)?;
-        let http = HttpClient::new(http(url, &connection.access)?);
+        let http = HttpClient::new(Paced::new(http(url, &connection.access)?, line));
         Ok(Self { http, address, token: connection.access.token.clone() })
     }
 

@@ -6,14 +6,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
 
 use jiff::{SignedDuration, Timestamp};
 use object_store::{
-    GetRange, PutPayload,
+    Extensions, GetRange, PutPayload,
     client::{HttpClient, HttpRequest, HttpRequestBody, HttpResponse},
     path::Path,
 };
@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{Presigned, Purpose, bucket::is_loopback},
+    store::{
+        Presigned, Purpose,
+        bucket::{Paced, Throttle, is_loopback},
+    },
 };
 
 /// The fewest bytes that are worth asking for a URL.
@@ -88,15 +91,16 @@ impl Direct {
     ///
     /// # Errors
     /// [`Error::Misuse`] if there are certificates that are none; [`Error::Storage`].
-    pub(super) fn new(access: &Access, address: &Address) -> Result<Self> {
+    pub(super) fn new(access: &Access, address: &Address, line: &Arc<Throttle>) -> Result<Self> {
         let failed = |error| Error::storage("HTTP client")(std::io::Error::other(error));
         let client =
             || ClientBuilder::new().http1_only().redirect(Policy::none()).connect_timeout(CONNECT).user_agent(AGENT);
         let far = client().https_only(true).tls_certs_merge(authorities(access)?).build().map_err(failed)?;
         let near = client().no_proxy().build().map_err(failed)?;
         Ok(Self {
-            far: HttpClient::new(far),
-            near: is_loopback(&address.origin().replacen("https", "http", 1)).then(|| HttpClient::new(near)),
+            far: HttpClient::new(Paced::new(far, line)),
+            near: is_loopback(&address.origin().replacen("https", "http", 1))
+                .then(|| HttpClient::new(Paced::new(near, line))),
             failures: AtomicU32::new(if access.through { MOST_FAILURES } else { 0 }),
             reads: Mutex::default(),
         })
@@ -134,13 +138,20 @@ impl Direct {
     }
 
     /// Creates an object; none if that must go through the registry.
-    pub(super) async fn create(&self, client: &Client, location: &Path, payload: &PutPayload) -> Option<Landed> {
+    pub(super) async fn create(
+        &self,
+        client: &Client,
+        location: &Path,
+        payload: &PutPayload,
+        extensions: &Extensions,
+    ) -> Option<Landed> {
         if (payload.content_length() as u64) < WORTH || !self.is_for(location) {
             return None;
         }
         let purpose = Purpose::Create;
         let url = self.ask(client, location, purpose).await.ok()??;
-        let request = url.request(purpose.method(), payload.clone().into())?;
+        let mut request = url.request(purpose.method(), payload.clone().into())?;
+        request.extensions_mut().clone_from(extensions);
         let landed = match self.send(&url, request).await.map(|answer| answer.status().as_u16()) {
             Some(200..300) => Landed::New,
             Some(409 | 412) => Landed::Exists,
@@ -232,13 +243,13 @@ mod tests {
     #[test]
     fn a_registry_elsewhere_leads_nobody_to_their_own_machine() {
         let elsewhere = Address::parse("https://registry.example/main").expect("an address");
-        assert!(Direct::new(&Access::default(), &elsewhere).expect("a client").near.is_none());
-        assert!(Direct::new(&Access::default(), &here()).expect("a client").near.is_some());
+        assert!(Direct::new(&Access::default(), &elsewhere, &Throttle::unlimited()).expect("a client").near.is_none());
+        assert!(Direct::new(&Access::default(), &here(), &Throttle::unlimited()).expect("a client").near.is_some());
     }
 
     #[test]
     fn only_content_goes_past_a_registry_and_only_as_long_as_that_works() {
-        let direct = Direct::new(&Access::default(), &here()).expect("a client");
+        let direct = Direct::new(&Access::default(), &here(), &Throttle::unlimited()).expect("a client");
         let at = |path: &str| Path::parse(path).expect("a path");
         assert!(direct.is_for(&at("objects/ab/abcd")));
         for other in ["models/a/versions/1.dsse.json", "objects2/a", "artifacts/x/manifest.json"] {
@@ -249,13 +260,14 @@ mod tests {
             direct.failed();
         }
         assert!(!direct.is_for(&at("objects/ab/abcd")));
-        let through = Direct::new(&Access { through: true, ..Access::default() }, &here()).expect("a client");
+        let through = Direct::new(&Access { through: true, ..Access::default() }, &here(), &Throttle::unlimited())
+            .expect("a client");
         assert!(!through.is_for(&at("objects/ab/abcd")));
     }
 
     #[tokio::test]
     async fn plain_http_goes_nowhere_but_to_this_machine() {
-        let direct = Direct::new(&Access::default(), &here()).expect("a client");
+        let direct = Direct::new(&Access::default(), &here(), &Throttle::unlimited()).expect("a client");
         // Nobody answers at either; one is asked, the other is not.
         for url in [
             "http://192.0.2.1/x",

@@ -27,7 +27,7 @@ use super::{
     client::{Client, unreachable},
     direct::{Direct, Landed},
 };
-use crate::store::Connection;
+use crate::store::{Connection, bucket::Throttle};
 
 type Result<T> = object_store::Result<T>;
 type Listing = BoxStream<'static, Result<ObjectMeta>>;
@@ -76,9 +76,13 @@ pub(in crate::store) struct Objects(Arc<Client>, Direct);
 
 impl Objects {
     /// As [`Client::new`].
-    pub(in crate::store) fn new(url: &str, connection: &Connection) -> crate::error::Result<Self> {
-        let client = Client::new(url, connection)?;
-        let direct = Direct::new(&connection.access, &client.address)?;
+    pub(in crate::store) fn new(
+        url: &str,
+        connection: &Connection,
+        line: &Arc<Throttle>,
+    ) -> crate::error::Result<Self> {
+        let client = Client::new(url, connection, line)?;
+        let direct = Direct::new(&connection.access, &client.address, line)?;
         Ok(Self(Arc::new(client), direct))
     }
 }
@@ -140,7 +144,7 @@ impl ObjectStore for Objects {
             return Err(unsupported("replacing objects"));
         }
         let stored = PutResult { e_tag: None, version: None, extensions: Extensions::default() };
-        match self.1.create(&self.0, location, &payload).await {
+        match self.1.create(&self.0, location, &payload, &options.extensions).await {
             Some(Landed::New) => return Ok(stored),
             Some(Landed::Exists) => {
                 let source = "it was there when it was to go straight to the bucket".into();
@@ -149,6 +153,7 @@ impl ObjectStore for Objects {
             None => {}
         }
         let mut request = self.0.request("PUT", &self.0.target(location), payload.into())?;
+        *request.extensions_mut() = options.extensions;
         for (name, value) in [("if-none-match", "*"), ("content-type", "application/octet-stream")] {
             let value = value.parse().map_err(|_| unfit("a condition cannot be asked for"))?;
             request.headers_mut().insert(name, value);

@@ -12,7 +12,7 @@ use crate::{
     store::Created,
     trust::Policy,
     vault::{
-        Artifact, Outcome, Session, Work,
+        Artifact, Outcome, Session, Shredded, Work,
         chain::is_within_reach,
         listing::{parse_promotion_path, parse_version_path},
         manifest_path, recipients_folder, recipients_path, stem, version_path, versions_folder,
@@ -32,6 +32,14 @@ impl Arrived<'_> {
     pub(super) fn before() -> Self {
         Self { session: None, is_whole: true }
     }
+}
+
+/// What lies beside a manifest and is to be copied.
+struct Documents {
+    shreddings: Vec<Planned>,
+    shredded: Option<Shredded>,
+    recipients: Vec<Planned>,
+    attestations: Vec<Planned>,
 }
 
 /// The versions of the target's models that were listed, by model and name in lower case.
@@ -145,22 +153,36 @@ impl<'a> Job<'a> {
             let objects = artifact.manifest.objects().map(|(name, _)| object_path(&name));
             session.rely_on(&objects.chain([path]).collect::<Vec<_>>())?;
         }
+        let documents = Documents { shreddings, shredded, recipients, attestations };
+        match self.fill(&artifact, documents, session.as_ref()) {
+            Ok(is_whole) => Ok(Arrived { session, is_whole }),
+            // What a collection took is missing, and that is not what went wrong.
+            Err(error) => Err(match session {
+                Some(session) => session.explained(error),
+                None => error,
+            }),
+        }
+    }
+
+    /// Brings everything but the manifest. Whether the contents are there.
+    fn fill(&mut self, artifact: &Artifact, documents: Documents, session: Option<&Session<'_>>) -> Result<bool> {
+        let Documents { shreddings, shredded, recipients, attestations } = documents;
         // No wrapped key comes to where one of them is.
         shreddings.iter().try_for_each(|record| self.place_named(record))?;
-        let shredded = if shredded.is_some() { shredded } else { self.target.shredded(&artifact, self.policy)? };
-        let contents = self.content(&artifact.manifest, session.as_ref());
+        let shredded = if shredded.is_some() { shredded } else { self.target.shredded(artifact, self.policy)? };
+        let contents = self.content(&artifact.manifest, session);
         let is_whole = contents.is_ok();
-        contents.or_else(|error| self.is_collected(&artifact, error))?;
+        contents.or_else(|error| self.is_collected(artifact, error))?;
         // Parts and trees are durable before a record names them.
         self.target.store.sync()?;
         match &shredded {
-            Some(shredded) => self.leave_recipients(&artifact, shredded),
-            None => self.place_recipients(&artifact, &recipients)?,
+            Some(shredded) => self.leave_recipients(artifact, shredded),
+            None => self.place_recipients(artifact, &recipients)?,
         }
         attestations.iter().try_for_each(|record| self.place_named(record))?;
         self.target.store.sync()?;
         self.report.artifacts += 1;
-        Ok(Arrived { session, is_whole })
+        Ok(is_whole)
     }
 
     fn place_recipients(&mut self, artifact: &Artifact, recipients: &[Planned]) -> Result<()> {

@@ -58,6 +58,23 @@ pub struct Done {
     format: String,
 }
 
+/// A promise of a run: it deletes only by permits that the store itself ends, and takes out none once it is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promise {
+    format: String,
+    /// For how many seconds a permit lasts.
+    lifetime: u64,
+}
+
+/// The end of a run that another one takes over: it takes out no more permits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    format: String,
+    nonce: Hex<16>,
+}
+
 /// A document with a format.
 pub(in crate::vault) trait Document: Serialize + DeserializeOwned {
     const NAME: &'static str;
@@ -115,6 +132,8 @@ macro_rules! document {
 document!(Started, "start of a garbage collection", "mvault-gc-start/v1");
 document!(Decision, "decision of a garbage collection", "mvault-gc-decision/v1");
 document!(Done, "end of a garbage collection", "mvault-gc-end/v1");
+document!(Promise, "promise of a garbage collection", "mvault-gc-promise/v1");
+document!(Revocation, "revocation of a garbage collection", "mvault-gc-revocation/v1");
 document!(@parse Condemned);
 
 impl Document for Condemned {
@@ -177,6 +196,23 @@ impl Decision {
     /// Whether the run may delete; otherwise it was called off.
     pub fn is_deleting(&self) -> bool {
         self.outcome == Verdict::Deleting
+    }
+}
+
+impl Promise {
+    pub(in crate::vault) fn new(lifetime: u64) -> Self {
+        Self { format: Self::FORMAT.into(), lifetime }
+    }
+
+    /// For how many seconds a permit lasts.
+    pub fn lifetime(&self) -> u64 {
+        self.lifetime
+    }
+}
+
+impl Revocation {
+    pub(in crate::vault) fn new() -> Result<Self> {
+        Ok(Self { format: Self::FORMAT.into(), nonce: nonce()? })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{Event, Reporter, Round, documents::may_be_condemned, sessions::Claims};
+use super::{Event, Kept, Reporter, Round, documents::may_be_condemned, sessions::Claims};
 use crate::{
     error::{Error, Place, Result},
     names::{ArtifactDigest, VersionName},
@@ -22,8 +22,12 @@ pub(super) struct Reach {
     published: HashSet<[u8; 32]>,
     /// Content objects.
     objects: HashSet<[u8; 32]>,
-    /// Whether a version record could not be read: it may name any artifact, so all of them are kept.
+    /// Whether something could not be read that may name any artifact, so that all of them are kept.
     holds_all: bool,
+    /// Whether a manifest could not be read that may name any content object, so that all of them are kept.
+    holds_contents: bool,
+    /// Artifacts whose manifests could not be read, each reported once.
+    unreadable: HashSet<[u8; 32]>,
 }
 
 /// Objects that may go, by their paths.
@@ -46,6 +50,7 @@ impl Reach {
     /// Whether this path of an object or artifact is kept.
     pub(super) fn keeps(&self, path: &str) -> bool {
         match path.split('/').collect::<Vec<_>>()[..] {
+            ["objects", ..] if self.holds_contents => true,
             ["objects", _, name] => digest(name).is_none_or(|name| self.objects.contains(&name)),
             ["artifacts", ..] if self.holds_all => true,
             ["artifacts", artifact, ..] => {
@@ -64,15 +69,16 @@ impl Round<'_, '_> {
     /// Adds everything that counts to what is kept.
     pub(super) fn mark(&mut self, claims: &Claims, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
         let retirements = self.retirements(report)?;
+        reach.holds_all |= claims.may_be_any;
         for artifact in claims.pins() {
-            self.keep_if_there(artifact, reach)?;
+            self.keep_if_there(artifact, reach, report)?;
         }
         for artifact in claims.committed.iter().copied() {
             reach.published.insert(*artifact.hash().as_bytes());
-            self.keep(artifact, reach)?;
+            self.keep_or_hold(artifact, reach, report)?;
         }
         for artifact in self.vault.proposed(self.since)? {
-            self.keep_if_there(artifact, reach)?;
+            self.keep_if_there(artifact, reach, report)?;
         }
         let mut names = Vec::new();
         self.vault.store().list("models", &mut |entry| {
@@ -84,7 +90,7 @@ impl Round<'_, '_> {
                 Ok(artifact) => artifact,
                 Err(error @ Error::Corrupt { .. }) => {
                     reach.holds_all = true;
-                    report(Event::Unreadable { path: version_path(&name), error })?;
+                    report(Event::Unreadable { path: version_path(&name), kept: Kept::Artifacts, error })?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -97,11 +103,12 @@ impl Round<'_, '_> {
                 Err(error @ Error::Corrupt { .. }) if self.is_junk(&name)? => {
                     report(Event::Unbelieved { path: version_path(&name), error })?;
                 }
+                Err(error @ Error::Corrupt { .. }) => hold(artifact, error, reach, report)?,
                 other => other?,
             }
         }
         if reach.holds_all {
-            self.keep_all(reach)?;
+            self.keep_all(reach, report)?;
         }
         for (channel, pointers) in self.vault.pointers("models")? {
             let mut from = None;
@@ -118,7 +125,7 @@ impl Round<'_, '_> {
                         continue;
                     }
                 }
-                self.keep_if_there(pointer.artifact, reach)?;
+                self.keep_if_there(pointer.artifact, reach, report)?;
             }
         }
         Ok(())
@@ -151,36 +158,46 @@ impl Round<'_, '_> {
     }
 
     /// Keeps every artifact that is there.
-    fn keep_all(&self, reach: &mut Reach) -> Result<()> {
+    fn keep_all(&self, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
         let mut found = Vec::new();
         self.vault.store().list("artifacts", &mut |entry| {
             found.extend(parse_manifest_path(&entry.path));
             self.go_on()
         })?;
-        found.into_iter().try_for_each(|artifact| self.keep(artifact, reach))
+        found.into_iter().try_for_each(|artifact| self.keep_or_hold(artifact, reach, report))
     }
 
     /// Keeps what is not demanded to be there: junk in a channel names anything, and a writer that pins an artifact may not
     /// have stored its manifest yet. It then asks what is condemned before it builds on anything.
-    fn keep_if_there(&self, artifact: ArtifactDigest, reach: &mut Reach) -> Result<()> {
+    fn keep_if_there(&self, artifact: ArtifactDigest, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
         let is_there = self.vault.store().stat(&manifest_path(artifact))?.is_some();
-        if is_there { self.keep(artifact, reach) } else { Ok(()) }
+        if is_there { self.keep_or_hold(artifact, reach, report) } else { Ok(()) }
+    }
+
+    /// Keeps an artifact; if nobody can tell what that is, whatever it may be.
+    fn keep_or_hold(&self, artifact: ArtifactDigest, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
+        match self.keep(artifact, reach) {
+            Err(error @ Error::Corrupt { .. }) => hold(artifact, error, reach, report),
+            other => other,
+        }
     }
 
     fn keep(&self, artifact: ArtifactDigest, reach: &mut Reach) -> Result<()> {
         self.go_on()?;
-        if !reach.artifacts.insert(*artifact.hash().as_bytes()) {
+        if reach.artifacts.contains(artifact.hash().as_bytes()) {
             return Ok(());
         }
         let path = manifest_path(artifact);
         let manifest = self.vault.unsigned_manifest(artifact).map_err(|error| error.at(Place::Object(path)))?;
+        // Only now: one that cannot be read must be noticed by everybody who needs it.
+        reach.artifacts.insert(*artifact.hash().as_bytes());
         reach.objects.extend(manifest.objects().map(|(name, _)| *name.as_bytes()));
         Ok(())
     }
 
     /// What nothing reaches and is older than the cutoff. An artifact with anything young in its folder is kept.
-    pub(super) fn condemn(&self, reach: &mut Reach) -> Result<Paths> {
-        let mut condemned = self.condemned_artifacts(reach)?;
+    pub(super) fn condemn(&self, reach: &mut Reach, report: Reporter<'_>) -> Result<Paths> {
+        let mut condemned = self.condemned_artifacts(reach, report)?;
         self.vault.store().list("objects", &mut |entry| {
             if entry.modified < self.cutoff && may_be_condemned(&entry.path) && !reach.keeps(&entry.path) {
                 condemned.insert(entry.path, Garbage { size: entry.size, modified: entry.modified });
@@ -190,7 +207,7 @@ impl Round<'_, '_> {
         Ok(condemned)
     }
 
-    fn condemned_artifacts(&self, reach: &mut Reach) -> Result<Paths> {
+    fn condemned_artifacts(&self, reach: &mut Reach, report: Reporter<'_>) -> Result<Paths> {
         #[derive(Default)]
         struct Folder {
             is_young: bool,
@@ -214,11 +231,29 @@ impl Round<'_, '_> {
             if !is_young {
                 condemned.extend(paths);
             } else if paths.contains_key(&manifest_path(artifact)) {
-                self.keep(artifact, reach)?;
+                match self.keep(artifact, reach) {
+                    // Its folder stays because it is young. Nothing that counts names it: what a writer at work needs is kept by
+                    // its lease, and no other can publish it any more.
+                    Err(error @ Error::Corrupt { .. }) => {
+                        report(Event::Unreadable { path: manifest_path(artifact), kept: Kept::Itself, error })?;
+                    }
+                    other => other?,
+                }
             }
         }
         Ok(condemned)
     }
+}
+
+/// Keeps whatever an artifact may name whose manifest cannot be read, and what is left of it.
+fn hold(artifact: ArtifactDigest, error: Error, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
+    let digest = *artifact.hash().as_bytes();
+    reach.holds_contents = true;
+    reach.published.insert(digest);
+    if !reach.unreadable.insert(digest) {
+        return Ok(());
+    }
+    report(Event::Unreadable { path: manifest_path(artifact), kept: Kept::Contents, error })
 }
 
 impl crate::vault::Vault {

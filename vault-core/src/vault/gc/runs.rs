@@ -26,6 +26,10 @@ pub(in crate::vault) struct Run {
     pub(in crate::vault) lists: Vec<u64>,
     pub(in crate::vault) has_decision: bool,
     pub(in crate::vault) is_done: bool,
+    /// Whether it promised to delete by permits that end.
+    pub(in crate::vault) has_promised: bool,
+    /// When it was revoked.
+    pub(in crate::vault) revoked: Option<Timestamp>,
     /// Its newest object.
     pub(in crate::vault) newest: Timestamp,
 }
@@ -36,6 +40,8 @@ pub(in crate::vault) enum Part {
     Start,
     List(u64),
     Decision,
+    Promise,
+    Revocation,
     Done,
 }
 
@@ -51,6 +57,14 @@ pub(in crate::vault) fn decision_path(run: &str) -> String {
     format!("{FOLDER}/{run}/outcome.json")
 }
 
+pub(in crate::vault) fn promise_path(run: &str) -> String {
+    format!("{FOLDER}/{run}/promise.json")
+}
+
+pub(in crate::vault) fn revocation_path(run: &str) -> String {
+    format!("{FOLDER}/{run}/revoked.json")
+}
+
 pub(in crate::vault) fn done_path(run: &str) -> String {
     format!("{FOLDER}/{run}/done.json")
 }
@@ -61,6 +75,8 @@ pub(in crate::vault) fn parse_path(path: &str) -> Option<(&str, Part)> {
     let part = match name {
         "started.json" => Part::Start,
         "outcome.json" => Part::Decision,
+        "promise.json" => Part::Promise,
+        "revoked.json" => Part::Revocation,
         "done.json" => Part::Done,
         list => {
             let digits = list.strip_prefix("condemned-")?.strip_suffix(".json")?;
@@ -74,8 +90,17 @@ pub(in crate::vault) fn parse_path(path: &str) -> Option<(&str, Part)> {
 impl Vault {
     /// The runs that left something, by id.
     pub(in crate::vault) fn gc_runs(&self) -> Result<BTreeMap<String, Run>> {
+        self.gc_runs_below(FOLDER)
+    }
+
+    /// One of them.
+    pub(in crate::vault) fn gc_run(&self, run: &str) -> Result<Run> {
+        Ok(self.gc_runs_below(&format!("{FOLDER}/{run}"))?.remove(run).unwrap_or_default())
+    }
+
+    fn gc_runs_below(&self, folder: &str) -> Result<BTreeMap<String, Run>> {
         let mut runs: BTreeMap<String, Run> = BTreeMap::new();
-        self.store().list(FOLDER, &mut |entry| {
+        self.store().list(folder, &mut |entry| {
             let Some((id, part)) = parse_path(&entry.path) else { return Ok(()) };
             if runs.len() > MAX_RUNS {
                 let fault = Fault::Limit { what: "number of garbage collections", limit: MAX_RUNS as u64 };
@@ -87,6 +112,8 @@ impl Vault {
                 Part::Start => run.started = Some(entry.modified),
                 Part::List(list) => run.lists.push(list),
                 Part::Decision => run.has_decision = true,
+                Part::Promise => run.has_promised = true,
+                Part::Revocation => run.revoked = Some(entry.modified),
                 Part::Done => run.is_done = true,
             }
             Ok(())

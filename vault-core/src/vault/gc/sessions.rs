@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Event, Reporter, Round};
+use super::{Event, Kept, Reporter, Round};
 use crate::{
     error::{Error, Fault, Place, Result},
     names::ArtifactDigest,
@@ -37,6 +37,8 @@ pub(super) struct Claims {
     /// Nothing from this time on is touched.
     pub(super) oldest: Option<Timestamp>,
     pub(super) alive: u64,
+    /// Whether something could not be read that may name any artifact.
+    pub(super) may_be_any: bool,
     /// Objects of finished sessions that nobody needs any more, in the order in which they may go.
     pub(super) finished: Vec<String>,
 }
@@ -75,14 +77,18 @@ impl Round<'_, '_> {
     pub(super) fn settle(&self, is_first: bool, report: Reporter<'_>) -> Result<Claims> {
         let mut claims = Claims::default();
         for (id, found) in self.found_sessions()? {
-            let mut outcome = if found.has_outcome { self.vault.session_outcome(&id)? } else { None };
+            let read = if found.has_outcome { self.vault.session_outcome(&id) } else { Ok(None) };
+            // It may have been `committed`, of anything, and its writer may still publish that.
+            let Some(mut outcome) = readable(&outcome_path(&id), read, &mut claims, report)? else { continue };
             if outcome.is_none() && !found.leases.is_empty() {
                 // The second time, one that is not decided was alive the first time, or is new.
                 if !is_first || found.is_alive(self.since) {
-                    self.keep_alive(&id, &found, &mut claims)?;
+                    self.keep_alive(&id, &found, &mut claims, report)?;
                     continue;
                 }
-                outcome = Some(self.end(&id, report)?);
+                let ended = self.end(&id, report).map(Some);
+                let Some(decided) = readable(&outcome_path(&id), ended, &mut claims, report)? else { continue };
+                outcome = decided;
             }
             let is_old = found.newest < self.since;
             match outcome {
@@ -123,15 +129,16 @@ impl Round<'_, '_> {
         Ok(sessions)
     }
 
-    fn keep_alive(&self, id: &str, found: &Found, claims: &mut Claims) -> Result<()> {
+    fn keep_alive(&self, id: &str, found: &Found, claims: &mut Claims, report: Reporter<'_>) -> Result<()> {
         claims.alive += 1;
         for (number, modified) in &found.leases {
             let early = Timestamp::from_second(modified.as_second().saturating_sub(SKEW)).unwrap_or(Timestamp::MIN);
             claims.oldest = Some(claims.oldest.map_or(early, |oldest| oldest.min(early)));
             let path = lease_path(id, *number);
             // It may have been finished and cleared away since it was listed: then a version record names what it made.
-            if let Some(bytes) = self.vault.store().read(&path, MAX_LEASE)? {
-                let lease = Lease::parse(&bytes).map_err(|error| error.at(Place::Object(path)))?;
+            let lease = self.vault.store().read(&path, MAX_LEASE);
+            let lease = lease.and_then(|bytes| bytes.map(|bytes| Lease::parse(&bytes)).transpose());
+            if let Some(Some(lease)) = readable(&path, lease, claims, report)? {
                 claims.pin(&lease.pins)?;
             }
         }
@@ -177,6 +184,20 @@ impl Round<'_, '_> {
         let (Created::New | Created::Exists) = self.vault.store().create(path, record)?;
         report(Event::Published { name })?;
         Ok(true)
+    }
+}
+
+/// What was read; nothing if it cannot be, which is reported, and for which every artifact is kept.
+fn readable<T>(path: &str, read: Result<T>, claims: &mut Claims, report: Reporter<'_>) -> Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ Error::Corrupt { .. }) => {
+            claims.may_be_any = true;
+            let (path, error) = (path.to_owned(), error.at(Place::Object(path.to_owned())));
+            report(Event::Unreadable { path, kept: Kept::Artifacts, error })?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -8,9 +8,11 @@ use crate::{
     vault::{Outcome, Work, manifest_path},
 };
 
+mod junk;
 mod keeping;
 mod races;
 mod shelf;
+mod taking_over;
 
 use shelf::{Party, Shelf, Turn, operations, together};
 

@@ -187,3 +187,61 @@ fn junk_above_the_generation_that_counts_is_named_when_there_is_too_much_of_it()
     let error = fixture.read("m:1", "a").expect_err("however many");
     assert!(error.to_string().contains("more than 100 generations that do not count"), "{error}");
 }
+
+#[test]
+fn whoever_owns_the_store_replays_no_generation_and_gives_nobody_a_key_back() {
+    let mut shared = Shared::new();
+    two_files(&shared.fixture, "m:2");
+    let sibling = shared.fixture.vault.resolve(&reference("m:2"), &shared.fixture.policy()).expect("resolved");
+    let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
+    shared.share(&add(&newcomer)).expect("shared");
+    let (first, second) = (shared.generation(1), shared.generation(2));
+    // The share of one artifact is none of its sibling, under whatever number.
+    for generation in 1..4 {
+        let path = shared.fixture.dir.path().join(recipients_path(sibling.digest, generation));
+        fs::write(path, &second).expect("planted");
+    }
+    let theirs = shared.fixture.vault.access(&sibling, &shared.fixture.policy());
+    assert_eq!(kind(theirs), Kind::Authenticity);
+    shared.share(&Change { remove: vec![newcomer.key_id()], ..Change::default() }).expect("removed");
+    // What counted once counts under its own number only.
+    shared.plant(4, &second);
+    shared.plant(5, &first);
+    shared.plant(6, &second);
+    let access = shared.access();
+    assert_eq!((access.generation, access.stanzas.len(), access.skipped.len()), (3, 1, 3));
+    shared.fixture.ring.identities = vec![Box::new(newcomer)];
+    assert_eq!(kind(shared.fixture.read("m:1", "config.json")), Kind::NoKey);
+}
+
+#[test]
+fn whoever_owns_the_store_hides_the_newest_generation_and_can_do_no_more() {
+    let shared = Shared::new();
+    let newcomer = Identity::generate(RecipientKind::X25519).expect("key");
+    shared.share(&add(&newcomer)).expect("shared");
+    let path = |generation| shared.fixture.dir.path().join(recipients_path(shared.artifact.digest, generation));
+    let (old, new) = (path(1), path(2));
+    let (first, second) = (shared.generation(1), shared.generation(2));
+    // The generations before it are not needed, and not looked for.
+    fs::remove_file(&old).expect("removed");
+    assert_eq!(shared.access().generation, 2);
+    // Nothing of it can be changed: any other byte, and it is no generation at all.
+    for at in (0..second.len()).step_by(97) {
+        let mut changed = second.clone();
+        changed[at] ^= 1;
+        fs::write(&new, &changed).expect("changed");
+        let policy = shared.fixture.policy();
+        let access = shared.fixture.vault.access(&shared.artifact, &policy);
+        assert_eq!(kind(access), Kind::Authenticity, "byte {at}");
+    }
+    fs::write(&new, &second).expect("put back");
+    // Hidden, it is as if it had never been, which THREAT_MODEL.md says; whoever can open it shares it again.
+    let hidden = tempfile::tempdir().expect("folder");
+    let kept = hidden.path().join("2");
+    fs::rename(&new, &kept).expect("hidden");
+    fs::write(&old, first).expect("put back");
+    let access = shared.access();
+    assert_eq!((access.generation, access.stanzas.len()), (1, 1));
+    assert_eq!(shared.share(&add(&newcomer)).expect("shared again").generation, 2);
+    assert_ne!(shared.generation(2), fs::read(kept).expect("kept"), "made anew, and not the one that was hidden");
+}

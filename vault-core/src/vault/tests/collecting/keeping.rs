@@ -3,7 +3,7 @@
 use super::*;
 use crate::{names::ArtifactDigest, provenance::Shredding, store::Created, vault::seal::sign};
 
-fn events(place: &Place, how: Collection) -> (Result<Collected>, Vec<String>) {
+pub(super) fn events(place: &Place, how: Collection) -> (Result<Collected>, Vec<String>) {
     let mut seen = Vec::new();
     let policy = place.fixture.policy();
     let result = place.vault().collect_garbage(Some(&policy), how, &(), &mut |event| {
@@ -194,66 +194,6 @@ fn a_retirement_counts_for_its_version_its_artifact_and_its_signers_only() {
     place.shelf.pass_hours(49);
     assert_eq!(place.collect(&vault).expect("collected").deleted, 2);
     place.is_whole("m:2").expect("whole");
-}
-
-#[test]
-fn whatever_cannot_be_read_ends_a_collection_before_it_deletes() {
-    type Damage = fn(&Place, &Receipt);
-    let damage: [(&str, Damage); 3] = [
-        ("a missing manifest", |place, sealed| place.shelf.remove(&manifest_path(sealed.digest))),
-        ("a damaged manifest", |place, sealed| place.shelf.put(&manifest_path(sealed.digest), b"{}")),
-        ("an outcome", |place, _| {
-            let path = place.shelf.paths().into_iter().find(|path| path.ends_with("outcome.json")).expect("one");
-            place.shelf.put(&path, b"{}");
-        }),
-    ];
-    for (what, break_it) in damage {
-        let place = Place::new();
-        let sealed = place.seal(&place.vault(), "m:1", b"1").expect("sealed");
-        place.shelf.put(&object_path(&blake3::hash(b"litter")), b"litter");
-        break_it(&place, &sealed);
-        place.shelf.pass_hours(100);
-        let contents = place.contents();
-        assert_eq!(kind(place.collect(&place.vault())), Kind::Integrity, "{what}");
-        assert_eq!(place.contents(), contents, "{what}");
-    }
-}
-
-#[test]
-fn a_version_record_that_cannot_be_read_keeps_whatever_it_may_name() {
-    let place = Place::new();
-    place.seal(&place.vault(), "m:1", b"1").expect("sealed");
-    place.seal(&place.vault(), "m:2", b"2").expect("sealed");
-    let litter = object_path(&blake3::hash(b"litter"));
-    place.shelf.put(&litter, b"litter");
-    let path = "models/m/versions/1.dsse.json";
-    let record = place.shelf.get(path).expect("there");
-    place.shelf.put(path, b"{}");
-    // A name of which nobody ever heard is as good as one that was damaged.
-    place.shelf.put("models/m/versions/junk.dsse.json", b"junk");
-    place.shelf.pass_hours(100);
-    let before = place.contents();
-    for condemned in [1, 0] {
-        let (collected, seen) = events(&place, collection());
-        let collected = collected.expect("collected");
-        assert_eq!(
-            (collected.condemned, collected.deleted, collected.unreadable),
-            (condemned, condemned, 2),
-            "{seen:?}"
-        );
-        assert_eq!(seen.iter().filter(|event| event.starts_with("Unreadable")).count(), 2, "{seen:?}");
-        assert!(place.shelf.get(&litter).is_none());
-        place.shelf.pass_hours(100);
-    }
-    assert_eq!(place.contents().len(), before.len() - 1);
-    place.shelf.put(path, &record);
-    place.is_whole("m:1").expect("mended");
-    place.is_whole("m:2").expect("whole");
-    // With its manifest gone too, nobody can tell what is whose.
-    place.shelf.put(path, b"{}");
-    let manifest = place.shelf.paths().into_iter().find(|path| path.ends_with("/manifest.json")).expect("one");
-    place.shelf.put(&manifest, b"{}");
-    assert_eq!(kind(place.collect(&place.vault())), Kind::Integrity);
 }
 
 #[test]

@@ -257,6 +257,40 @@ fn a_collection_frozen_anywhere_deletes_nothing_that_was_stored_again_meanwhile(
 }
 
 #[test]
+fn a_run_that_stands_still_is_taken_over_and_deletes_nothing_that_was_stored_again_when_it_wakes() {
+    let (place, source) = half_copied();
+    let parties = vec![collector(&place), collector(&place), collector(&place), copier(&source)];
+    let race = Race { place: &place, before: place.shelf.copy(), parties };
+    let mut taken_over = 0;
+    for frozen in 0..=race.length(0) {
+        // Killed there, as far as the others can tell: nobody says that its process is gone.
+        let schedule = [
+            Turn::Steps(0, frozen),
+            Turn::Hours(100),
+            Turn::Finish(1),
+            Turn::Hours(1),
+            Turn::Finish(2),
+            Turn::Finish(3),
+            Turn::Finish(0),
+        ];
+        let (results, after) = race.run(&schedule);
+        let at = format!("frozen before operation {frozen}: {results:?}");
+        for result in &results[1..] {
+            result.as_ref().expect(&at);
+        }
+        match &results[0] {
+            Ok(()) => {}
+            Err(error) if error.to_string().contains("taken over") => taken_over += 1,
+            Err(error) => assert_eq!(error.kind(), Kind::Conflict, "{at}"),
+        }
+        after.check_outcome(&results[3], "m:new", &at);
+        after.is_verified("m:kept").expect(&at);
+    }
+    // At each of its deletions, at its looks, and at its end.
+    assert!(taken_over >= 4, "{taken_over}");
+}
+
+#[test]
 fn of_two_collections_at_once_one_at_least_comes_to_its_end() {
     let place = littered();
     place.seal(&place.vault(), "m:new", b"new").expect("sealed");

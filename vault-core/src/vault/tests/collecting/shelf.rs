@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -10,8 +11,11 @@ use jiff::Timestamp;
 use crate::{
     error::{Error, Fault, Place, Result},
     parts::{ReadAt, Staged, object_path},
-    store::{Backend, Created, Entry, Store},
+    store::{Backend, Created, Entry, Presigned, Purpose, Store},
 };
+
+/// When the clock begins.
+const EPOCH: i64 = 1_800_000_000;
 
 /// The objects and the time.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +25,10 @@ pub(super) struct Shelf(Arc<Mutex<Inner>>);
 struct Inner {
     objects: BTreeMap<String, (Vec<u8>, i64)>,
     now: i64,
+    /// Whether deletions cannot end.
+    signs_nothing: bool,
+    /// What the store has and does not give.
+    withheld: Option<String>,
     /// By so many seconds the clock is behind that gives the objects of this party their times.
     behind: BTreeMap<usize, i64>,
 }
@@ -70,20 +78,38 @@ impl Shelf {
         self.lock().objects.get(path).map(|(bytes, _)| bytes.clone())
     }
 
+    /// From now on it has no deletions that end.
+    pub(super) fn sign_nothing(&self) {
+        self.lock().signs_nothing = true;
+    }
+
+    pub(super) fn withhold(&self, path: &str) {
+        self.lock().withheld = Some(path.to_owned());
+    }
+
     pub(super) fn remove(&self, path: &str) {
         self.lock().objects.remove(path);
+    }
+
+    /// The same objects, on their own, at another time.
+    pub(super) fn moved(&self, hours: i64) -> Self {
+        let moved = self.copy();
+        for (_, modified) in moved.lock().objects.values_mut() {
+            *modified += hours * 3600;
+        }
+        moved
     }
 
     /// The same objects, on their own.
     pub(super) fn copy(&self) -> Self {
         let inner = self.lock();
-        let (objects, behind) = (inner.objects.clone(), inner.behind.clone());
-        Self(Arc::new(Mutex::new(Inner { objects, now: inner.now, behind })))
+        let (objects, behind, signs_nothing) = (inner.objects.clone(), inner.behind.clone(), inner.signs_nothing);
+        Self(Arc::new(Mutex::new(Inner { objects, now: inner.now, behind, signs_nothing, ..Inner::default() })))
     }
 }
 
 fn entry(path: &str, (bytes, modified): &(Vec<u8>, i64)) -> Entry {
-    let modified = Timestamp::from_second(1_800_000_000 + modified).expect("a time");
+    let modified = Timestamp::from_second(EPOCH + modified).expect("a time");
     Entry { path: path.to_owned(), size: bytes.len() as u64, modified }
 }
 
@@ -107,6 +133,9 @@ impl Backend for Seat {
 
     fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
         self.turn();
+        if self.shelf.lock().withheld.as_deref() == Some(path) {
+            return Err(Error::storage(path)(std::io::ErrorKind::TimedOut.into()));
+        }
         let bytes = self.shelf.get(path);
         if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > cap) {
             let fault = Fault::Limit { what: "length", limit: cap };
@@ -129,6 +158,39 @@ impl Backend for Seat {
         self.turn();
         self.shelf.remove(path);
         Ok(())
+    }
+
+    fn presign(&self, path: &str, purpose: Purpose, lifetime: Duration) -> Result<Option<Presigned>> {
+        // Nobody is asked for that, but time may pass before.
+        self.turn();
+        let inner = self.shelf.lock();
+        if inner.signs_nothing {
+            return Ok(None);
+        }
+        let expires = Timestamp::from_second(EPOCH + inner.now).expect("a time") + lifetime;
+        let url = format!("{}:{path}", purpose.method());
+        Ok(Some(Presigned { url, headers: BTreeMap::new(), expires }))
+    }
+
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+        self.turn();
+        let mut inner = self.shelf.lock();
+        let now = Timestamp::from_second(EPOCH + inner.now).expect("a time");
+        if permit.url != format!("DELETE:{path}") || now > permit.expires {
+            return Err(Error::storage(path)(std::io::ErrorKind::PermissionDenied.into()));
+        }
+        inner.objects.remove(path);
+        Ok(())
+    }
+
+    fn deletes_by(&self) -> Result<bool> {
+        self.turn();
+        Ok(true)
+    }
+
+    fn expires(&self) -> Result<bool> {
+        self.turn();
+        Ok(true)
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {

@@ -5,8 +5,11 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::{
     names::Reference,
-    provenance::{Shredding, VersionRecord},
-    vault::{Artifact, Collected, Collection, Fate, History, InUse, Keep, Mode, seal::sign, version_path},
+    parts::object_path,
+    provenance::{Envelope, Shredding, Statement, VersionRecord},
+    vault::{
+        Artifact, Collected, Collection, Fate, History, InUse, Keep, Mode, manifest_path, seal::sign, version_path,
+    },
 };
 
 const COLLECTION: Collection = Collection { grace: Duration::from_hours(48), mode: Mode::Collect };
@@ -108,22 +111,53 @@ fn junk_above_the_promotion_in_force_does_not_take_its_protection() {
 }
 
 #[test]
-fn a_version_that_nobody_believes_and_that_names_nothing_does_not_end_a_collection() {
+fn a_version_that_nobody_believes_and_that_names_nothing_keeps_nothing() {
     let world = World::new();
+    let litter = object_path(&blake3::hash(b"litter"));
     let forge = |by: &str| {
         let record = VersionRecord::new(&"m:9".parse()?, Some(world.pinned.origin()))?;
         let subject = Subject::of(b"no manifest");
         let bytes = sign(subject, record, &world.keys[by])?;
         fs::write(world.path("models/m/versions/9.dsse.json"), bytes).expect("planted");
-        world.collect()
+        let litter = world.path(&litter);
+        fs::create_dir_all(litter.parent().expect("a folder")).expect("folder");
+        fs::write(litter, b"litter").expect("planted");
+        world.age();
+        Ok::<_, Error>(())
     };
-    forge("mallory").expect("junk, for whoever goes by the trust root");
-    assert_eq!(kind(forge("trainer")), Kind::Integrity, "this one counts, and what it names is missing");
-    forge("mallory").expect("junk");
-    world.age();
+    let is_kept = || world.path(&litter).exists();
+    forge("mallory").expect("planted");
+    let junk = world.collect().expect("collected");
+    assert_eq!((junk.unreadable, is_kept()), (0, false), "junk, for whoever goes by the trust root");
+    forge("trainer").expect("planted");
+    let counts = world.collect().expect("collected");
+    assert_eq!((counts.unreadable, is_kept()), (1, true), "this one counts, and what it names is missing");
+    forge("mallory").expect("planted");
     let policy = Policy::any_of(vec![world.public("trainer")]).expect("keys");
     let nobody_knows = world.fixture.vault.collect_garbage(Some(&policy), COLLECTION, &(), &mut |_| Ok(()));
-    assert_eq!(kind(nobody_knows), Kind::Integrity, "without one somebody else may believe it");
+    assert_eq!((nobody_knows.expect("collected").unreadable, is_kept()), (1, true), "somebody else may believe it");
+}
+
+#[test]
+fn a_version_that_nobody_believes_hides_no_damage_from_one_that_counts() {
+    let world = World::new();
+    let genuine = fs::read(world.path("models/m/versions/1.dsse.json")).expect("there");
+    let envelope = Envelope::parse_record(&genuine).expect("a record");
+    let subject = Statement::<VersionRecord>::parse(envelope.payload()).expect("a statement").subject;
+    // It is looked at first, and names the same.
+    let record = VersionRecord::new(&"a:1".parse().expect("a name"), Some(world.pinned.origin())).expect("legal");
+    let bytes = sign(subject, record, &world.keys["mallory"]).expect("signed");
+    fs::create_dir_all(world.path("models/a/versions")).expect("folder");
+    fs::write(world.path("models/a/versions/1.dsse.json"), bytes).expect("planted");
+    fs::write(world.path(&manifest_path(subject.blake3)), b"{}").expect("damaged");
+    world.age();
+    let contents = || {
+        let all = world.fixture.objects().into_iter();
+        all.filter(|path| path.components().any(|part| part.as_os_str() == "objects")).count()
+    };
+    let before = contents();
+    assert_eq!(world.collect().expect("collected").unreadable, 1);
+    assert_eq!(contents(), before);
 }
 
 #[test]
