@@ -11,7 +11,6 @@
 
 use crate::error::Error;
 
-mod abreast;
 mod bundle;
 mod certificate;
 mod hashing;

@@ -16,6 +16,7 @@ use crate::{
     names::FilePath,
 };
 
+pub(crate) mod abreast;
 mod buffer;
 mod folder;
 

@@ -1,6 +1,6 @@
 //! From a record to its entry, from an entry to its proof, and which records have none.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Log,
@@ -62,6 +62,32 @@ impl Log {
         let proof = self.prove(checkpoint, record)?;
         let proof = proof.ok_or_else(|| Error::Untrusted { what: what(), why: "is not in the log" })?;
         proof.verify(judge, Some(self.origin()))?.about(record)
+    }
+
+    /// The first entry before `limit` about each of these records, in the tree of a checkpoint. Reads all that is before it: what
+    /// others noted about where entries are, and what they logged again later, makes no difference.
+    ///
+    /// # Errors
+    /// As [`Log::prove`].
+    pub fn first_before(
+        &self,
+        checkpoint: &Witnessed,
+        limit: u64,
+        records: &[RecordRef<'_>],
+    ) -> Result<Vec<Option<u64>>> {
+        let (size, root) = (checkpoint.checkpoint().size(), checkpoint.checkpoint().root());
+        let mut tiles = Tiles::open(&self.store, size, root)?;
+        let mut first: HashMap<blake3::Hash, u64> = HashMap::new();
+        let wanted: HashSet<_> = records.iter().map(RecordRef::key).collect();
+        for bundle in 0..limit.min(size).div_ceil(WIDTH) {
+            for (index, entry) in (bundle * WIDTH..limit).zip(tiles.bundle(bundle)?) {
+                let key = Entry::parse(&entry).ok().and_then(|entry| Some(entry.record()?.key()));
+                if let Some(key) = key.filter(|key| wanted.contains(key)) {
+                    first.entry(key).or_insert(index);
+                }
+            }
+        }
+        Ok(records.iter().map(|record| first.get(&record.key()).copied()).collect())
     }
 
     /// The entry about a record, as the tree has it: by the hint, or by looking through all.

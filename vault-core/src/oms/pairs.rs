@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{
-    abreast::{Block, Sha256},
-    hashing::{Lane, PIECE, Queue, Task},
-};
+use super::hashing::{Lane, PIECE, Queue, Task};
 use crate::{
     error::Result,
-    source::SealedFile,
+    source::{
+        SealedFile,
+        abreast::{Block, Sha256},
+    },
     workers::{Progress, Stop},
 };
 

@@ -46,7 +46,7 @@ pub struct Record {
 }
 
 impl Record {
-    fn new(path: String, bytes: &[u8]) -> Self {
+    pub(super) fn new(path: String, bytes: &[u8]) -> Self {
         Self { path, digest: blake3::hash(bytes), signers: Envelope::signers_claimed_in(bytes) }
     }
 }

@@ -1,9 +1,10 @@
 //! What one key signed, for the trust root that retires it.
 
-use super::Vault;
+use super::{Record, Vault};
 use crate::{
     error::{Error, Result},
     keys::VerifyingKey,
+    provenance::{Envelope, MAX_ENVELOPE},
 };
 
 /// A record that a key signed.
@@ -11,8 +12,8 @@ use crate::{
 pub struct Signed {
     /// The BLAKE3 of its payload.
     pub digest: blake3::Hash,
-    /// Its path in the vault.
-    pub path: String,
+    /// The record, of the same bytes: what is shown at its path another time may be something else.
+    pub record: Record,
 }
 
 /// Where records are that outlive a key.
@@ -36,12 +37,13 @@ impl Vault {
         paths.sort();
         let mut signed = Vec::new();
         for path in paths {
-            match self.record(&path) {
-                Ok(envelope) if envelope.is_signed_by(key) => {
-                    signed.push(Signed { digest: blake3::hash(envelope.payload()), path });
-                }
+            let bytes = match self.demand(&path, MAX_ENVELOPE) {
+                Ok(bytes) => bytes,
                 Err(error @ Error::Storage { .. }) => return Err(error),
-                _ => {}
+                Err(_) => continue,
+            };
+            if let Some(envelope) = Envelope::parse_record(&bytes).ok().filter(|envelope| envelope.is_signed_by(key)) {
+                signed.push(Signed { digest: blake3::hash(envelope.payload()), record: Record::new(path, &bytes) });
             }
         }
         Ok(signed)

@@ -27,7 +27,7 @@ const MAX_CANDIDATES: usize = 10_000;
 /// A trust root of the greatest length, in base64 in its envelope, with all signatures.
 const MAX_CANDIDATE: u64 = 2 << 20;
 /// The most versions that are read ahead. As many documents are held.
-const MAX_AHEAD: usize = 16;
+const MAX_AHEAD: usize = 8;
 
 impl Vault {
     /// Follows the trust root as far as the vault leads. What stands in the way and is no trust root to follow is noted.
@@ -144,7 +144,8 @@ impl Ahead<'_> {
         if soon.len() > 1 {
             self.vault.store.soon(&soon);
         }
-        let threads = if alone.len() > 1 { Threads::available() } else { Threads::new(NonZeroUsize::MIN) };
+        let threads = Threads::available().get().min(alone.len());
+        let threads = Threads::new(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN));
         let next = AtomicUsize::new(0);
         workers::run(threads, &(), |_| {
             while let Some(found) = alone.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -70,8 +70,13 @@ pub(super) struct BeliefArgs {
 
 impl BeliefArgs {
     /// Whether anybody is believed.
-    pub(super) fn is_given(&self) -> bool {
+    fn is_given(&self) -> bool {
         self.keys.is_given() || self.trust.trust.is_some()
+    }
+
+    /// Whether anything is said about the log itself.
+    pub(super) fn is_about_log(&self) -> bool {
+        self.keys.is_asked()
     }
 
     /// The keys that count and what was seen.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use vault_core::{
-    keys::PublicKey,
+    keys::{KeyId, PublicKey},
+    log::KeyName,
     vault::{Signed, Vault},
 };
 
@@ -23,9 +24,10 @@ use crate::{
 /// nothing, so the list is made now, of what is there now: look it over before you sign it.
 ///
 /// Where the vault has a log, `--before-entry N` lists what was in it before entry N (`mvault log show` numbers them): what a
-/// thief signed later is left out, whatever date it claims. What the log does not show is never listed then.
+/// thief signed later is left out, whatever date it claims. What the log does not show is never listed then. Which log it
+/// is must be known: from an earlier command, or by `--log-origin`.
 ///
-/// JSON: {"key_id", "keeps": [{"digest", "path", "entry"}], "left_out": [{"digest", "path", "entry"}], "log": {"origin", "size"}}
+/// JSON: {"key_id", "keeps": [{"digest", "path", "entry"}], "left_out": [{"digest", "path"}], "log": {"origin", "size"}}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault trust keeps trainer.pub
@@ -41,21 +43,12 @@ pub struct Args {
     belief: BeliefArgs,
 }
 
-/// A signature and the entry that shows it, if one was asked for and there is one.
-struct Found {
-    signed: Signed,
-    entry: Option<u64>,
-}
-
-impl Found {
-    fn object(&self) -> Value {
-        json!({ "digest": format!("b3:{}", self.signed.digest), "path": self.signed.path, "entry": self.entry })
-    }
-
-    fn line(&self) -> String {
-        let entry = self.entry.map_or_else(String::new, |entry| format!(", entry {entry}"));
-        format!("  \"b3:{}\", # {}{entry}\n", self.signed.digest, self.signed.path)
-    }
+/// What a retirement keeps, each with the entry that shows it if that was asked for.
+struct Kept {
+    listed: Vec<(Signed, Option<u64>)>,
+    left_out: Vec<Signed>,
+    /// The log and how far it is signed.
+    log: Option<(KeyName, u64)>,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
@@ -64,51 +57,72 @@ pub fn run(args: &Args, session: &Session) -> Result {
         let what = format!("{} is a recipient key where a signing key is expected", args.key.display());
         return Err(Failure::usage(what));
     };
-    let found = vault.signed_by(&key)?;
-    let (kept, left_out, log) = match args.before_entry {
-        Some(limit) => logged_before(limit, found, &vault, args, session)?,
-        None => (found.into_iter().map(|signed| Found { signed, entry: None }).collect(), Vec::new(), Value::Null),
+    let all = || Ok::<_, Failure>(vault.signed_by(&key)?);
+    let found = match args.before_entry {
+        Some(limit) => logged_before(limit, all()?, &vault, args, session)?,
+        None if args.belief.is_about_log() => {
+            return Err(Failure::usage("what is said about a log goes with --before-entry"));
+        }
+        None => {
+            Kept { listed: all()?.into_iter().map(|signed| (signed, None)).collect(), left_out: Vec::new(), log: None }
+        }
     };
-    if !left_out.is_empty() {
-        let what = count(left_out.len() as u64, "signature");
+    if !found.left_out.is_empty() {
+        let what = count(found.left_out.len() as u64, "signature");
         session.ui.warn(&format!("{what} left out, which the log does not show before that entry"));
     }
-    let lines: String = kept.iter().map(Found::line).collect();
-    let objects = |found: &[Found]| found.iter().map(Found::object).collect::<Value>();
-    let object = json!({
-        "key_id": key.key_id().to_hex(),
-        "keeps": objects(&kept),
-        "left_out": objects(&left_out),
-        "log": log,
-    });
-    session.ui.result(&format!("status = \"retired\"\nkeeps = [\n{lines}]"), &object)
+    session.ui.result(&text(args, &found), &object(&key.key_id(), &found))
+}
+
+fn text(args: &Args, found: &Kept) -> String {
+    let head = match (&found.log, args.before_entry) {
+        (Some((origin, size)), Some(limit)) => {
+            format!("# what {origin} shows before entry {limit}, signed at {size} entries\n")
+        }
+        _ => String::new(),
+    };
+    let line = |(signed, entry): &(Signed, Option<u64>)| {
+        let entry = entry.map_or_else(String::new, |entry| format!(", entry {entry}"));
+        format!("  \"b3:{}\", # {}{entry}\n", signed.digest, signed.record.path)
+    };
+    let lines: String = found.listed.iter().map(line).collect();
+    format!("{head}status = \"retired\"\nkeeps = [\n{lines}]")
+}
+
+fn object(key: &KeyId, found: &Kept) -> Value {
+    let kept = |(signed, entry): &(Signed, Option<u64>)| json!({ "digest": format!("b3:{}", signed.digest), "path": signed.record.path, "entry": entry });
+    let left_out = |signed: &Signed| json!({ "digest": format!("b3:{}", signed.digest), "path": signed.record.path });
+    json!({
+        "key_id": key.to_hex(),
+        "keeps": found.listed.iter().map(kept).collect::<Value>(),
+        "left_out": found.left_out.iter().map(left_out).collect::<Value>(),
+        "log": found.log.as_ref().map(|(origin, size)| json!({ "origin": origin.as_str(), "size": size })),
+    })
 }
 
 /// Tells what stood in the log before an entry from what did not, as a checkpoint proves that counts.
-fn logged_before(
-    limit: u64,
-    found: Vec<Signed>,
-    vault: &Vault,
-    args: &Args,
-    session: &Session,
-) -> Result<(Vec<Found>, Vec<Found>, Value)> {
+fn logged_before(limit: u64, found: Vec<Signed>, vault: &Vault, args: &Args, session: &Session) -> Result<Kept> {
     let log = log::open(vault)?;
     let mut view = args.belief.view(vault, session)?;
+    // A key may sign several logs, and the store would choose the one in which an entry stands early.
+    if view.judge.meant().is_none() && view.seen.last().is_none() {
+        return Err(Failure::usage("no log of this vault was seen before, so it has to be named")
+            .hint(format!("the vault shows `--log-origin {}`: make sure that it is the one", log.origin())));
+    }
     let checkpoint = log::signed(&log, &mut view)?;
     let size = checkpoint.checkpoint().size();
     if limit > size {
         return Err(Failure::usage(format!("--before-entry {limit}: the log is signed up to {size} entries"))
             .hint("`mvault log publish` signs what is new"));
     }
-    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    for signed in found {
-        let record = vault.record_at(&signed.path)?;
-        let proof = log.prove(&checkpoint, reference(&record))?;
-        let proven =
-            proof.map(|proof| proof.verify(&view.judge, Some(log.origin()))?.about(reference(&record))).transpose()?;
-        let entry = proven.map(|logged| logged.index);
-        let is_before = entry.is_some_and(|entry| entry < limit);
-        if is_before { &mut kept } else { &mut left_out }.push(Found { signed, entry });
+    let records: Vec<_> = found.iter().map(|signed| reference(&signed.record)).collect();
+    let entries = log.first_before(&checkpoint, limit, &records)?;
+    let (mut listed, mut left_out) = (Vec::new(), Vec::new());
+    for (signed, entry) in found.into_iter().zip(entries) {
+        match entry {
+            Some(_) => listed.push((signed, entry)),
+            None => left_out.push(signed),
+        }
     }
-    Ok((kept, left_out, json!({ "origin": log.origin().as_str(), "size": size })))
+    Ok(Kept { listed, left_out, log: Some((log.origin().clone(), size)) })
 }

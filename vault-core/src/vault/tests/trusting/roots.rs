@@ -196,8 +196,12 @@ fn compromised_keys_lose_everything_and_retired_ones_keep_what_is_listed() {
     let trainer = world.public("trainer");
     let signed = world.fixture.vault.signed_by(&trainer).expect("listed");
     let of = |artifact: &str| -> Vec<String> {
-        signed.iter().filter(|s| s.path.contains(artifact)).map(|s| format!("\"b3:{}\"", s.digest)).collect()
+        signed.iter().filter(|s| s.record.path.contains(artifact)).map(|s| format!("\"b3:{}\"", s.digest)).collect()
     };
+    for one in &signed {
+        let bytes = fs::read(world.path(&one.record.path)).expect("there");
+        assert_eq!(one.record.digest, blake3::hash(&bytes), "what is proven in a log is what was read");
+    }
     let digest = world.gate().expect("gate").resolve(&reference("m:1")).expect("there").digest.to_hex();
     let kept = [of("versions/1.dsse"), of(&digest)].concat();
     assert_eq!(kept.len(), 3, "version record, provenance, recipients");
