@@ -4,7 +4,7 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -100,10 +100,35 @@ pub(crate) fn run(
     first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
+/// What `work` makes of each of these, in their order, on all threads. What is alone is done here.
+pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    if items.len() < 2 {
+        return items.iter().map(work).collect();
+    }
+    let threads = Threads::available().get().min(items.len());
+    let (next, slots) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(items.len())));
+    let pull = || {
+        while let Some((at, item)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, items.get(at)?)))
+        {
+            let made = work(item);
+            slots.lock().unwrap_or_else(PoisonError::into_inner).push((at, made));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // With fewer threads than asked for the work still gets done.
+            let _ = thread::Builder::new().name("mvault-worker".into()).spawn_scoped(scope, pull);
+        }
+        pull();
+    });
+    let mut slots = slots.into_inner().unwrap_or_else(PoisonError::into_inner);
+    slots.sort_unstable_by_key(|(at, _)| *at);
+    slots.into_iter().map(|(_, made)| made).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
 
     #[test]
@@ -133,5 +158,13 @@ mod tests {
         }
         let error = run(Threads::available(), &Cancelled, |stop| stop.requested().map(drop)).expect_err("cancelled");
         assert_eq!(error.kind(), crate::error::Kind::Operational);
+    }
+
+    #[test]
+    fn what_is_made_of_many_comes_in_their_order() {
+        for count in [0, 1, 2, 100] {
+            let items: Vec<usize> = (0..count).collect();
+            assert_eq!(map(&items, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        }
     }
 }

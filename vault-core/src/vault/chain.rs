@@ -4,12 +4,17 @@ use super::{Vault, stem};
 use crate::{
     error::{Error, Fault, Place, Result},
     provenance::{Envelope, MAX_ENVELOPE, Newest, peek},
+    store::Soon,
+    workers,
 };
 
 /// The highest number that is looked at: JSON holds no more exactly.
 const MAX_GENERATION: u64 = (1 << 53) - 1;
 /// More records than any chain has; a store could offer any number.
 const MAX_RECORDS: usize = 1_000_000;
+
+/// The most records of a chain that are read at once.
+const MAX_AHEAD: usize = 32;
 
 /// How far above the records that are there a number may be. Writers take the first free one, so that only junk and
 /// withdrawn proposals make gaps; without this, one record under the highest number would be the last.
@@ -67,6 +72,15 @@ impl Vault {
         Ok(said)
     }
 
+    /// What several records say of themselves, in one round trip and on all threads.
+    fn linked_all(&self, folder: &str, generations: &[u64]) -> Vec<Result<Option<Linked>>> {
+        if generations.len() > 1 {
+            let paths: Vec<_> = generations.iter().map(|generation| record_path(folder, *generation)).collect();
+            self.store.soon(&paths.iter().map(|path| Soon::Read { path, cap: MAX_ENVELOPE }).collect::<Vec<_>>());
+        }
+        workers::map(generations, |generation| self.linked(folder, *generation))
+    }
+
     /// Follows at most so many links down from a record, not below `until`. The digests of those found, the newest first.
     ///
     /// # Errors
@@ -80,15 +94,22 @@ impl Vault {
     ) -> Result<Vec<Newest>> {
         let mut wanted = previous;
         let mut found = Vec::new();
-        for &generation in numbers.iter().rev().filter(|n| (until..from).contains(*n)) {
-            if wanted.is_none() || found.len() == most {
-                return Ok(found);
+        let mut left: Vec<u64> = numbers.iter().rev().filter(|n| (until..from).contains(*n)).copied().collect();
+        let mut width = 1;
+        while !left.is_empty() && wanted.is_some() && found.len() < most {
+            // Most of what stands below a record belongs to the chain: so more and more is read at once.
+            let rest = left.split_off(width.min(most - found.len()).min(left.len()));
+            for (&generation, record) in left.iter().zip(self.linked_all(folder, &left)) {
+                if wanted.is_none() || found.len() == most {
+                    break;
+                }
+                // Anything else under this number is no part of the chain.
+                if let Some(record) = record?.filter(|record| wanted == Some(record.digest)) {
+                    found.push(Newest { generation, digest: record.digest });
+                    wanted = record.previous;
+                }
             }
-            // Anything else under this number is no part of the chain.
-            if let Some(record) = self.linked(folder, generation)?.filter(|record| wanted == Some(record.digest)) {
-                found.push(Newest { generation, digest: record.digest });
-                wanted = record.previous;
-            }
+            (left, width) = (rest, (width * 2).min(MAX_AHEAD));
         }
         // Below `until` nothing was looked at.
         if let Some(missing) = wanted.filter(|_| until <= 1 && found.len() < most) {

@@ -1,13 +1,6 @@
 //! From the pinned trust root to the newest that the vault leads to.
 
-use std::{
-    collections::VecDeque,
-    num::NonZeroUsize,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::collections::VecDeque;
 
 use super::{Vault, stem};
 use crate::{
@@ -16,7 +9,7 @@ use crate::{
     provenance::MAX_ENVELOPE,
     store::Soon,
     trust::{Candidate, Reached},
-    workers::{self, Threads},
+    workers,
 };
 
 /// The most versions that are walked in one go.
@@ -38,11 +31,11 @@ impl Vault {
         let mut ahead = Ahead { vault: self, found: VecDeque::new(), width: 0 };
         for _ in 0..MAX_STEPS {
             let version = reached.root().version() + 1;
-            let Some(found) = ahead.version(version)? else { return Ok(reached) };
+            let Some(mut found) = ahead.version(version)? else { return Ok(reached) };
             let mut next: Option<Reached> = None;
             for path in &found.paths {
                 let read = || self.demand(path, MAX_ENVELOPE).and_then(|bytes| Candidate::parse(&bytes));
-                match found.take().unwrap_or_else(read).and_then(|candidate| reached.follow(candidate)) {
+                match found.only.take().unwrap_or_else(read).and_then(|candidate| reached.follow(candidate)) {
                     Ok(step) if next.as_ref().is_some_and(|next| next.digest() != step.digest()) => {
                         let what = format!("trust root version {version}");
                         return Err(Error::Untrusted { what, why: "exists twice, each validly signed: a fork" });
@@ -96,17 +89,7 @@ struct Found {
     version: u64,
     paths: Vec<String>,
     /// What the only file holds; unknown, if there are several.
-    only: Mutex<Option<Result<Candidate>>>,
-}
-
-impl Found {
-    fn put(&self, candidate: Result<Candidate>) {
-        *self.only.lock().unwrap_or_else(PoisonError::into_inner) = Some(candidate);
-    }
-
-    fn take(&self) -> Option<Result<Candidate>> {
-        self.only.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+    only: Option<Result<Candidate>>,
 }
 
 impl Ahead<'_> {
@@ -128,32 +111,30 @@ impl Ahead<'_> {
         for version in versions {
             match self.vault.root_paths(version) {
                 Ok(paths) if paths.is_empty() => break,
-                Ok(paths) => self.found.push_back(Found { version, paths, only: Mutex::default() }),
+                Ok(paths) => self.found.push_back(Found { version, paths, only: None }),
                 Err(error) if version == first => return Err(error),
                 // Its turn may come, or not.
                 Err(_) => break,
             }
         }
-        self.read()
+        self.read();
+        Ok(())
     }
 
     /// Reads what stands alone under its number.
-    fn read(&self) -> Result<()> {
-        let alone: Vec<_> = self.found.iter().filter(|found| found.paths.len() == 1).collect();
-        let soon: Vec<_> = alone.iter().map(|found| Soon::Read { path: &found.paths[0], cap: MAX_ENVELOPE }).collect();
+    fn read(&mut self) {
+        let alone: Vec<_> =
+            self.found.iter().filter(|found| found.paths.len() == 1).map(|found| &found.paths[0]).collect();
+        let soon: Vec<_> = alone.iter().map(|path| Soon::Read { path, cap: MAX_ENVELOPE }).collect();
         if soon.len() > 1 {
             self.vault.store.soon(&soon);
         }
-        let threads = Threads::available().get().min(alone.len());
-        let threads = Threads::new(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN));
-        let next = AtomicUsize::new(0);
-        workers::run(threads, &(), |_| {
-            while let Some(found) = alone.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let bytes = self.vault.demand(&found.paths[0], MAX_ENVELOPE);
-                found.put(bytes.and_then(|bytes| Candidate::parse_ahead(&bytes)));
-            }
-            Ok(())
-        })
+        let read =
+            |path: &&String| self.vault.demand(path, MAX_ENVELOPE).and_then(|bytes| Candidate::parse_ahead(&bytes));
+        let mut candidates = workers::map(&alone, read).into_iter();
+        for found in self.found.iter_mut().filter(|found| found.paths.len() == 1) {
+            found.only = candidates.next();
+        }
     }
 }
 
