@@ -196,6 +196,25 @@ fn a_record_is_found_without_its_hint_and_a_wrong_hint_misleads_nobody() {
 }
 
 #[test]
+fn the_first_entry_before_a_place_counts_whatever_was_logged_or_noted_later() {
+    let fixture = Fixture::new();
+    fixture.append(600);
+    let (path, old) = ("models/m/versions/400.dsse.json", entry(400));
+    let again = Entry::about_record(path, b"{}", Some("u:thief")).expect("an entry");
+    let replaced = Entry::about_record(path, b"{ }", None).expect("an entry");
+    let tail = || fixture.log.tail(Some(&fixture.judge())).expect("followed");
+    tail().append(&[again, replaced.clone()]).expect("appended");
+    let checkpoint = fixture.publish().checkpoint;
+    let records = [&old, &replaced].map(|entry| entry.record().expect("a record"));
+    std::fs::write(fixture.file(&find::hint_path(records[0])), "600\n").expect("a hint that misleads");
+    let first = |limit| fixture.log.first_before(&checkpoint, limit, &records).expect("read");
+    assert_eq!(first(400), [None, None]);
+    assert_eq!(first(401), [Some(400), None]);
+    assert_eq!(first(601), [Some(400), None], "another record at the same place is another");
+    assert_eq!(first(u64::MAX), [Some(400), Some(601)]);
+}
+
+#[test]
 fn records_that_no_entry_names_are_found_and_logged_once() {
     let fixture = Fixture::new();
     let write = |path: &str| {
