@@ -55,7 +55,12 @@ impl Presigned {
     pub(in crate::store) fn request(&self, method: &str, body: HttpRequestBody) -> Option<HttpRequest> {
         // As the client below reads it: what is a URI need not be a URL with a host.
         let url = Url::parse(&self.url).ok().filter(Url::has_host)?;
+        let length = body.content_length();
         let mut request = HttpRequest::new(body);
+        if length > 0 {
+            // Of a body in several pieces the client below does not know it, and stores refuse what comes in chunks.
+            request.headers_mut().insert("content-length", length.into());
+        }
         *request.method_mut() = method.parse().ok()?;
         *request.uri_mut() = url.as_str().parse().ok()?;
         for (name, value) in &self.headers {
