@@ -130,7 +130,9 @@ fn remedy(pending: Pending) -> &'static str {
         Pending::Recent => {
             "it is at work, or was killed lately; once it has given no sign of life for as long as --grace, a collection takes it over"
         }
-        Pending::Settling => "it was taken over less than half an hour ago; a collection after that finishes it",
+        Pending::Settling => {
+            "less than half an hour ago it was taken over, or ended with a deletion that may still be on its way; a collection after that finishes it"
+        }
         _ => {
             "this store has no deletions that end, so nobody can take it over; if its process is gone for good, say so with \
               `mvault gc --declare-finished` and its id"

@@ -15,7 +15,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Backend, Connection, Created, Entry, Presigned, Purpose, Soon, check_mutable, corrupt, path};
+use super::{Backend, Connection, Created, Deletion, Entry, Presigned, Purpose, Soon, check_mutable, corrupt, path};
 use crate::{
     error::{Error, Fault, Result},
     parts::{Ahead, ReadAt, Staged, Wanted},
@@ -497,17 +497,14 @@ impl Backend for Bucket {
         self.0.wait(self.0.presigns())?
     }
 
-    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Deletion {
         self.0.answers.forget();
-        self.0.wait(self.0.delete_by(path, permit))?
+        self.0.wait(self.0.delete_by(path, permit)).unwrap_or_else(Deletion::not_begun)
     }
 
-    fn deletes_by(&self) -> Result<bool> {
-        self.0.wait(self.0.deletes_by())?
-    }
-
-    fn expires(&self) -> Result<bool> {
-        self.0.wait(self.0.expires())?
+    fn expires(&self, path: &str) -> Result<bool> {
+        self.0.answers.forget();
+        self.0.wait(self.0.expires(path))?
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     fmt, io,
     num::{NonZeroU64, NonZeroUsize},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -42,7 +42,7 @@ pub use bucket::Bucket;
 pub use directory::Directory;
 pub use page::Keep;
 pub use path::{check as check_path, check_prefix};
-pub use presigned::{Presigned, Purpose};
+pub use presigned::{Deletion, Presigned, Purpose};
 pub use registry::{Access, Address, ClientCertificate, MAX_TOKEN, Registry, Token, is_registry, is_vault_name};
 pub use url::{is_remote, local_path};
 
@@ -201,27 +201,22 @@ pub trait Backend: Send + Sync + fmt::Debug {
     }
 
     /// See [`Store::delete_by`].
-    ///
-    /// # Errors
-    /// As there.
-    fn delete_by(&self, path: &str, _: &Presigned) -> Result<()> {
-        Err(Error::Misuse(format!("{path}: this store has no deletions that end")))
-    }
-
-    /// See [`Store::deletes_by`].
-    ///
-    /// # Errors
-    /// As there.
-    fn deletes_by(&self) -> Result<bool> {
-        Ok(false)
+    fn delete_by(&self, path: &str, _: &Presigned) -> Deletion {
+        Deletion::impossible(path)
     }
 
     /// See [`Store::expires`].
     ///
     /// # Errors
     /// As there.
-    fn expires(&self) -> Result<bool> {
+    fn expires(&self, path: &str) -> Result<bool> {
+        let _ = path;
         Ok(false)
+    }
+
+    /// By what is measured how long something takes; that of a test turns with its store.
+    fn instant(&self) -> Instant {
+        Instant::now()
     }
 
     /// What this store is, for messages.

@@ -1,8 +1,12 @@
 //! A store of which somebody is told what is created in it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Backend, Created, Entry, Presigned, Purpose, Soon, Store};
+use super::{Backend, Created, Deletion, Entry, Presigned, Purpose, Soon, Store};
 use crate::{
     error::Result,
     parts::{Ahead, ReadAt, Staged, Wanted},
@@ -89,16 +93,16 @@ impl Backend for Observed {
         self.store.0.presigns()
     }
 
-    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Deletion {
         self.store.0.delete_by(path, permit)
     }
 
-    fn deletes_by(&self) -> Result<bool> {
-        self.store.0.deletes_by()
+    fn expires(&self, path: &str) -> Result<bool> {
+        self.store.0.expires(path)
     }
 
-    fn expires(&self) -> Result<bool> {
-        self.store.0.expires()
+    fn instant(&self) -> Instant {
+        self.store.0.instant()
     }
 
     fn describe(&self) -> String {

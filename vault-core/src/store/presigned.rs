@@ -1,6 +1,10 @@
 //! Presigned URLs: with one, whoever has it does one thing with one object of a bucket for a while, without credentials.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use object_store::{
@@ -9,7 +13,7 @@ use object_store::{
 };
 
 use super::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a presigned URL lets its holder do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +59,12 @@ impl Presigned {
     pub(in crate::store) fn request(&self, method: &str, body: HttpRequestBody) -> Option<HttpRequest> {
         // As the client below reads it: what is a URI need not be a URL with a host.
         let url = Url::parse(&self.url).ok().filter(Url::has_host)?;
+        let length = body.content_length();
         let mut request = HttpRequest::new(body);
+        if length > 0 {
+            // Of a body in several pieces the client below does not know it, and stores refuse what comes in chunks.
+            request.headers_mut().insert("content-length", length.into());
+        }
         *request.method_mut() = method.parse().ok()?;
         *request.uri_mut() = url.as_str().parse().ok()?;
         for (name, value) in &self.headers {
@@ -86,27 +95,42 @@ impl Store {
 
     /// Deletes an object by a URL that was signed for that before: the store itself refuses it from the moment on at which the
     /// URL ends. An object that is not there is no error.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`](crate::Error::Misuse) if this store signs no URLs; [`Error::Storage`](crate::Error::Storage) if it
-    /// was refused.
-    pub fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+    pub fn delete_by(&self, path: &str, permit: &Presigned) -> Deletion {
         self.0.delete_by(path, permit)
     }
 
-    /// Whether [`delete_by`](Self::delete_by) works with this store, as a trial with something absent shows.
+    /// Whether the store deletes by a URL, and refuses the same URL once it has ended, as a trial of some seconds shows: it
+    /// deletes the object at `path`, which is there and which nobody needs. If it shows another thing, that may still be there.
     ///
     /// # Errors
     /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
-    pub fn deletes_by(&self) -> Result<bool> {
-        self.0.deletes_by()
+    pub fn expires(&self, path: &str) -> Result<bool> {
+        self.0.expires(path)
     }
 
-    /// Whether the store refuses a URL that has ended and takes one that has not, as a trial of a few seconds shows.
-    ///
-    /// # Errors
-    /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
-    pub fn expires(&self) -> Result<bool> {
-        self.0.expires()
+    /// By what to measure how long something takes.
+    pub(crate) fn instant(&self) -> Instant {
+        self.0.instant()
+    }
+}
+
+/// What came of a deletion by a presigned URL.
+#[derive(Debug)]
+pub struct Deletion {
+    /// Whether the object is gone. [`Error::Misuse`] if this store signs no URLs; [`Error::Storage`] if it was refused.
+    pub result: Result<()>,
+    /// Whether each request for it was answered. One that was not may be on its way until the URL ends, whatever came of others.
+    pub is_answered: bool,
+}
+
+impl Deletion {
+    /// By a store that has none.
+    pub(in crate::store) fn impossible(path: &str) -> Self {
+        Self::not_begun(Error::Misuse(format!("{path}: this store has no deletions that end")))
+    }
+
+    /// Nothing was sent.
+    pub(in crate::store) fn not_begun(error: Error) -> Self {
+        Self { result: Err(error), is_answered: true }
     }
 }

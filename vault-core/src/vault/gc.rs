@@ -3,7 +3,7 @@
 //! A run marks what is kept, writes down what it condemns, marks again, decides with one create-once object, and only then
 //! deletes. Whoever needs something that is condemned decides first. `docs/ARCHITECTURE.md` says why nothing is lost.
 
-use std::time::{Duration, Instant};
+use std::{cell::OnceCell, time::Duration};
 
 use jiff::Timestamp;
 
@@ -25,7 +25,7 @@ mod sessions;
 
 pub use documents::{Condemned, Decision, Done, Promise, Revocation, Started};
 use documents::{Document as _, MAX_PATHS};
-use permits::Permits;
+use permits::{Clock, Permits};
 use roots::{Garbage, Paths, Reach};
 use runs::Run;
 
@@ -135,7 +135,8 @@ pub enum Event {
 pub enum Pending {
     /// For itself: it gave a sign of life within the grace. If it gives none, the first collection after that takes it over.
     Recent,
-    /// For the end of its permits: it was taken over less than half an hour ago. The first collection after that finishes it.
+    /// For the end of its permits: less than half an hour ago it was taken over, or ended itself with a deletion that may still
+    /// be on its way. The first collection after that finishes it.
     Settling,
     /// For somebody who knows that its process is gone ([`Vault::declare_finished`]): its store has no deletions that end.
     ByHand,
@@ -216,8 +217,11 @@ struct Round<'a, 'g> {
     since: Timestamp,
     /// Nothing from then on is touched.
     cutoff: Timestamp,
-    /// The clock of the store, and when it was looked at.
-    now: (Timestamp, Instant),
+    clock: Clock,
+    /// Whether the store deletes by permits and ends them, if that was tried.
+    ends_permits: OnceCell<bool>,
+    /// Whether a deletion of this run may still be on its way.
+    is_open: bool,
 }
 
 impl Vault {
@@ -278,28 +282,23 @@ impl<'a, 'g> Round<'a, 'g> {
         };
         let earlier = now.as_second().saturating_sub(i64::try_from(grace).unwrap_or(i64::MAX));
         let since = Timestamp::from_second(earlier).unwrap_or(Timestamp::MIN);
-        let now_by_store = (now, Instant::now());
+        let (clock, ends_permits) = (Clock::new(vault, now), OnceCell::new());
+        let (mode, cutoff) = (collection.mode, since);
         let mut round =
-            Self { vault, policy, gate, mode: collection.mode, progress, since, cutoff: since, now: now_by_store };
+            Self { vault, policy, gate, mode, progress, since, cutoff, clock, ends_permits, is_open: false };
         let result = round.collect(&run, now, report);
         if !round.is_dry() {
             let deleted = result.as_ref().map_or(0, |collected| collected.deleted);
             // Whatever came of it: this process deletes nothing any more, so what it condemned may be stored again. If this
             // cannot be written, a later run says that this one did not come to its end.
-            let ended = vault.store().create(&runs::done_path(&run), &Done::new(deleted).write()?);
-            result.as_ref().map_or(Ok(()), |_| ended.map(drop))?;
+            let ended = round.finish(&run, deleted, report);
+            result.as_ref().map_or(Ok(()), |_| ended)?;
         }
         result
     }
 
     fn is_dry(&self) -> bool {
         self.mode == Mode::DryRun
-    }
-
-    /// What the clock of the store says by now; nothing later.
-    fn now(&self) -> Timestamp {
-        let (then, since) = self.now;
-        then.checked_add(since.elapsed()).unwrap_or(then)
     }
 
     fn go_on(&self) -> Result<()> {
@@ -347,9 +346,11 @@ impl<'a, 'g> Round<'a, 'g> {
                 // store are apart, objects can be older than the cutoff was.
                 self.cutoff = claims.oldest.map_or(self.cutoff, |oldest| oldest.min(self.cutoff));
                 self.mark(&claims, &mut reach, &mut |_| Ok(()))?;
-                let mut permits = Permits::promise(self.vault, run, self.now())?;
+                let mut permits = self.promise(run)?;
                 self.decide(run)?;
-                self.delete(&condemned, &reach, &mut permits, &mut collected, report)?;
+                let deleted = self.delete(&condemned, &reach, &mut permits, &mut collected, report);
+                self.is_open = permits.is_open();
+                deleted?;
             }
             self.clear(&mut old, &mut collected, report)?;
         }

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use object_store::client::{
     HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
 };
-use reqwest::{Body, Client, Request};
+use reqwest::{Body, Client, Request, header::CONTENT_LENGTH};
 
 use super::throttle::{Throttle, Waited};
 
@@ -34,6 +34,8 @@ impl Paced {
         let waited = head.extensions.get::<Waited>().cloned().unwrap_or_default();
         let mut request = Request::new(head.method, url);
         *request.headers_mut() = head.headers;
+        // Of a stream nobody knows it, and stores refuse what comes in chunks.
+        request.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| body.content_length().into());
         *request.body_mut() = Some(Body::wrap_stream(pieces(body, piece, Arc::clone(&self.line), waited)));
         let mut answer = self.client.execute(request).await.map_err(failed)?;
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));

@@ -17,15 +17,15 @@ use crate::{
     error::{Error, Result},
     parts::object_path,
     secret::fill_random,
-    store::{Presigned, Purpose},
+    store::{Deletion, Presigned, Purpose},
 };
 
 /// How long a URL of a trial counts.
 const LIFETIME: Duration = Duration::from_mins(5);
 /// How long one request of a trial may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the shortest URL counts, and after what time it certainly does no more, by clocks that count seconds.
-const SHORTEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
+/// How long a URL counts that is to end in a trial, and how long to wait then. Clocks may be apart by what is between.
+const SHORT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(8));
 
 /// What a signature covers besides the URL: such a request replaces nothing.
 const CONDITION: (&str, &str) = ("if-none-match", "*");
@@ -86,16 +86,6 @@ impl Signing {
         Ok((status, beginning(answer, 64).await))
     }
 
-    /// Whether a store takes a URL for deleting something absent, or refuses it, if it says.
-    async fn is_taken(&self, permit: &Presigned) -> Result<Option<bool>> {
-        Ok(match self.send(permit, Purpose::Delete, b"").await?.0 {
-            // Some say of what is absent that it is.
-            200..300 | 404 => Some(true),
-            408 | 429 | 500.. => None,
-            _ => Some(false),
-        })
-    }
-
     /// Does what a URL is for, and what it is not for.
     async fn holds(&self, path: &str, bytes: &[u8]) -> Result<bool> {
         let url = self.sign(path, Purpose::Create, LIFETIME).await?;
@@ -143,49 +133,49 @@ impl Shared {
     }
 
     /// Deletes an object for as long as a URL lasts.
-    pub(super) async fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
-        let Some(signing) = &self.signing else {
-            return Err(Error::Misuse(format!("{path}: this store has no deletions that end")));
-        };
+    pub(super) async fn delete_by(&self, path: &str, permit: &Presigned) -> Deletion {
+        let Some(signing) = &self.signing else { return Deletion::impossible(path) };
         let mut attempts = self.attempts(path);
+        let mut is_answered = true;
         loop {
             let failure = match signing.send(permit, Purpose::Delete, b"").await {
-                Ok((200..300 | 404, _)) => return Ok(()),
-                Ok((status @ (408 | 429 | 500..), _)) => io::Error::other(format!("HTTP status {status}")),
+                // Some say of what is absent that it is.
+                Ok((200..300 | 404, _)) => return Deletion { result: Ok(()), is_answered },
+                Ok((status @ (408 | 429 | 500..), _)) => {
+                    // What stands between may give up on what goes on behind it.
+                    is_answered &= status == 429;
+                    io::Error::other(format!("HTTP status {status}"))
+                }
                 Ok((status, _)) => {
                     let why = format!("the store refuses to delete it by a signed URL: HTTP status {status}");
-                    return Err(Error::storage(path)(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+                    let error = Error::storage(path)(io::Error::new(io::ErrorKind::PermissionDenied, why));
+                    return Deletion { result: Err(error), is_answered };
                 }
-                Err(error) => io::Error::other(error),
+                Err(error) => {
+                    is_answered = false;
+                    io::Error::other(error)
+                }
             };
-            attempts.wait(failure).await?;
+            if let Err(error) = attempts.wait(failure).await {
+                return Deletion { result: Err(error), is_answered };
+            }
         }
     }
 
-    /// Tries it, with an object that is not there.
-    pub(super) async fn expires(&self) -> Result<bool> {
+    /// Tries it, with an object that is there.
+    pub(super) async fn expires(&self, path: &str) -> Result<bool> {
         let Some(signing) = &self.signing else { return Ok(false) };
-        let path = absent()?;
-        let short = signing.sign(&path, Purpose::Delete, SHORTEST.0).await?;
-        let long = signing.sign(&path, Purpose::Delete, LIFETIME).await?;
-        tokio::time::sleep(SHORTEST.1).await;
+        let url = signing.sign(path, Purpose::Delete, SHORT.0).await?;
+        let (status, _) = signing.send(&url, Purpose::Delete, b"").await?;
+        // A server that knows no such requests may say of anything that it is absent, and another that it did what it did not.
+        if !(200..300).contains(&status) || self.head(path).await?.is_some() {
+            return Ok(false);
+        }
+        tokio::time::sleep(SHORT.1).await;
         // One that fails over such a question has not refused it.
-        Ok(signing.is_taken(&short).await? == Some(false) && signing.is_taken(&long).await? == Some(true))
+        let (status, _) = signing.send(&url, Purpose::Delete, b"").await?;
+        Ok((400..500).contains(&status) && ![404, 408, 429].contains(&status))
     }
-
-    /// Whether the store deletes by URLs at all: tried once, with an object that is not there.
-    pub(super) async fn deletes_by(&self) -> Result<bool> {
-        let Some(signing) = &self.signing else { return Ok(false) };
-        let permit = signing.sign(&absent()?, Purpose::Delete, LIFETIME).await?;
-        Ok(signing.is_taken(&permit).await? == Some(true))
-    }
-}
-
-/// The path of an object that is not there.
-fn absent() -> Result<String> {
-    let mut bytes = [0; 32];
-    fill_random(&mut bytes)?;
-    Ok(object_path(&blake3::hash(&bytes)))
 }
 
 /// The same URL for another object.

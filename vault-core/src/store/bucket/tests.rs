@@ -5,6 +5,7 @@ use super::*;
 mod hostile;
 mod pacing;
 mod server;
+mod signing;
 
 #[test]
 fn a_bucket_works_below_an_async_runtime_and_may_be_dropped_inside_it() {

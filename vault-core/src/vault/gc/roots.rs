@@ -70,7 +70,8 @@ impl Round<'_, '_> {
     pub(super) fn mark(&mut self, claims: &Claims, reach: &mut Reach, report: Reporter<'_>) -> Result<()> {
         let retirements = self.retirements(report)?;
         reach.holds_all |= claims.may_be_any;
-        for artifact in claims.pins() {
+        // Where all are kept, so are these.
+        for artifact in claims.pins().filter(|_| !claims.may_be_any) {
             self.keep_if_there(artifact, reach, report)?;
         }
         for artifact in claims.committed.iter().copied() {

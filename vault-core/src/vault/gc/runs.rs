@@ -128,12 +128,32 @@ impl Vault {
         bytes.map(|bytes| Decision::parse(&bytes).map_err(|error| error.at(Place::Object(path)))).transpose()
     }
 
+    /// Whether a run that has decided may delete. Nobody can tell of a decision that cannot be read.
+    fn may_delete(&self, run: &str) -> Result<bool> {
+        match self.gc_decision(run) {
+            Ok(decision) => Ok(decision.is_some_and(|decision| decision.is_deleting())),
+            Err(Error::Corrupt { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a list of a run names any of these objects. One that cannot be read may name whatever there is; one that is gone
+    /// belongs to a run that came to its end meanwhile.
+    fn is_condemned(&self, list: &str, wanted: &HashSet<String>) -> Result<bool> {
+        let read = || self.store().read(list, MAX_DOCUMENT)?.map(|bytes| Condemned::parse(&bytes)).transpose();
+        match read() {
+            Ok(list) => Ok(list.is_some_and(|list| list.paths().iter().any(|path| wanted.contains(path)))),
+            Err(Error::Corrupt { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Calls off a run that has not decided yet. Whether it was: otherwise it may delete.
     pub(in crate::vault) fn gc_cancel(&self, run: &str) -> Result<bool> {
         match self.store().create(&decision_path(run), &Decision::cancelled()?.write()?)? {
             Created::New => Ok(true),
             // Decisions of finished runs are cleared away, lists first: nothing of it is deleted any more.
-            Created::Exists => Ok(!self.gc_decision(run)?.is_some_and(|decision| decision.is_deleting())),
+            Created::Exists => Ok(!self.may_delete(run)?),
         }
     }
 }
@@ -142,15 +162,11 @@ impl Vault {
 pub(in crate::vault) fn protect(vault: &Vault, wanted: &HashSet<String>) -> Result<()> {
     for (id, run) in vault.gc_runs()? {
         // A run that is done deletes nothing any more; nor does one that was called off.
-        if run.is_done || (run.has_decision && !vault.gc_decision(&id)?.is_some_and(|d| d.is_deleting())) {
+        if run.is_done || (run.has_decision && !vault.may_delete(&id)?) {
             continue;
         }
         for list in run.lists {
-            let path = list_path(&id, list);
-            // A list that is gone belongs to a run that came to its end meanwhile.
-            let Some(bytes) = vault.store().read(&path, MAX_DOCUMENT)? else { continue };
-            let list = Condemned::parse(&bytes).map_err(|error| error.at(Place::Object(path)))?;
-            if list.paths().iter().any(|path| wanted.contains(path)) {
+            if vault.is_condemned(&list_path(&id, list), wanted)? {
                 if vault.gc_cancel(&id)? {
                     break;
                 }

@@ -85,4 +85,17 @@ impl Place {
     fn contents(&self) -> Vec<String> {
         self.shelf.paths().into_iter().filter(|path| path.starts_with("objects/")).collect()
     }
+
+    /// Whether no collection is in the way of storing this.
+    fn may_be_stored_again(&self, path: &str) -> bool {
+        let vault = self.vault();
+        let session = vault.open_session(Work::Copy, &[]).expect("session");
+        let relied = session.rely_on(&[path.to_owned()]);
+        session.abandon().expect("ended");
+        match relied {
+            Ok(()) => true,
+            Err(Error::Lost { .. }) => false,
+            Err(other) => panic!("{other}"),
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
+use object_store::client::{HttpConnector as _, HttpRequest, HttpRequestBody};
+
 use super::{
     server::{Seen, Server},
     *,
@@ -89,4 +91,53 @@ fn parts_come_in_no_faster_than_allowed_in_any_moment() {
     let (most, took) = download(limited(RATE)).most_within(WINDOW);
     assert!(most < carried(RATE) + BURST, "{most} bytes in {WINDOW:?}");
     assert!(took > Duration::from_millis(1500), "{took:?}");
+}
+
+/// A server that takes no body without its length, as Amazon's.
+fn strict() -> (Server, Arc<Seen>) {
+    let seen = Arc::<Seen>::default();
+    let ours = Arc::clone(&seen);
+    let server = Server::start(move |request| {
+        if request.method != "DELETE" && !request.headers.contains_key("content-length") {
+            request.answer("411 Length Required", "", b"");
+            return request.hang_up();
+        }
+        request.body(&ours);
+        request.answer("200 OK", "etag: \"x\"\r\n", b"");
+    });
+    (server, seen)
+}
+
+/// The status of an answer to a request that goes out by a line of this rate.
+fn status(request: HttpRequest, rate: Option<NonZeroU64>) -> u16 {
+    let line = Arc::new(Throttle::new(rate));
+    let connector = Connector::new(&Connection::default(), Some("http://127.0.0.1"), &line).expect("a connector");
+    let client = connector.connect(&connect::options().with_allow_http(true)).expect("a client");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(client.execute(request)).expect("answered").status().as_u16()
+}
+
+#[test]
+fn bodies_say_how_long_they_are_at_any_pace() {
+    for rate in [RATE, 0] {
+        let (server, seen) = strict();
+        let bucket = server.bucket(limited(rate));
+        assert_eq!(bucket.create("a", b"content").expect("created"), Created::New);
+        bucket.delete("a").expect("deleted");
+        let mut request = HttpRequest::new(HttpRequestBody::from(b"a list of what is to go".to_vec()));
+        *request.method_mut() = "POST".parse().expect("a method");
+        *request.uri_mut() = format!("http://{}/bucket?delete", server.address).parse().expect("a place");
+        assert_eq!((status(request, NonZeroU64::new(rate)), seen.total()), (200, 7 + 23), "{rate}");
+    }
+}
+
+#[test]
+fn presigned_bodies_say_how_long_they_are_at_any_pace() {
+    for rate in [RATE, 0] {
+        let (server, seen) = strict();
+        let url = server.bucket(limited(0)).presign("a", Purpose::Create, Duration::from_mins(1)).expect("signed");
+        let content: PutPayload = [Bytes::from_static(b"in two "), Bytes::from_static(b"pieces")].into_iter().collect();
+        let request = url.expect("signs").request("PUT", content.into()).expect("a request");
+        assert_eq!((status(request, NonZeroU64::new(rate)), seen.total()), (200, 13), "{rate}");
+    }
 }

@@ -87,6 +87,11 @@ impl Request {
         body
     }
 
+    /// Ends the connection without an answer.
+    pub(super) fn hang_up(&mut self) {
+        let _ = self.stream.get_mut().shutdown(std::net::Shutdown::Both);
+    }
+
     /// The range that is asked for.
     pub(super) fn range(&self) -> Option<Range<usize>> {
         let (first, last) = self.headers.get("range")?.strip_prefix("bytes=")?.split_once('-')?;

@@ -3,7 +3,13 @@
 use std::collections::HashMap;
 
 use super::{keeping::events, *};
-use crate::{names::ArtifactDigest, vault::Lease};
+use crate::{
+    names::ArtifactDigest,
+    vault::{
+        Lease,
+        gc::documents::{Condemned, Decision, Document as _},
+    },
+};
 
 const JUNK: &[u8] = b"{}";
 
@@ -186,6 +192,56 @@ fn the_decision_of_another_run_that_cannot_be_read_is_left_alone() {
     assert!(said[0].contains(&path), "{said:?}");
     assert_eq!(yard.contents_of(&yard.stray), 0);
     assert!(yard.place.shelf.get(&path).is_some());
+}
+
+fn run_path(name: &str) -> String {
+    format!("gc/{}/{name}.json", "7".repeat(32))
+}
+
+#[test]
+fn a_decision_that_cannot_be_read_is_in_the_way_of_what_its_lists_name_and_of_nothing_else() {
+    let yard = Yard::new();
+    let other = object_path(&blake3::hash(b"other"));
+    yard.place.shelf.put(&run_path("outcome"), JUNK);
+    assert!(yard.place.may_be_stored_again(&yard.litter), "there is no list");
+    let list = Condemned::new(std::slice::from_ref(&yard.litter)).expect("a list").write().expect("written");
+    yard.place.shelf.put(&run_path("condemned-1"), &list);
+    assert!(!yard.place.may_be_stored_again(&yard.litter));
+    assert!(yard.place.may_be_stored_again(&other));
+}
+
+#[test]
+fn a_list_that_cannot_be_read_may_name_anything() {
+    for junk in [JUNK, &vec![b' '; 5 << 20]] {
+        let yard = Yard::new();
+        yard.place.shelf.put(&run_path("condemned-1"), junk);
+        assert!(yard.place.may_be_stored_again(&yard.litter), "it can be called off");
+        assert!(yard.place.shelf.get(&run_path("outcome")).is_some(), "and was");
+        let deleting = Decision::deleting().expect("a decision").write().expect("written");
+        yard.place.shelf.put(&run_path("outcome"), &deleting);
+        assert!(!yard.place.may_be_stored_again(&yard.litter));
+        yard.place.vault().declare_finished(&"7".repeat(32)).expect("declared");
+        assert!(yard.place.may_be_stored_again(&yard.litter));
+    }
+}
+
+#[test]
+fn leases_that_pin_more_than_anybody_has_pin_every_artifact() {
+    const LEASES: usize = 101;
+    const PINS: usize = 10_000;
+    let yard = Yard::new();
+    for number in 0..LEASES {
+        let mut pins: Vec<_> =
+            (0..PINS).map(|pin| ArtifactDigest::of(&[number, pin].map(usize::to_le_bytes).concat())).collect();
+        pins.sort_by_key(|pin| *pin.hash().as_bytes());
+        let lease = Lease { kind: "copy".into(), pins }.to_vec().expect("written");
+        yard.place.shelf.put(&format!("sessions/{number:032x}/lease-1.json"), &lease);
+    }
+    let (unreadable, said) = yard.collect();
+    assert_eq!(unreadable, 1);
+    assert!(said[0].contains("lease-1.json") && said[0].contains("kept: Artifacts"), "{said:?}");
+    assert_eq!((yard.contents_of(&yard.stray), yard.has_folder(yard.stray.digest)), (2, true));
+    assert!(yard.place.shelf.get(&yard.litter).is_none(), "no manifest names it");
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn a_run_that_stands_still_is_taken_over_and_deletes_nothing_that_was_stored_aga
     let parties = vec![collector(&place), collector(&place), collector(&place), copier(&source)];
     let race = Race { place: &place, before: place.shelf.copy(), parties };
     let mut taken_over = 0;
-    for frozen in 0..=race.length(0) {
+    for (frozen, fails) in (0..=race.length(0)).flat_map(|frozen| [(frozen, false), (frozen, true)]) {
         // Killed there, as far as the others can tell: nobody says that its process is gone.
         let schedule = [
             Turn::Steps(0, frozen),
@@ -271,10 +271,11 @@ fn a_run_that_stands_still_is_taken_over_and_deletes_nothing_that_was_stored_aga
             Turn::Hours(1),
             Turn::Finish(2),
             Turn::Finish(3),
+            if fails { Turn::FailLook } else { Turn::Hours(0) },
             Turn::Finish(0),
         ];
         let (results, after) = race.run(&schedule);
-        let at = format!("frozen before operation {frozen}: {results:?}");
+        let at = format!("frozen before operation {frozen}, its first look fails: {fails}: {results:?}");
         for result in &results[1..] {
             result.as_ref().expect(&at);
         }
@@ -287,7 +288,7 @@ fn a_run_that_stands_still_is_taken_over_and_deletes_nothing_that_was_stored_aga
         after.is_verified("m:kept").expect(&at);
     }
     // At each of its deletions, at its looks, and at its end.
-    assert!(taken_over >= 4, "{taken_over}");
+    assert!(taken_over >= 8, "{taken_over}");
 }
 
 #[test]

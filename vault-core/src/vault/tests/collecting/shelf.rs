@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -11,11 +11,13 @@ use jiff::Timestamp;
 use crate::{
     error::{Error, Fault, Place, Result},
     parts::{ReadAt, Staged, object_path},
-    store::{Backend, Created, Entry, Presigned, Purpose, Store},
+    store::{Backend, Created, Deletion, Entry, Presigned, Purpose, Store},
 };
 
 /// When the clock begins.
 const EPOCH: i64 = 1_800_000_000;
+/// So many seconds a test never turns it back.
+const LONG: i64 = 100_000_000;
 
 /// The objects and the time.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,14 @@ struct Inner {
     now: i64,
     /// Whether deletions cannot end.
     signs_nothing: bool,
+    /// Whether deletions never end, whatever was signed.
+    ends_nothing: bool,
+    /// By so many seconds deletions of contents are dated ahead.
+    ahead: i64,
+    /// How many deletions to come get no answer at first.
+    unanswered: usize,
+    /// How many looks of collections at themselves fail from now on.
+    failing_looks: usize,
     /// What the store has and does not give.
     withheld: Option<String>,
     /// By so many seconds the clock is behind that gives the objects of this party their times.
@@ -83,8 +93,30 @@ impl Shelf {
         self.lock().signs_nothing = true;
     }
 
+    /// From now on deletions never end.
+    pub(super) fn end_nothing(&self) {
+        self.lock().ends_nothing = true;
+    }
+
+    /// From now on whoever signs deletions of contents has a clock that is ahead.
+    pub(super) fn date_ahead(&self, seconds: i64) {
+        self.lock().ahead = seconds;
+    }
+
+    /// The next signed deletion is carried out, and a request for it stays without an answer.
+    pub(super) fn leave_unanswered(&self) {
+        self.lock().unanswered = 1;
+    }
+
     pub(super) fn withhold(&self, path: &str) {
         self.lock().withheld = Some(path.to_owned());
+    }
+
+    fn fails_to_look(&self) -> bool {
+        let mut inner = self.lock();
+        let fails = inner.failing_looks > 0;
+        inner.failing_looks = inner.failing_looks.saturating_sub(1);
+        fails
     }
 
     pub(super) fn remove(&self, path: &str) {
@@ -167,34 +199,43 @@ impl Backend for Seat {
         if inner.signs_nothing {
             return Ok(None);
         }
-        let expires = Timestamp::from_second(EPOCH + inner.now).expect("a time") + lifetime;
+        let ahead = if path.starts_with("objects/") { inner.ahead } else { 0 };
+        let expires = Timestamp::from_second(EPOCH + inner.now + ahead).expect("a time") + lifetime;
         let url = format!("{}:{path}", purpose.method());
         Ok(Some(Presigned { url, headers: BTreeMap::new(), expires }))
     }
 
-    fn delete_by(&self, path: &str, permit: &Presigned) -> Result<()> {
+    fn delete_by(&self, path: &str, permit: &Presigned) -> Deletion {
         self.turn();
         let mut inner = self.shelf.lock();
         let now = Timestamp::from_second(EPOCH + inner.now).expect("a time");
-        if permit.url != format!("DELETE:{path}") || now > permit.expires {
-            return Err(Error::storage(path)(std::io::ErrorKind::PermissionDenied.into()));
+        if now > permit.expires {
+            let error = Error::storage(path)(std::io::ErrorKind::PermissionDenied.into());
+            return Deletion { result: Err(error), is_answered: true };
         }
-        inner.objects.remove(path);
-        Ok(())
+        // What was signed counts, whatever the caller takes it for.
+        inner.objects.remove(permit.url.strip_prefix("DELETE:").expect("for deleting"));
+        let is_answered = inner.unanswered == 0;
+        inner.unanswered = inner.unanswered.saturating_sub(1);
+        Deletion { result: Ok(()), is_answered }
     }
 
-    fn deletes_by(&self) -> Result<bool> {
+    fn expires(&self, path: &str) -> Result<bool> {
         self.turn();
-        Ok(true)
+        self.shelf.remove(path);
+        Ok(!self.shelf.lock().ends_nothing)
     }
 
-    fn expires(&self) -> Result<bool> {
-        self.turn();
-        Ok(true)
+    fn instant(&self) -> Instant {
+        let passed = u64::try_from(self.shelf.lock().now + LONG).expect("later");
+        Instant::now() + Duration::from_secs(passed)
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         self.turn();
+        if prefix.starts_with("gc/") && self.shelf.fails_to_look() {
+            return Err(Error::storage(prefix)(std::io::ErrorKind::TimedOut.into()));
+        }
         let below = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let found: Vec<_> = {
             let inner = self.shelf.lock();
@@ -321,6 +362,8 @@ pub(super) enum Turn {
     Finish(usize),
     /// Time passes.
     Hours(i64),
+    /// The next collection that looks whether it was revoked gets no answer.
+    FailLook,
 }
 
 /// Somebody who works on a store.
@@ -366,6 +409,10 @@ pub(super) fn together<T: Send>(shelf: &Shelf, parties: Vec<Party<'_, T>>, sched
                 Turn::Steps(party, steps) => (0..steps).all(|_| turns.step(party)),
                 Turn::Finish(party) => {
                     while turns.step(party) {}
+                    true
+                }
+                Turn::FailLook => {
+                    shelf.lock().failing_looks = 1;
                     true
                 }
                 Turn::Hours(hours) => {

@@ -1,7 +1,7 @@
 //! Runs that were killed while they deleted, and what later ones make of them.
 
 use super::*;
-use crate::vault::Pending;
+use crate::{vault::Pending, workers::Progress};
 
 /// A vault in which a run was killed between its decision and its end, and what it condemned.
 fn killed() -> (Place, String, String) {
@@ -34,31 +34,19 @@ fn said(place: &Place, how: Collection) -> Vec<String> {
     said
 }
 
-fn may_be_stored_again(place: &Place, path: &str) -> bool {
-    let vault = place.vault();
-    let session = vault.open_session(Work::Copy, &[]).expect("session");
-    let relied = session.rely_on(&[path.to_owned()]);
-    session.abandon().expect("ended");
-    match relied {
-        Ok(()) => true,
-        Err(Error::Lost { .. }) => false,
-        Err(other) => panic!("{other}"),
-    }
-}
-
 #[test]
 fn a_run_without_a_sign_of_life_is_revoked_and_half_an_hour_later_finished() {
     let (place, run, litter) = killed();
     assert_eq!(said(&place, collection()), [format!("{run} recent")]);
-    assert!(!may_be_stored_again(&place, &litter));
+    assert!(!place.may_be_stored_again(&litter));
     place.shelf.pass_hours(49);
     assert_eq!(said(&place, collection()), [format!("{run} taken over")]);
     assert!(place.shelf.get(&litter).is_none(), "what it had not deleted is deleted all the same");
     assert_eq!(said(&place, collection()), [format!("{run} settling")]);
-    assert!(!may_be_stored_again(&place, &litter));
+    assert!(!place.may_be_stored_again(&litter));
     place.shelf.pass_hours(1);
     assert_eq!(said(&place, collection()), [format!("{run} finished")]);
-    assert!(may_be_stored_again(&place, &litter));
+    assert!(place.may_be_stored_again(&litter));
     assert!(said(&place, collection()).is_empty());
     // And nothing of it stays.
     for _ in 0..2 {
@@ -76,10 +64,10 @@ fn a_run_that_made_no_promise_waits_for_somebody_who_knows() {
     for _ in 0..3 {
         place.shelf.pass_hours(100);
         assert_eq!(said(&place, collection()), [format!("{run} {}", Pending::ByHand.as_str())]);
-        assert!(!may_be_stored_again(&place, &litter));
+        assert!(!place.may_be_stored_again(&litter));
     }
     place.vault().declare_finished(&run).expect("declared");
-    assert!(may_be_stored_again(&place, &litter));
+    assert!(place.may_be_stored_again(&litter));
 }
 
 #[test]
@@ -101,4 +89,81 @@ fn a_dry_run_takes_nothing_over() {
     let before = aged.shelf.paths();
     assert_eq!(said(&aged, dry()), [format!("{run} taken over")]);
     assert_eq!(aged.shelf.paths(), before);
+}
+
+#[test]
+fn a_store_that_deletes_by_permits_and_ends_none_is_promised_nothing() {
+    let place = Place::new();
+    place.shelf.end_nothing();
+    place.shelf.put(&object_path(&blake3::hash(b"litter")), b"litter");
+    place.shelf.pass_hours(100);
+    assert_eq!(place.collect(&place.vault()).expect("collected").deleted, 1);
+    let left: Vec<_> = place.shelf.paths().into_iter().filter(|path| path.starts_with("gc/")).collect();
+    let names: Vec<_> = left.iter().filter_map(|path| path.rsplit('/').next()).collect();
+    assert_eq!(names, ["condemned-1.json", "done.json", "outcome.json", "started.json"], "and nothing of the trial");
+}
+
+#[test]
+fn a_run_with_a_deletion_that_was_not_answered_is_done_when_that_has_ended() {
+    let place = Place::new();
+    let litter = object_path(&blake3::hash(b"litter"));
+    place.shelf.put(&litter, b"litter");
+    place.shelf.pass_hours(100);
+    place.shelf.leave_unanswered();
+    let first = said(&place, collection());
+    assert!(place.shelf.get(&litter).is_none(), "it was carried out, and may be once more");
+    let run = first[0].split(' ').next().expect("an id");
+    assert_eq!(first, [format!("{run} settling")]);
+    assert!(!place.shelf.paths().contains(&format!("gc/{run}/done.json")));
+    assert!(!place.may_be_stored_again(&litter));
+    assert_eq!(said(&place, collection()), [format!("{run} settling")]);
+    place.shelf.pass_hours(1);
+    assert_eq!(said(&place, collection()), [format!("{run} finished")]);
+    assert!(place.may_be_stored_again(&litter));
+}
+
+/// Each deletion takes an hour.
+struct Slow<'a>(&'a Shelf);
+
+impl Progress for Slow<'_> {
+    fn advance(&self, _: u64) {
+        self.0.pass_hours(1);
+    }
+}
+
+#[test]
+fn a_run_that_outlives_what_was_not_answered_is_done_at_its_end() {
+    let place = Place::new();
+    for litter in [b"1", b"2"] {
+        place.shelf.put(&object_path(&blake3::hash(litter)), litter);
+    }
+    place.shelf.pass_hours(100);
+    place.shelf.leave_unanswered();
+    let policy = place.fixture.policy();
+    let collected = place.vault().collect_garbage(Some(&policy), collection(), &Slow(&place.shelf), &mut |_| Ok(()));
+    let collected = collected.expect("collected");
+    assert_eq!((collected.deleted, collected.undeletable), (2, 0));
+    let run = collected.run.expect("no dry run");
+    assert!(place.shelf.paths().contains(&format!("gc/{run}/done.json")));
+}
+
+#[test]
+fn a_run_whose_clock_went_ahead_deletes_nothing() {
+    for (seconds, deleted) in [(-240, 1), (240, 1), (360, 0)] {
+        let place = Place::new();
+        let litter = object_path(&blake3::hash(b"litter"));
+        place.shelf.put(&litter, b"litter");
+        place.shelf.pass_hours(100);
+        place.shelf.date_ahead(seconds);
+        let mut said = Vec::new();
+        let policy = place.fixture.policy();
+        let collected = place.vault().collect_garbage(Some(&policy), collection(), &(), &mut |event| {
+            said.extend(matches!(event, GarbageEvent::Undeletable { .. }).then(|| format!("{event:?}")));
+            Ok(())
+        });
+        let collected = collected.expect("collected");
+        assert_eq!((collected.deleted, collected.undeletable), (deleted, 1 - deleted), "{seconds}");
+        assert_eq!(place.shelf.get(&litter).is_some(), deleted == 0);
+        assert!(said.iter().all(|said| said.contains("the clock of this machine has gone ahead")), "{said:?}");
+    }
 }
