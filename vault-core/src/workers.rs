@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroUsize,
     sync::{
-        Mutex, PoisonError,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -40,9 +40,11 @@ impl Threads {
         Self(count.min(NonZeroUsize::new(MAX_THREADS).unwrap_or(count)))
     }
 
-    /// One for every processor this process may use.
+    /// One for every processor this process may use, as it was when this was asked first: the system reads files to find out.
     pub fn available() -> Self {
-        Self::new(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+        static AVAILABLE: LazyLock<NonZeroUsize> =
+            LazyLock::new(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        Self::new(*AVAILABLE)
     }
 
     /// The number.

@@ -97,7 +97,10 @@ fn a_key_is_retired_from_a_place_in_the_log_on() {
     };
     office.run(&["log", "append"]).ok();
     Office::refused(keeps("1"), 4, "authenticity");
-    let publish = || office.run(&["log", "publish", "--key", "carol.key"]).ok().json()["size"].to_string();
+    let publish = || {
+        let published = office.run(&["log", "publish", "--key", "carol.key", "--state", "state"]).ok().json();
+        published["size"].to_string()
+    };
     let size = publish();
     // Somebody else may have the key by now.
     office.run(&["seal", "model", "m:4", "--to", "node.pub", "--sign-with", "trainer.key"]).ok();
