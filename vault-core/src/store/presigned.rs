@@ -79,7 +79,7 @@ impl Store {
     /// A URL with which others begin to do one thing with an object while it lives, to the second; none if the store has no such URLs.
     ///
     /// # Errors
-    /// [`Error::Misuse`](crate::Error::Misuse) for what is no path; [`Error::Storage`](crate::Error::Storage) if nothing can be signed.
+    /// [`Error::Misuse`] for what is no path; [`Error::Storage`] if nothing can be signed.
     pub fn presign(&self, path: &str, purpose: Purpose, lifetime: Duration) -> Result<Option<Presigned>> {
         self.0.presign(path, purpose, lifetime)
     }
@@ -88,7 +88,7 @@ impl Store {
     /// all, or not at what was signed with them. Creates one small object and deletes it.
     ///
     /// # Errors
-    /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
+    /// [`Error::Storage`] if there was no answer.
     pub fn presigns(&self) -> Result<bool> {
         self.0.presigns()
     }
@@ -103,7 +103,7 @@ impl Store {
     /// deletes the object at `path`, which is there and which nobody needs. If it shows another thing, that may still be there.
     ///
     /// # Errors
-    /// [`Error::Storage`](crate::Error::Storage) if there was no answer.
+    /// [`Error::Storage`] if there was no answer.
     pub fn expires(&self, path: &str) -> Result<bool> {
         self.0.expires(path)
     }
