@@ -52,6 +52,14 @@ fn listed(store: &dyn Backend, prefix: &str) -> BTreeMap<String, u64> {
         Ok(())
     });
     list.expect("list");
+    let mut names = Vec::new();
+    let told = store.names(prefix, &mut |path| {
+        names.push(path);
+        Ok(())
+    });
+    told.expect("names");
+    names.sort();
+    assert!(names.iter().eq(found.keys()), "{names:?}");
     found
 }
 
@@ -112,6 +120,7 @@ fn paths_outside_the_vault_are_refused(store: &dyn Backend) {
         assert!(matches!(store.open(path), Err(Error::Misuse(_))), "{path:?}");
     }
     assert!(matches!(store.list("../x", &mut |_| Ok(())), Err(Error::Misuse(_))));
+    assert!(matches!(store.names("../x", &mut |_| Ok(())), Err(Error::Misuse(_))));
 }
 
 fn an_object_is_described_and_goes_when_it_is_deleted(store: &dyn Backend) {

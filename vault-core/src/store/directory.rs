@@ -105,7 +105,12 @@ impl Backend for Directory {
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         path::check_prefix(prefix)?;
-        self.0.tree.walk(prefix, each)
+        self.0.tree.walk(prefix, &mut |found| found.entry()?.map_or(Ok(()), &mut *each))
+    }
+
+    fn names(&self, prefix: &str, each: &mut dyn FnMut(String) -> Result<()>) -> Result<()> {
+        path::check_prefix(prefix)?;
+        self.0.tree.walk(prefix, &mut |found| each(found.path))
     }
 
     fn upload(&self, path: &str) -> Result<Option<Box<dyn Upload>>> {
@@ -140,8 +145,8 @@ impl Backend for Directory {
 
     fn leftovers(&self) -> Result<Vec<Entry>> {
         let mut found = Vec::new();
-        self.0.tree.walk(path::STAGING, &mut |entry| {
-            found.push(entry);
+        self.0.tree.walk(path::STAGING, &mut |leftover| {
+            found.extend(leftover.entry()?);
             Ok(())
         })?;
         Ok(found)

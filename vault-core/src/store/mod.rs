@@ -138,6 +138,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The first error of `each`; [`Error::Corrupt`] if folders nest too deep; [`Error::Storage`].
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()>;
 
+    /// Calls `each` with the path of all that [`list`](Self::list) lists: for who needs no more, where the rest costs more.
+    ///
+    /// # Errors
+    /// As [`Backend::list`].
+    fn names(&self, prefix: &str, each: &mut dyn FnMut(String) -> Result<()>) -> Result<()> {
+        self.list(prefix, &mut |entry| each(entry.path))
+    }
+
     /// The first `limit` objects below the folder `prefix` whose paths are behind `after`, in the byte order of their paths.
     /// Others than those that `keep` wants are passed over. Memory does not grow with the number of objects. Each page lists the whole
     /// folder: stores list in orders of their own (`SeaweedFS` folder by folder), so that none can be told where to go on.
@@ -463,6 +471,14 @@ impl Store {
     /// As there.
     pub fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         self.0.list(prefix, each)
+    }
+
+    /// See [`Backend::names`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn names(&self, prefix: &str, each: &mut dyn FnMut(String) -> Result<()>) -> Result<()> {
+        self.0.names(prefix, each)
     }
 
     /// See [`Backend::page`].

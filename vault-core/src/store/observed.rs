@@ -73,6 +73,10 @@ impl Backend for Observed {
         self.store.0.list(prefix, each)
     }
 
+    fn names(&self, prefix: &str, each: &mut dyn FnMut(String) -> Result<()>) -> Result<()> {
+        self.store.0.names(prefix, each)
+    }
+
     fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>> {
         self.store.0.stage(capacity)
     }

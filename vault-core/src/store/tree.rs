@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::CStr,
     fs::File,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::FileExt,
     },
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, open, openat, statat, unlinkat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, fsync, mkdirat, open, openat, statat, unlinkat},
     io::{Errno, retry_on_intr},
 };
 
@@ -174,7 +175,7 @@ impl Tree {
     }
 
     /// Calls `each` for everything below `prefix` that is not a folder.
-    pub(super) fn walk(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    pub(super) fn walk(&self, prefix: &str, each: &mut dyn FnMut(Found<'_>) -> Result<()>) -> Result<()> {
         let Some(folder) = self.existing_folder(prefix)? else { return Ok(()) };
         let mut levels = vec![(prefix.to_owned(), Dir::new(folder).map_err(self.failed(prefix))?)];
         loop {
@@ -191,17 +192,16 @@ impl Tree {
             }
             let path = if parent.is_empty() { name.into_owned() } else { format!("{parent}/{name}") };
             let folder = dir.fd().map_err(self.failed(&path))?;
-            // Not the type that the folder may have told: not every file system does, and the size is needed anyway.
-            let stat = match statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(self.failed(&path)(errno)),
-            };
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                each(Entry { path, size: size(&stat), modified: modified(&stat) })?;
+            let mut found = Found { path, tree: self, folder, name: entry.file_name(), stat: None };
+            // Not every file system tells the type with the name.
+            let told = Some(entry.file_type()).filter(|told| *told != FileType::Unknown);
+            let Some(kind) = told.map_or_else(|| found.kind(), |told| Ok(Some(told)))? else { continue };
+            if kind != FileType::Directory {
+                each(found)?;
             } else if depth == MAX_DEPTH {
-                return Err(corrupt(&path, Fault::Limit { what: "depth of folders", limit: MAX_DEPTH as u64 }));
+                return Err(corrupt(&found.path, Fault::Limit { what: "depth of folders", limit: MAX_DEPTH as u64 }));
             } else {
+                let path = found.path;
                 match subfolder(folder, entry.file_name()).and_then(Dir::new) {
                     Ok(dir) => levels.push((path, dir)),
                     Err(Errno::NOENT) => {}
@@ -209,6 +209,38 @@ impl Tree {
                 }
             }
         }
+    }
+}
+
+/// What a walk comes by. A look at it costs more than its name.
+pub(super) struct Found<'a> {
+    pub(super) path: String,
+    tree: &'a Tree,
+    folder: BorrowedFd<'a>,
+    name: &'a CStr,
+    stat: Option<Stat>,
+}
+
+impl Found<'_> {
+    /// Its entry; `None` if it is gone.
+    pub(super) fn entry(mut self) -> Result<Option<Entry>> {
+        let Some(stat) = self.stat()? else { return Ok(None) };
+        Ok(Some(Entry { path: self.path, size: size(&stat), modified: modified(&stat) }))
+    }
+
+    fn kind(&mut self) -> Result<Option<FileType>> {
+        Ok(self.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
+    }
+
+    fn stat(&mut self) -> Result<Option<Stat>> {
+        if self.stat.is_none() {
+            self.stat = match statat(self.folder, self.name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Some(stat),
+                Err(Errno::NOENT) => None,
+                Err(errno) => return Err(self.tree.failed(&self.path)(errno)),
+            };
+        }
+        Ok(self.stat)
     }
 }
 
@@ -243,11 +275,11 @@ fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
 }
 
 /// When the file got its bytes, to the second.
-fn modified(stat: &rustix::fs::Stat) -> Timestamp {
+fn modified(stat: &Stat) -> Timestamp {
     Timestamp::from_second(stat.st_mtime).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn size(stat: &rustix::fs::Stat) -> u64 {
+fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 

@@ -36,9 +36,9 @@ impl Vault {
     /// The numbers of the records that stand directly in a folder, ascending.
     pub(super) fn numbers(&self, folder: &str) -> Result<Vec<u64>> {
         let mut numbers = Vec::new();
-        self.store.list(folder, &mut |entry| {
+        self.store.names(folder, &mut |path| {
             let number =
-                stem(&entry.path, folder).and_then(|stem| stem.parse::<u64>().ok().filter(|n| n.to_string() == stem));
+                stem(&path, folder).and_then(|stem| stem.parse::<u64>().ok().filter(|n| n.to_string() == stem));
             if let Some(number) = number.filter(|n| (1..=MAX_GENERATION).contains(n)) {
                 if numbers.len() == MAX_RECORDS {
                     let fault = Fault::Limit { what: "number of records", limit: MAX_RECORDS as u64 };
