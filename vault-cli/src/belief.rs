@@ -1,6 +1,10 @@
 //! Whom a command believes: the signers it was given, or a trust root.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use vault_core::{
     Error,
@@ -74,6 +78,8 @@ pub struct Root {
     examples: Examples,
     /// Whether records are judged by another time than now.
     is_another_time: bool,
+    /// What was said already, by commands that go through the gate twice.
+    said: RefCell<BTreeSet<String>>,
 }
 
 /// Who is believed about one vault.
@@ -113,7 +119,7 @@ impl TrustArgs {
         };
         let memory = if self.stateless { None } else { Some(self.state_folder()?) };
         let is_another_time = self.verify_time.is_some();
-        Ok(Root { pinned, memory, clock, explain: self.explain, examples, is_another_time })
+        Ok(Root { pinned, memory, clock, explain: self.explain, examples, is_another_time, said: RefCell::default() })
     }
 
     /// The trust root, for a command that signs: it signs now.
@@ -225,14 +231,16 @@ impl Root {
             session.logbook.believe(Judge::new(LogKeys::Rooted(rooted)));
         }
         let done = work(&mut gate);
-        for note in gate.notes() {
+        let mut said = self.said.borrow_mut();
+        for note in gate.notes().iter().filter(|note| said.insert((*note).clone())) {
             session.ui.warn(note);
         }
         if self.explain {
-            for step in gate.steps() {
+            for step in gate.steps().iter().filter(|step| said.insert((*step).clone())) {
                 session.ui.explain(step);
             }
         }
+        drop(said);
         let revocations = gate.revocations().clone();
         let policy = gate.close()?;
         Ok((done?, View { policy, signers, revocations }))

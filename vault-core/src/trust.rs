@@ -12,6 +12,7 @@ use crate::{
 
 mod chain;
 mod clock;
+mod facts;
 mod kept;
 mod memory;
 mod root;
@@ -20,6 +21,7 @@ mod source;
 
 pub use chain::{Candidate, Reached};
 pub use clock::{Clock, TOLERANCE};
+pub use facts::Changes;
 pub(crate) use kept::Kept;
 pub use memory::{Memory, Seen};
 pub use root::{Holder, Key, MAX_ROOT, ROOT_PAYLOAD_TYPE, Release, Required, Role, Status, TrustRoot};

@@ -169,3 +169,49 @@ fn what_is_not_remembered_is_said() {
     assert!(!says(&["--state", "other"]).contains("remembered"));
     assert!(says(&["--stateless"]).contains("nothing is remembered"));
 }
+
+#[test]
+fn whoever_signs_sees_what_it_changes_before_the_passphrase() {
+    let office = Office::new();
+    let proposal = office.propose("m:1", "production", "trainer");
+    let told = |args: &[&str]| {
+        let mut command = std::process::Command::new(vault_tests::mvault());
+        let args = [&["--allow-example-keys"], args].concat();
+        command.args(args).current_dir(office.0.root()).env("MVAULT_VAULT", "vault");
+        vault_tests::Output::of(&mut command, b"")
+    };
+    let trust = ["--trust", "root.json", "--state", "state"];
+    // The key is read only afterwards: here there is none.
+    let shown = told(&[&["approve", &proposal, "--key", "absent.key"], &trust[..]].concat()).exits(8).stderr;
+    for line in ["to be signed: generation 1 of m@production -> m:1", "reason:   because", "asked by: trainer"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let repeated = told(&[&["approve", &proposal, "--key", "alice.key", "--explain"], &trust[..]].concat()).ok();
+    assert_eq!(repeated.stderr.matches("explain: trust root: version 1").count(), 1, "{}", repeated.stderr);
+
+    office.run(&["trust", "edit", "root.json", "-o", "trust-2.toml"]).ok();
+    let source = String::from_utf8(office.0.read("trust-2.toml")).expect("UTF-8");
+    let edited = source.replace("holder = \"trainer\"", "holder = \"trainer\"\nstatus = \"compromised\"");
+    office.0.write("trust-2.toml", edited.as_bytes());
+    let sign = |source: &str, key: &str, after: &[&str]| {
+        told(&[&["trust", "sign", source, "--key", key, "-o", "root-2.json"], after].concat())
+    };
+    let after = ["--after", "root.json"];
+    for (source, key) in [("trust-2.toml", "alice.key"), ("root-2.json", "carol.key")] {
+        let shown = sign(source, key, &after).ok().stderr;
+        for line in ["to be signed: version 2 of the trust root b3:", "of trainer: compromised", "of trainer: active"] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+        assert!(!shown.contains("of alice"), "what stays as it was is not shown: {shown}");
+    }
+    assert!(sign("root-2.json", "bob.key", &[]).ok().stderr.contains("--after names the version before"));
+    // Another version 2 is no next version of this one.
+    Office::refused(
+        office.run(&["trust", "sign", "root-2.json", "--after", "root-2.json", "--key", "bob.key", "-o", "x.json"]),
+        2,
+        "usage",
+    );
+    let changes = office.run(&["trust", "show", "root-2.json", "--after", "root.json"]).ok().json();
+    let facts = |member: &str| changes["changes"][member].as_array().expect("a list").len();
+    assert_eq!((facts("added"), facts("removed")), (1, 1), "{changes}");
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use vault_core::{names::ArtifactDigest, vault::Proposal};
 
-use super::proposal::{id, names, object, report, what};
+use super::proposal::{details, id, names, object, report, what};
 use crate::{
     belief::TrustArgs,
     failure::{Failure, Result},
@@ -16,8 +16,9 @@ use crate::{
 
 /// Approve what somebody proposed, or list what is open
 ///
-/// Checks that the proposal can still come into force and that its version verifies, and adds your signature. What it does is
-/// in the list: version, artifact, reason, expiry. Look before you sign: --expect refuses if it is about another artifact. The last approval that is needed puts it in force. Each key signs one record of a generation, ever.
+/// Says what the proposal does, checks that it can still come into force and that its version verifies, and adds your signature. What
+/// it does stands on standard error before the passphrase is asked for. --expect refuses if it is about another artifact. The last
+/// approval that is needed puts it in force. Each key signs one record of a generation, ever.
 ///
 /// Without --key, a proposal that has its approvals is put in force; without PROPOSAL, all open ones are listed.
 ///
@@ -51,7 +52,17 @@ pub fn run(args: &Args, session: &Session) -> Result {
     };
     let proposal = id(proposal)?;
     let signer = match &args.key {
-        Some(key) => Some(load_signing(key, &mut Passphrases::new(&args.passphrase), session.global.examples())?),
+        Some(key) => {
+            // Before anybody gives a passphrase for it. Its name is its hash: what is shown is what is signed.
+            let (shown, _) = root.with(&vault, session, |gate| Ok(gate.look(proposal)?))?;
+            if !shown.published {
+                session.ui.note(&format!("to be signed: {}", what(&shown)));
+                for line in details(&shown) {
+                    session.ui.note(&line);
+                }
+            }
+            Some(load_signing(key, &mut Passphrases::new(&args.passphrase), session.global.examples())?)
+        }
         None => None,
     };
     let (proposal, _) = root.with(&vault, session, |gate| -> Result<Proposal> {

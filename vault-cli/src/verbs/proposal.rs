@@ -34,17 +34,24 @@ pub fn report(proposal: &Proposal, withdrawn: bool, session: &Session) -> Result
             )
         }
     };
-    let mut lines = vec![
-        format!("{}: {state}", what(proposal)),
-        format!("  proposal: b3:{}", proposal.id),
-        format!("  artifact: {}", proposal.artifact),
-        format!("  reason:   {}", proposal.reason),
-    ];
-    lines.extend(proposal.expires.iter().map(|expires| format!("  expires:  {expires}")));
+    let mut lines = vec![format!("{}: {state}", what(proposal))];
+    lines.extend(details(proposal));
     if !proposal.published && !withdrawn {
         lines.push(format!("  approve:  mvault approve b3:{} --key … --trust …", proposal.id));
     }
     session.ui.result(&lines.join("\n"), &object(proposal))
+}
+
+/// A proposal for people, besides what it does and how far it is.
+pub fn details(proposal: &Proposal) -> Vec<String> {
+    let mut lines = vec![
+        format!("  proposal: b3:{}", proposal.id),
+        format!("  artifact: {}", proposal.artifact),
+        format!("  reason:   {}", proposal.reason),
+        format!("  asked by: {}", proposal.requester),
+    ];
+    lines.extend(proposal.expires.iter().map(|expires| format!("  expires:  {expires}")));
+    lines
 }
 
 /// What a proposal does.

@@ -49,6 +49,17 @@ impl Reached {
     /// # Errors
     /// As [`Reached::next`].
     pub(crate) fn follow(&self, candidate: Candidate) -> Result<Self> {
+        self.check_next(&candidate)?;
+        candidate.demand(&self.root, &candidate.root)?;
+        candidate.demand(&candidate.root, &candidate.root)?;
+        Ok(candidate.reached())
+    }
+
+    /// Whether a trust root says that it is the next version of this one, whoever signed it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it does not.
+    pub fn check_next(&self, candidate: &Candidate) -> Result<()> {
         let refuse = |rule: String| Err(Error::format("trust root", rule));
         let (found, expected) = (candidate.root.version, self.root.version + 1);
         if found != expected {
@@ -60,9 +71,7 @@ impl Reached {
         if candidate.root.origin.map(blake3::Hash::from) != Some(self.origin()) {
             return refuse("descends from another version 1".into());
         }
-        candidate.demand(&self.root, &candidate.root)?;
-        candidate.demand(&candidate.root, &candidate.root)?;
-        Ok(candidate.reached())
+        Ok(())
     }
 
     /// The document.

@@ -246,7 +246,7 @@ pub fn duration(text: &str) -> Result<u64> {
 }
 
 /// A duration as people write it.
-fn words(seconds: u64) -> String {
+pub(super) fn words(seconds: u64) -> String {
     match seconds {
         s if s % DAY == 0 => format!("{}d", s / DAY),
         s if s % 3600 == 0 => format!("{}h", s / 3600),

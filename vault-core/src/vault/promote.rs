@@ -192,6 +192,16 @@ impl Gate<'_> {
         Ok(proposal)
     }
 
+    /// A proposal as far as it is, whether it can still come into force or not: what an approval would sign.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such proposal; [`Error::Untrusted`] if who asks for it may not; [`Error::Storage`].
+    pub fn look(&mut self, id: blake3::Hash) -> Result<Proposal> {
+        let envelope = self.vault.proposal(id, &self.rooted)?;
+        let record = Record::judge(&self.rooted, &envelope)?;
+        if self.is_published(&record, id)? { self.view_published(&record) } else { record.view(false) }
+    }
+
     /// The proposals that could still come into force, the oldest generation first.
     ///
     /// # Errors

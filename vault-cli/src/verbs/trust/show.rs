@@ -1,9 +1,9 @@
 //! `mvault trust show`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use vault_core::trust::{Candidate, Holder, Key, Role, Status, TrustRoot, to_toml};
+use vault_core::trust::{Candidate, Changes, Holder, Key, Role, Status, TrustRoot, to_toml};
 
 use crate::{
     belief::read_document,
@@ -14,23 +14,52 @@ use crate::{
 
 /// Show a trust root: keys, holders, roles, and who signed it
 ///
-/// It shows what the file says. Whether it is to be believed, `mvault trust verify` finds out.
+/// It shows what the file says, and with --after what that changes. Whether it is to be believed, `mvault trust verify` finds out.
 ///
 /// JSON: {"version", "created", "expires", "digest", "signed_by", "threshold", "keys": [{"key_id", "holder", "status",
-/// "roles", "valid_from", "valid_until", "keeps"}], "source"}
+/// "roles", "valid_from", "valid_until", "keeps"}], "source"}, and with --after "changes": {"removed", "added"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
-  mvault trust show root.json")]
+  mvault trust show root.json
+  mvault trust show root-2.json --after root.json")]
 pub struct Args {
     /// The trust root
     #[arg(value_name = "ROOT.json")]
     root: PathBuf,
+    /// An earlier trust root, to see what is different
+    #[arg(long, value_name = "ROOT.json")]
+    after: Option<PathBuf>,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let candidate = Candidate::parse(&read_document(&args.root)?).map_err(|e| Failure::local(&args.root, &e))?;
-    let (text, object) = describe(&candidate);
+    let candidate = candidate(&args.root)?;
+    let (mut text, mut object) = describe(&candidate);
+    if let Some(path) = &args.after {
+        let before = self::candidate(path)?;
+        let changes = Changes::between(before.root(), candidate.root());
+        let title = format!("\n\nchanges since version {}:\n", before.root().version());
+        text = [text, title, lines(&changes).join("\n")].concat();
+        object["changes"] = changes_object(&changes);
+    }
     session.ui.result(&text, &object)
+}
+
+fn candidate(path: &Path) -> Result<Candidate> {
+    Candidate::parse(&read_document(path)?).map_err(|e| Failure::local(path, &e))
+}
+
+/// What a version changes, for people.
+pub fn lines(changes: &Changes) -> Vec<String> {
+    if changes.is_empty() {
+        return vec!["  nothing but the version and its time".to_owned()];
+    }
+    let marked = |mark, facts: &[String]| facts.iter().map(|fact| format!("  {mark} {fact}")).collect::<Vec<_>>();
+    [marked('-', &changes.removed), marked('+', &changes.added)].concat()
+}
+
+/// The same for programs.
+pub fn changes_object(changes: &Changes) -> Value {
+    json!({ "removed": changes.removed, "added": changes.added })
 }
 
 /// A trust root for people and for programs.

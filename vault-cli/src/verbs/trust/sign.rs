@@ -7,8 +7,10 @@ use vault_core::{
     keys::file,
     provenance::Envelope,
     secret::SecretVec,
-    trust::{Candidate, Clock, Holder, ROOT_PAYLOAD_TYPE, draft},
+    trust::{Candidate, Changes, Clock, Holder, ROOT_PAYLOAD_TYPE, Reached, TrustRoot, draft},
 };
+
+use super::show::{changes_object, lines};
 
 use crate::{
     belief::{public_text, read_document, read_root},
@@ -21,14 +23,16 @@ use crate::{
 /// Sign a trust root: make it of its source, or add a signature
 ///
 /// Of TOML, a new document is made: version 1, or with --after the next version. Of a document, a copy with one more
-/// signature is made; -o may name the document itself.
+/// signature is made; -o may name the document itself. With --after, it says what changes before it asks for the passphrase,
+/// and refuses a document that does not follow that version.
 ///
-/// JSON: {"root", "version", "digest", "signed_by", "threshold"}
+/// JSON: {"root", "version", "digest", "signed_by", "threshold"}, and with --after "changes": {"removed", "added"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault trust sign trust.toml --key alice.key -o root.json
   mvault trust sign root.json --key bob.key -o root.json
-  mvault trust sign trust-2.toml --after root.json --key alice.key -o root-2.json")]
+  mvault trust sign trust-2.toml --after root.json --key alice.key -o root-2.json
+  mvault trust sign root-2.json --after root.json --key bob.key -o root-2.json")]
 pub struct Args {
     /// The source, or the document to sign
     #[arg(value_name = "FILE.toml|ROOT.json")]
@@ -49,13 +53,20 @@ pub struct Args {
 pub fn run(args: &Args, session: &Session) -> Result {
     let bytes = read_document(&args.source)?;
     let is_document = bytes.trim_ascii_start().first() == Some(&b'{');
-    let mut envelope = if is_document { document(args, &bytes)? } else { made(args, bytes, session)? };
+    let previous = args.after.as_deref().map(|path| read_root(path, session.global.examples())).transpose()?;
+    let mut envelope = if is_document {
+        Envelope::parse_record_of(&bytes, ROOT_PAYLOAD_TYPE).map_err(|e| Failure::local(&args.source, &e))?
+    } else {
+        made(args, bytes, previous.as_ref(), session)?
+    };
+    let changes = changes(args, &envelope, previous.as_ref(), session)?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
     let id = signer.verifying_key().key_id();
     let candidate = candidate(&args.source, &envelope)?;
-    if candidate.root().holder(&id).is_none() && args.after.is_none() {
+    let is_listed = |root: &TrustRoot| root.holder(&id).is_some();
+    if !is_listed(candidate.root()) && !previous.as_ref().is_some_and(|previous| is_listed(previous.root())) {
         session.ui.warn(&format!(
-            "{} does not list key {id}; its signature counts only for the version before",
+            "{} does not list key {id}; its signature counts only if the version before does",
             args.source.display()
         ));
     }
@@ -72,30 +83,46 @@ pub fn run(args: &Args, session: &Session) -> Result {
         if names.is_empty() { "nobody it lists".to_owned() } else { names.join(", ") },
         names.len(),
     );
-    let object = json!({
+    let mut object = json!({
         "root": args.output.display().to_string(),
         "version": candidate.root().version(),
         "digest": format!("b3:{}", candidate.digest()),
         "signed_by": names,
         "threshold": threshold,
     });
+    if let Some(changes) = changes {
+        object["changes"] = changes_object(&changes);
+    }
     session.ui.result(&text, &object)
 }
 
-fn document(args: &Args, bytes: &[u8]) -> Result<Envelope> {
-    if args.after.is_some() {
-        return Err(Failure::usage("--after goes with a source, and this is a document that is made already"));
+/// What the document changes, said before anybody gives a passphrase for it.
+fn changes(args: &Args, envelope: &Envelope, previous: Option<&Reached>, session: &Session) -> Result<Option<Changes>> {
+    let candidate = candidate(&args.source, envelope)?;
+    let version = candidate.root().version();
+    let Some(previous) = previous else {
+        if version > 1 {
+            session.ui.warn(&format!("what version {version} changes is not shown: --after names the version before"));
+        }
+        return Ok(None);
+    };
+    previous.check_next(&candidate).map_err(|e| Failure::local(&args.source, &e))?;
+    let changes = Changes::between(previous.root(), candidate.root());
+    session
+        .ui
+        .note(&format!("to be signed: version {version} of the trust root b3:{}, which changes", previous.origin()));
+    for line in lines(&changes) {
+        session.ui.note(&line);
     }
-    Envelope::parse_record_of(bytes, ROOT_PAYLOAD_TYPE).map_err(|e| Failure::local(&args.source, &e))
+    Ok(Some(changes))
 }
 
-fn made(args: &Args, bytes: Vec<u8>, session: &Session) -> Result<Envelope> {
+fn made(args: &Args, bytes: Vec<u8>, previous: Option<&Reached>, session: &Session) -> Result<Envelope> {
     let examples = session.global.examples();
-    let previous = args.after.as_deref().map(|path| read_root(path, examples)).transpose()?;
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not UTF-8 text", args.source.display())))?;
     let folder = args.source.parent().unwrap_or(Path::new(""));
-    let root = draft(&text, previous.as_ref(), Clock::now(), &mut |name| public_text(folder, name))
+    let root = draft(&text, previous, Clock::now(), &mut |name| public_text(folder, name))
         .map_err(|e| Failure::usage(format!("{}: {e}", args.source.display())))?;
     root.keys().try_for_each(|(id, _)| examples.check(&args.source, *id))?;
     Ok(Envelope::unsigned(ROOT_PAYLOAD_TYPE, root.to_vec()?))
