@@ -76,8 +76,6 @@ pub struct Root {
     clock: Clock,
     explain: bool,
     examples: Examples,
-    /// Whether records are judged by another time than now.
-    is_another_time: bool,
     /// What was said already, by commands that go through the gate twice.
     said: RefCell<BTreeSet<String>>,
 }
@@ -91,6 +89,12 @@ pub struct View {
 }
 
 impl BeliefArgs {
+    /// The same for a command that signs: it signs now.
+    pub fn load_now(&self, session: &Session) -> Result<Belief> {
+        self.trust.refuse_another_time()?;
+        self.load(session)
+    }
+
     /// Reads the files; the vault is not asked yet.
     pub fn load(&self, session: &Session) -> Result<Belief> {
         if self.trust.trust.is_some() {
@@ -117,18 +121,23 @@ impl TrustArgs {
             Some(text) => Clock::at(text)?,
             None => Clock::now(),
         };
-        let memory = if self.stateless { None } else { Some(self.state_folder()?) };
-        let is_another_time = self.verify_time.is_some();
-        Ok(Root { pinned, memory, clock, explain: self.explain, examples, is_another_time, said: RefCell::default() })
+        // What is known today says nothing about another time, and what is seen at another time is no memory of today.
+        let memory = if self.stateless || self.verify_time.is_some() { None } else { Some(self.state_folder()?) };
+        Ok(Root { pinned, memory, clock, explain: self.explain, examples, said: RefCell::default() })
     }
 
     /// The trust root, for a command that signs: it signs now.
     pub fn root_now(&self, session: &Session) -> Result<Root> {
+        self.refuse_another_time()?;
+        self.root(session)
+    }
+
+    fn refuse_another_time(&self) -> Result {
         if self.verify_time.is_some() {
             return Err(Failure::usage("what is signed is signed now, not at another time")
                 .hint("--verify-time is for commands that only look"));
         }
-        self.root(session)
+        Ok(())
     }
 
     fn refuse_without_root(&self) -> Result {
@@ -216,13 +225,10 @@ impl Root {
         session: &Session,
         work: impl FnOnce(&mut Gate<'_>) -> Result<T>,
     ) -> Result<(T, View)> {
-        let mut memory = match &self.memory {
+        let memory = match &self.memory {
             Some(folder) => Memory::open(folder, self.pinned.origin()).map_err(|e| no_memory(&e))?,
             None => Memory::none(self.pinned.origin()),
         };
-        if self.is_another_time {
-            memory.freeze();
-        }
         let mut gate = vault.gate(&self.pinned, memory, self.clock)?;
         let signers = self.signers(gate.rooted())?;
         if let Policy::Rooted(rooted) = gate.policy()

@@ -86,11 +86,23 @@ fn command_lines_that_cannot_be_are_refused_before_anything_happens() {
         &["trust", "init", "--root", "alice.pub", "--threshold", "2"],
         &["trust", "sign", "junk.json", "--key", "alice.key", "-o", "x.json"],
         &["trust", "sign", "root.json", "--after", "root.json", "--key", "alice.key", "-o", "x.json"],
+        &["trust", "sign", "root.json", "--key", "trainer.key", "-o", "x.json"],
     ] {
         Office::refused(office.run(args), 2, "usage");
     }
     Office::refused(office.run(&["verify", "m:1", "--trust", "absent.json"]), 8, "not-found");
     Office::refused(office.run(&["trust", "publish", "root.json", "--vault", "nowhere"]), 8, "not-found");
+    // Made from a version and signed as if it were from nothing.
+    office.run(&["trust", "edit", "root.json", "-o", "trust-2.toml"]).ok();
+    let forgotten = office.run(&["trust", "sign", "trust-2.toml", "--key", "alice.key", "-o", "x.json"]);
+    assert!(Office::refused(forgotten, 2, "usage").contains("made from another trust root"));
+    let source = String::from_utf8(office.0.read("trust-2.toml")).expect("UTF-8");
+    let another: String =
+        source.lines().filter(|line| !line.starts_with("follows")).map(|l| format!("{l}\n")).collect();
+    office.0.write("other.toml", another.as_bytes());
+    office.run(&["trust", "sign", "other.toml", "--key", "alice.key", "-o", "other.json"]).ok();
+    office.run(&["trust", "sign", "other.json", "--key", "bob.key", "-o", "other.json"]).ok();
+    Office::refused(office.run(&["trust", "publish", "other.json", "--trust", "root.json"]), 2, "usage");
 }
 
 #[test]

@@ -186,8 +186,15 @@ fn whoever_signs_sees_what_it_changes_before_the_passphrase() {
     for line in ["to be signed: generation 1 of m@production -> m:1", "reason:   because", "asked by: trainer"] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
+    let told_only = told(&[&["approve", &proposal], &trust[..]].concat()).exits(4).stderr;
+    assert!(told_only.contains("proposed: generation 1 of m@production -> m:1"), "{told_only}");
     let repeated = told(&[&["approve", &proposal, "--key", "alice.key", "--explain"], &trust[..]].concat()).ok();
     assert_eq!(repeated.stderr.matches("explain: trust root: version 1").count(), 1, "{}", repeated.stderr);
+    let again = told(&[&["approve", &proposal, "--key", "alice.key"], &trust[..]].concat()).ok();
+    assert!(again.stderr.contains("changes nothing: its holder approved already"), "{}", again.stderr);
+    let list = told(&[&["approve"], &trust[..]].concat()).ok().stdout;
+    let list = String::from_utf8_lossy(&list).into_owned();
+    assert!(list.contains(&format!("mvault approve {proposal} --expect b3:")), "{list}");
 
     office.run(&["trust", "edit", "root.json", "-o", "trust-2.toml"]).ok();
     let source = String::from_utf8(office.0.read("trust-2.toml")).expect("UTF-8");
@@ -199,7 +206,13 @@ fn whoever_signs_sees_what_it_changes_before_the_passphrase() {
     let after = ["--after", "root.json"];
     for (source, key) in [("trust-2.toml", "alice.key"), ("root-2.json", "carol.key")] {
         let shown = sign(source, key, &after).ok().stderr;
-        for line in ["to be signed: version 2 of the trust root b3:", "of trainer: compromised", "of trainer: active"] {
+        for line in [
+            "to be signed: version 2 of the trust root b3:",
+            "of trainer: compromised",
+            "of trainer: active",
+            "warning: key",
+            "nothing that it signed counts any more",
+        ] {
             assert!(shown.contains(line), "{line}: {shown}");
         }
         assert!(!shown.contains("of alice"), "what stays as it was is not shown: {shown}");
@@ -214,4 +227,31 @@ fn whoever_signs_sees_what_it_changes_before_the_passphrase() {
     let changes = office.run(&["trust", "show", "root-2.json", "--after", "root.json"]).ok().json();
     let facts = |member: &str| changes["changes"][member].as_array().expect("a list").len();
     assert_eq!((facts("added"), facts("removed")), (1, 1), "{changes}");
+    let signed = ["trust", "sign", "root-2.json", "--after", "root.json", "--key", "bob.key", "-o", "root-2.json"];
+    let signed = office.run(&signed).ok().json();
+    assert_eq!(signed["before"], json!({ "signed_by": ["alice", "bob", "carol"], "threshold": 2 }));
+}
+
+#[test]
+fn at_another_time_nothing_is_remembered_and_nothing_is_signed() {
+    let office = Office::new();
+    office.release("m:1");
+    office.release("m:2");
+    office.open("m@production").ok();
+    std::fs::rename(office.0.path("vault/models/m/channels/production/2.dsse.json"), office.0.path("hidden"))
+        .expect("hidden");
+    let log = |more: &[&str]| office.trusting(&[&["channel", "log", "m@production"], more].concat());
+    let fault = |log: vault_tests::Output| log.json()["fault"].clone();
+    assert!(fault(log(&[])).to_string().contains("seen before"), "this client knows better");
+    let then = text(&log(&[]).json()["history"][0]["created"]);
+    assert_eq!(fault(log(&["--verify-time", &then]).ok()), Value::Null, "what is known today is not known then");
+    for signs in [
+        &["seal", "model", "m:4", "--to", "node.pub", "--sign-with", "trainer.key"][..],
+        &["sign", "m:1", "--key", "trainer.key"],
+        &["share", "m:1", "--to", "node.pub", "--identity", "node.key", "--sign-with", "trainer.key"],
+        &["revoke", "m:1", "--reason", "x", "--key", "alice.key"],
+    ] {
+        let message = Office::refused(office.trusting(&[signs, &["--verify-time", &then]].concat()), 2, "usage");
+        assert!(message.contains("signed now"), "{message}");
+    }
 }

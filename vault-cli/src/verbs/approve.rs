@@ -11,7 +11,6 @@ use crate::{
     failure::{Failure, Result},
     secrets::{PassphraseArgs, Passphrases, load_signing},
     session::Session,
-    ui::{short, table},
 };
 
 /// Approve what somebody proposed, or list what is open
@@ -51,18 +50,16 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return list(&open, session);
     };
     let proposal = id(proposal)?;
-    let signer = match &args.key {
-        Some(key) => {
-            // Before anybody gives a passphrase for it. Its name is its hash: what is shown is what is signed.
-            let (shown, _) = root.with(&vault, session, |gate| Ok(gate.look(proposal)?))?;
-            if !shown.published {
-                session.ui.note(&format!("to be signed: {}", what(&shown)));
-                for line in details(&shown) {
-                    session.ui.note(&line);
-                }
-            }
-            Some(load_signing(key, &mut Passphrases::new(&args.passphrase), session.global.examples())?)
+    // Before anybody gives a passphrase for it. Its name is its hash: what is shown is what is signed.
+    let (shown, _) = root.with(&vault, session, |gate| Ok(gate.look(proposal)?))?;
+    if !shown.published {
+        session.ui.note(&format!("{}: {}", if args.key.is_some() { "to be signed" } else { "proposed" }, what(&shown)));
+        for line in details(&shown) {
+            session.ui.note(&line);
         }
+    }
+    let signer = match &args.key {
+        Some(key) => Some(load_signing(key, &mut Passphrases::new(&args.passphrase), session.global.examples())?),
         None => None,
     };
     let (proposal, _) = root.with(&vault, session, |gate| -> Result<Proposal> {
@@ -73,21 +70,24 @@ pub fn run(args: &Args, session: &Session) -> Result {
                 .map_err(|e| Failure::from(e).hint("add an approval with --key, or wait for others to approve it")),
         }
     })?;
+    if signer.is_some() && !proposal.published && proposal.approvers == shown.approvers {
+        session.ui.warn(&format!(
+            "the signature changes nothing: its holder approved already, or asked for it and does not count among those who approve ({})",
+            names(&shown.approvers)
+        ));
+    }
     report(&proposal, false, session)
 }
 
 fn list(open: &[Proposal], session: &Session) -> Result {
-    let mut rows = vec![
-        ["PROPOSAL", "DOES", "ARTIFACT", "REASON", "ASKED BY", "APPROVED BY", "NEEDS", "EXPIRES"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    rows.extend(open.iter().map(|p| {
-        let needs = p.threshold.to_string();
-        let expires = p.expires.clone().unwrap_or_default();
-        let (id, artifact) = (format!("b3:{}", p.id), short(&p.artifact.to_string()));
-        vec![id, what(p), artifact, p.reason.clone(), p.requester.clone(), names(&p.approvers), needs, expires]
-    }));
-    let text = if open.is_empty() { "no open proposals".to_owned() } else { table(&rows) };
+    let told = |p: &Proposal| {
+        let by = format!("  approved: {} ({} of {})", names(&p.approvers), p.approvers.len(), p.threshold);
+        let sign = format!("  to sign:  mvault approve b3:{} --expect {} --key …", p.id, p.artifact);
+        [vec![what(p)], details(p), vec![by, sign]].concat().join("\n")
+    };
+    let text = match open {
+        [] => "no open proposals".to_owned(),
+        open => open.iter().map(told).collect::<Vec<_>>().join("\n\n"),
+    };
     session.ui.result(&text, &json!({ "proposals": open.iter().map(object).collect::<Value>() }))
 }

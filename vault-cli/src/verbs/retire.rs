@@ -103,7 +103,7 @@ impl Judge<'_, '_> {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
-    let belief = args.belief.load(session)?;
+    let belief = args.belief.load_now(session)?;
     let signer = match &args.key {
         Some(key) => Some(load_signing(key, &mut Passphrases::new(&args.passphrase), session.global.examples())?),
         None => None,

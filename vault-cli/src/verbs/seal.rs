@@ -171,7 +171,7 @@ pub fn run(args: Args, session: &Session) -> Result {
     let vault = session.vault_with(durability)?;
     let mut audience =
         Audience { recipients: load_recipients(&args.to, session.global.examples())?, passphrases: Vec::new() };
-    let belief = args.belief.load(session)?;
+    let belief = args.belief.load_now(session)?;
     let view = belief.view(&vault, session)?;
     let history = History::read(&args, &vault, (&belief, &view), session)?;
     let vendor = vendor(&args)?;
@@ -230,7 +230,7 @@ fn reused(
     passphrases: &mut Passphrases,
     session: &Session,
 ) -> Result<Reused> {
-    let belief = || match args.belief.load(session)? {
+    let belief = || match args.belief.load_now(session)? {
         Belief::Signers(signers) => Ok(Belief::Signers(signers.and(&args.sign_with, signer.verifying_key()))),
         root @ Belief::Root(_) => Ok(root),
     };

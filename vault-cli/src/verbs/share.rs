@@ -105,7 +105,7 @@ fn prepare(args: &Args, session: &Session) -> Result<Job> {
     let vault = session.vault()?;
     let mut passphrases = Passphrases::new(&args.passphrase);
     let signer = load_signing(&args.sign_with, &mut passphrases, session.global.examples())?;
-    let belief = match args.belief.load(session)? {
+    let belief = match args.belief.load_now(session)? {
         Belief::Signers(signers) => Belief::Signers(signers.and(&args.sign_with, signer.verifying_key())),
         root @ Belief::Root(_) => root,
     };

@@ -66,7 +66,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return Err(Failure::usage("a channel moves; name the version, or its digest"));
     }
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
-    let belief = match args.belief.load(session)? {
+    let belief = match args.belief.load_now(session)? {
         Belief::Signers(signers) => Belief::Signers(signers.and(&args.key, signer.verifying_key())),
         root @ Belief::Root(_) => root,
     };

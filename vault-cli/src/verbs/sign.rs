@@ -58,7 +58,7 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let vault = session.vault()?;
     let examples = session.global.examples();
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), examples)?;
-    let belief = match args.belief.load(session)? {
+    let belief = match args.belief.load_now(session)? {
         Belief::Signers(signers) if !args.insecure_skip_signature => {
             Belief::Signers(signers.and(&args.key, signer.verifying_key()))
         }

@@ -146,6 +146,11 @@ impl Candidate {
         (self.holders(&self.root, &self.root), self.root.roles.root.threshold)
     }
 
+    /// The holders of the root keys of the version before who signed it, and how many that one demands.
+    pub fn progress_before(&self, before: &TrustRoot) -> (BTreeSet<Holder>, u64) {
+        (self.holders(before, &self.root), before.roles.root.threshold)
+    }
+
     /// The root holders of `by` who signed this, leaving out keys that `newest` calls compromised.
     ///
     /// Times of validity play no part: a root's own expiry limits it, and an old step must stay possible.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    root::{Grant, Release, Required, Status, TrustRoot},
+    root::{Grant, Key, Release, Required, Status, TrustRoot},
     source::words,
 };
 use crate::{keys::KeyId, names::Pattern};
@@ -25,6 +25,25 @@ impl Changes {
     pub fn between(before: &TrustRoot, after: &TrustRoot) -> Self {
         let (old, new) = (before.facts(), after.facts());
         Self { removed: old.difference(&new).cloned().collect(), added: new.difference(&old).cloned().collect() }
+    }
+
+    /// What a new version takes away that people do not expect to lose: signatures made before.
+    pub fn losses(before: &TrustRoot, after: &TrustRoot) -> Vec<String> {
+        let loss = |(id, key): (&KeyId, &Key)| {
+            let name = format!("key {id} of {}", key.holder);
+            match after.keys.get(id) {
+                None => Some(format!("{name} is dropped: what it signed will look like a forgery")),
+                Some(now) if now.status == key.status => None,
+                Some(now) if now.status == Status::Compromised => {
+                    Some(format!("{name} is compromised: nothing that it signed counts any more, revocations neither"))
+                }
+                Some(now) if now.status == Status::Retired && now.keeps.is_empty() => {
+                    Some(format!("{name} is retired and keeps nothing: nothing that it signed counts any more"))
+                }
+                Some(_) => None,
+            }
+        };
+        before.keys.iter().filter_map(loss).collect()
     }
 
     /// Whether both say the same.
@@ -203,6 +222,21 @@ keys = ["b"]
             let back = Changes::between(&root(&text), &before);
             assert_eq!((back.added, back.removed), (changes.removed, changes.added), "{from} -> {to}");
         }
+    }
+
+    #[test]
+    fn what_is_lost_is_told_apart_from_what_is_changed() {
+        let before = root(&source());
+        let losses = |from: &str, to: &str| Changes::losses(&before, &root(&source().replacen(from, to, 1)));
+        assert!(losses("[\"m*\"]", "[\"*\"]").is_empty());
+        let kept = format!("status = \"retired\"\nkeeps = [\"b3:{}\"]", "ab".repeat(32));
+        assert!(losses("# a", &kept).is_empty());
+        assert!(losses("# a", "status = \"retired\"")[0].contains("of a is retired and keeps nothing"));
+        assert!(losses("# a", "status = \"compromised\"")[0].contains("of a is compromised"));
+        let alone = source().replace("[\"a\", \"b\"]", "[\"a\"]").replace("[\"b\"]", "[\"a\"]");
+        let start = alone.find("[keys.b]").expect("there");
+        let dropped = [&alone[..start], &alone[alone.find("# b\n").expect("there")..]].concat();
+        assert!(Changes::losses(&before, &root(&dropped))[0].contains("of b is dropped"));
     }
 
     #[test]

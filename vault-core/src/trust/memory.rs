@@ -26,7 +26,6 @@ pub struct Memory {
     place: Option<Kept>,
     known: bool,
     changed: bool,
-    frozen: bool,
 }
 
 /// What is remembered of the newest record of a chain.
@@ -67,7 +66,7 @@ struct WireRoot {
 impl Memory {
     /// Remembers nothing, and will not remember anything: a store can show such a client any valid old state.
     pub fn none(origin: blake3::Hash) -> Self {
-        Self { wire: Wire::new(origin), place: None, known: false, changed: false, frozen: false }
+        Self { wire: Wire::new(origin), place: None, known: false, changed: false }
     }
 
     /// What is kept in `folder` about the trust root whose version 1 has this BLAKE3. The folder is made if it is not there
@@ -84,7 +83,7 @@ impl Memory {
         if wire.origin != Hex::from(origin) {
             return Err(Error::format(DOCUMENT, "is about another trust root"));
         }
-        Ok(Self { wire, place: Some(kept), known, changed: false, frozen: false })
+        Ok(Self { wire, place: Some(kept), known, changed: false })
     }
 
     /// Whether anything was remembered from before. If not, this client cannot tell an old state from a new one.
@@ -151,6 +150,19 @@ impl Memory {
         decode_base64(asked).map(Some).ok_or_else(|| Error::format(DOCUMENT, "holds a record that is no base64"))
     }
 
+    /// The same by its BLAKE3, whatever its chain.
+    pub(crate) fn asked_record(&self, key: &KeyId, id: blake3::Hash) -> Result<Option<Vec<u8>>> {
+        let own = format!("{key} ");
+        for (_, asked) in self.wire.asked.iter().filter(|(slot, _)| slot.starts_with(&own)) {
+            let payload =
+                decode_base64(asked).ok_or_else(|| Error::format(DOCUMENT, "holds a record that is no base64"))?;
+            if blake3::hash(&payload) == id {
+                return Ok(Some(payload));
+            }
+        }
+        Ok(None)
+    }
+
     pub(crate) fn ask(&mut self, key: &KeyId, chain: &str, payload: &[u8]) {
         let payload = encode_base64(payload);
         self.changed |= self.wire.asked.insert(format!("{key} {chain}"), payload.clone()) != Some(payload);
@@ -165,11 +177,6 @@ impl Memory {
         self.changed |= self.wire.revoked.insert(format!("{} {model}", artifact.to_hex()));
     }
 
-    /// From now on nothing is written down: what is seen at another time is no memory of this one.
-    pub fn freeze(&mut self) {
-        self.frozen = true;
-    }
-
     /// Forgets which artifacts were seen revoked: under a new trust root, they are judged anew.
     pub(crate) fn forget_revoked(&mut self) {
         self.changed |= !self.wire.revoked.is_empty();
@@ -181,7 +188,7 @@ impl Memory {
     /// # Errors
     /// [`Error::Storage`], [`Error::Corrupt`] if there is more to remember than 64 MiB hold.
     pub fn save(&mut self) -> Result<()> {
-        let Some(kept) = self.place.as_ref().filter(|_| !self.frozen && (self.changed || !self.known)) else {
+        let Some(kept) = self.place.as_ref().filter(|_| self.changed || !self.known) else {
             return Ok(());
         };
         let bytes = canonical::to_vec(DOCUMENT, &self.wire)?;

@@ -28,6 +28,8 @@ const DEFAULT_LIFETIME: u64 = 90 * DAY;
 #[serde(deny_unknown_fields)]
 struct Source {
     expires: String,
+    /// The BLAKE3 of the version it was made from, if it was.
+    follows: Option<String>,
     keys: BTreeMap<String, SourceKey>,
     roles: SourceRoles,
 }
@@ -127,6 +129,7 @@ pub fn draft(
         return Err(Error::Misuse(format!("the trust root's source is longer than {MAX_SOURCE} bytes")));
     }
     let source: Source = toml::from_str(text).map_err(|e| Error::Misuse(e.to_string().trim_end().to_owned()))?;
+    source.check_follows(previous)?;
     let mut keys = BTreeMap::new();
     let mut ids = BTreeMap::new();
     for (name, key) in &source.keys {
@@ -144,6 +147,24 @@ pub fn draft(
     let root = TrustRoot::assemble(place, times, keys, source.roles.read(&ids)?);
     root.to_vec().map_err(|e| Error::Misuse(e.to_string()))?;
     Ok(root)
+}
+
+impl Source {
+    /// A source that was made from one version becomes the next version of that one, and nothing else.
+    fn check_follows(&self, previous: Option<&Reached>) -> Result<()> {
+        let Some(follows) = &self.follows else { return Ok(()) };
+        let refuse = |rule: &str| Err(Error::Misuse(format!("follows: {rule}")));
+        match (digest(follows), previous) {
+            (None, _) => refuse(&format!("{follows:?} is not a digest b3:<hex>")),
+            (Some(_), None) => refuse("was made from another trust root, and none is named that it comes after"),
+            (Some(made_from), Some(previous)) if previous.digest() != made_from => refuse(&format!(
+                "was made from another trust root than version {}, b3:{}",
+                previous.root().version(),
+                previous.digest()
+            )),
+            (Some(_), Some(_)) => Ok(()),
+        }
+    }
 }
 
 impl SourceKey {
@@ -214,8 +235,11 @@ impl SourceRoles {
 
 /// `b3:<hex>` or `<hex>` of the payload of a record.
 fn kept(text: &str) -> Result<Hex<32>> {
-    let hash = parse_hash(text.strip_prefix("b3:").unwrap_or(text));
-    hash.map(Hex::from).ok_or_else(|| Error::Misuse(format!("keeps: {text:?} is not a digest b3:<hex>")))
+    digest(text).map(Hex::from).ok_or_else(|| Error::Misuse(format!("keeps: {text:?} is not a digest b3:<hex>")))
+}
+
+fn digest(text: &str) -> Option<blake3::Hash> {
+    parse_hash(text.strip_prefix("b3:").unwrap_or(text))
 }
 
 /// A time of its own, or a duration from now.
@@ -255,14 +279,15 @@ pub(super) fn words(seconds: u64) -> String {
     }
 }
 
-/// The source of a trust root, to be edited for the next version. Keys are named by their holders.
-pub fn to_toml(root: &TrustRoot) -> String {
+/// The source of a trust root, to be edited for the next version: its BLAKE3 is what the next one follows. Keys are named by their
+/// holders.
+pub fn to_toml(root: &TrustRoot, digest: blake3::Hash) -> String {
     let names = key_names(root);
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ =
         writeln!(out, "# Trust root, from version {}. Signed, it becomes version {}.", root.version, root.version + 1);
-    let _ = writeln!(out, "expires = {:?}\n", root.expires.as_str());
+    let _ = writeln!(out, "follows = \"b3:{digest}\"\nexpires = {:?}\n", root.expires.as_str());
     for (id, key) in &root.keys {
         let _ = writeln!(out, "[keys.{:?}]\nholder = {:?}", names[id], key.holder.as_str());
         let _ = writeln!(out, "public = \"\"\"\n{}\"\"\"", key.verifying_key().to_pem());

@@ -3,11 +3,12 @@
 use super::{
     Artifact, Gate, Skipped, Vault,
     chain::{is_within_reach, record_path},
+    withdrawn,
 };
 use crate::{
     error::{Error, Fault, Place, Result},
     names::{ChannelName, Reference},
-    provenance::{Chained, Envelope, Newest, Promotion},
+    provenance::{Chained, Envelope, MAX_ENVELOPE, Newest, Promotion},
     trust::{Approved, Required, Right, Rooted},
 };
 
@@ -28,6 +29,33 @@ pub struct Head {
     /// A later generation that this client saw and that counts no more, because its keys were compromised or retired
     /// since. What is left is older: a new promotion may be built on it, but it is not to be opened.
     pub lost: Option<u64>,
+}
+
+/// Where a channel is.
+enum Tip {
+    /// At a promotion that counts.
+    Counts(Box<Head>),
+    /// Nowhere any more: this generation counted once, and none counts now.
+    Lost(u64),
+    /// Nowhere yet.
+    Nothing,
+}
+
+/// What stands at the upper end of a channel.
+#[derive(Default)]
+struct Search {
+    newest: Option<Approved<Promotion>>,
+    skipped: Vec<Skipped>,
+    lost: Option<u64>,
+}
+
+/// Why a generation that was seen before is not found.
+fn missing(skipped: &[Skipped], seen: u64) -> &'static str {
+    if skipped.iter().any(|skipped| skipped.generation == seen) {
+        "a newer one was seen before, and what stands in its place is not it: it was replaced or damaged"
+    } else {
+        "a newer one was seen before, and the store does not show it: it was rolled back"
+    }
 }
 
 /// One record of a channel's history.
@@ -124,17 +152,77 @@ impl Gate<'_> {
     /// to the one this client saw last or to the first. Whether it has expired is not judged here.
     ///
     /// # Errors
-    /// [`Error::Stale`] if a newer one was seen before; [`Error::Untrusted`] if two valid ones contradict each other, or the
-    /// channel is governed by no rule; [`Error::Corrupt`] if a record of the chain is missing.
+    /// [`Error::Stale`] if a newer one was seen before, or those that counted once count no more; [`Error::Untrusted`] if two valid ones
+    /// contradict each other, or the channel is governed by no rule; [`Error::Corrupt`] if a record of the chain is missing.
     pub fn head(&mut self, channel: &ChannelName) -> Result<Option<Head>> {
+        match self.tip(channel)? {
+            Tip::Counts(head) => Ok(Some(*head)),
+            Tip::Lost(generation) => Err(Error::Stale {
+                what: format!("generation {generation} of {channel}"),
+                why: "it counts no more, because its keys were compromised or retired, and nothing newer is there",
+            }),
+            Tip::Nothing => Ok(None),
+        }
+    }
+
+    /// What the next promotion of a channel is built on: the newest that counts. None if there is none, or none any more: whoever
+    /// approves the next one may have to replace all that a stolen key had approved.
+    ///
+    /// # Errors
+    /// As [`Gate::head`], but not if what counted once counts no more.
+    pub(super) fn base(&mut self, channel: &ChannelName) -> Result<Option<Newest>> {
+        Ok(match self.tip(channel)? {
+            Tip::Counts(head) => Some(head.newest()),
+            Tip::Lost(generation) => {
+                self.note(format!(
+                    "no promotion to {channel} counts any more, up to generation {generation}: the next one starts anew"
+                ));
+                None
+            }
+            Tip::Nothing => None,
+        })
+    }
+
+    fn tip(&mut self, channel: &ChannelName) -> Result<Tip> {
         self.rooted.release(channel)?;
         let folder = channel_folder(channel);
         let numbers = self.vault.numbers(&folder)?;
         let known = self.memory.channel(channel);
-        let (mut skipped, mut newest, mut lost) = (Vec::new(), None, None);
+        let Search { newest, skipped, lost } = self.search(channel, &numbers)?;
+        let Some(approved) = newest else {
+            let seen = known.filter(|known| !self.counted_once(channel, *known));
+            let tip = match (seen, lost) {
+                (Some(seen), _) => Err(Error::Stale {
+                    what: format!("generation {} of {channel}", seen.generation),
+                    why: missing(&skipped, seen.generation),
+                }),
+                (None, lost) => Ok(lost.max(known.map(|known| known.generation)).map_or(Tip::Nothing, Tip::Lost)),
+            };
+            self.note_skipped(channel, &skipped);
+            return tip;
+        };
+        let mut head = Head { approved, skipped, links: 0, lost };
+        match known.filter(|known| known.generation > head.newest().generation) {
+            Some(known) if self.counted_once(channel, known) => head.lost = head.lost.max(Some(known.generation)),
+            Some(known) => {
+                self.note_skipped(channel, &head.skipped);
+                let what = format!("generation {} of {channel}", head.newest().generation);
+                return Err(Error::Stale { what, why: missing(&head.skipped, known.generation) });
+            }
+            None => {
+                head.links = self.check_links(channel, &head, known, &numbers)?;
+                self.memory.saw_channel(channel, head.newest());
+            }
+        }
+        Ok(Tip::Counts(Box::new(head)))
+    }
+
+    /// From the highest number down to the first record that counts.
+    fn search(&self, channel: &ChannelName, numbers: &[u64]) -> Result<Search> {
+        let (mut found, folder) = (Search::default(), channel_folder(channel));
         let once = self.rooted.regardless();
         for (lower, &generation) in numbers.iter().enumerate().rev() {
-            let envelope = self.vault.record(&record_path(&folder, generation));
+            let envelope = self.record(&folder, generation);
             let judged = |rooted: &Rooted| -> Result<Approved<Promotion>> {
                 match &envelope {
                     Ok(envelope) => judged(envelope, rooted, channel, generation),
@@ -146,46 +234,36 @@ impl Gate<'_> {
             }
             let reason = match judged(&self.rooted) {
                 Ok(approved) if is_within_reach(generation, lower) => {
-                    newest = Some(approved);
+                    found.newest = Some(approved);
                     break;
                 }
                 Ok(_) => Error::format("record", "its number is far above the others"),
                 Err(error) => error,
             };
             // What counted once and counts no more was followed by nothing: the older ones are not what is wanted.
-            if lost.is_none() && is_within_reach(generation, lower) && judged(&once).is_ok() {
-                lost = Some(generation);
+            if found.lost.is_none() && is_within_reach(generation, lower) && judged(&once).is_ok() {
+                found.lost = Some(generation);
             }
-            if skipped.len() == MAX_LOOKS {
+            if found.skipped.len() == MAX_LOOKS {
                 let what = format!("{channel}: above its newest promotion");
                 let why = "there are more than 100 records that do not count";
                 return Err(Error::Untrusted { what, why });
             }
-            skipped.push(Skipped { generation, reason });
+            found.skipped.push(Skipped { generation, reason });
         }
-        let Some(approved) = newest else {
-            let what = channel.to_string();
-            return match known {
-                Some(_) => Err(Error::Stale { what, why: "a promotion was seen before, and the store shows none" }),
-                None if lost.is_some() => {
-                    Err(Error::Stale { what, why: "its promotions count no more, and nothing newer is there" })
-                }
-                None => Ok(None),
-            };
-        };
-        let mut head = Head { approved, skipped, links: 0, lost };
-        match known.filter(|known| known.generation > head.newest().generation) {
-            Some(known) if self.counted_once(channel, known) => head.lost = head.lost.max(Some(known.generation)),
-            Some(_) => {
-                let what = format!("generation {} of {channel}", head.newest().generation);
-                return Err(Error::Stale { what, why: "a newer one was seen before: it was rolled back" });
-            }
-            None => {
-                head.links = self.check_links(channel, &head, known, &numbers)?;
-                self.memory.saw_channel(channel, head.newest());
-            }
+        Ok(found)
+    }
+
+    /// The envelope of a record, not checked. What is a withdrawal is told as one.
+    fn record(&self, folder: &str, generation: u64) -> Result<Envelope> {
+        let bytes = self.vault.demand(&record_path(folder, generation), MAX_ENVELOPE)?;
+        Envelope::parse_record(&bytes).map_err(|error| withdrawn::told(&self.rooted, &bytes).unwrap_or(error))
+    }
+
+    fn note_skipped(&mut self, channel: &ChannelName, skipped: &[Skipped]) {
+        for Skipped { generation, reason } in skipped {
+            self.note(format!("generation {generation} of {channel} does not count: {reason}"));
         }
-        Ok(Some(head))
     }
 
     /// Whether the very record that was seen still stands under its number, with signatures that made it count once.
@@ -252,9 +330,7 @@ impl Gate<'_> {
         };
         head.refuse_lost(channel)?;
         let Newest { generation, .. } = head.newest();
-        for Skipped { generation, reason } in &head.skipped {
-            self.note(format!("generation {generation} of {channel} does not count: {reason}"));
-        }
+        self.note_skipped(channel, &head.skipped);
         let Approved { record, requester, approvers, threshold, lapses, .. } = &head.approved;
         let by = approvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         self.step(format!(
@@ -311,7 +387,7 @@ impl Gate<'_> {
         let mut wanted: Option<Option<blake3::Hash>> = None;
         for &generation in numbers.iter().rev() {
             // One reading: what is shown is what was judged.
-            let envelope = match self.vault.record(&record_path(&folder, generation)) {
+            let envelope = match self.record(&folder, generation) {
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 other => other,
             };

@@ -90,10 +90,14 @@ impl Vault {
             let bytes = self.store.read(&path, MAX_ENVELOPE).ok().flatten();
             bytes.and_then(|bytes| Candidate::parse(&bytes).ok()).is_some_and(|c| c.digest() == digest)
         };
-        if !self.root_paths(version)?.into_iter().any(shown) {
-            return Err(Error::Stale { what, why: "it was seen before, and the store does not show it any more" });
+        if self.root_paths(version)?.into_iter().any(shown) {
+            return Ok(remembered);
         }
-        Ok(remembered)
+        // Another one in its place that counts just as much is worse than none.
+        if self.walk(pinned.clone(), &mut Vec::new())?.root().version() >= version {
+            return Err(Error::Untrusted { what, why: "is another one than the one seen before: a fork" });
+        }
+        Err(Error::Stale { what, why: "it was seen before, and the store does not show it any more" })
     }
 
     /// Publishes a version of the trust root that the versions before it in this vault vouch for, starting from `pinned`.
@@ -101,7 +105,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Conflict`] if another one of this number is there already; [`Error::Untrusted`] if too few signed it;
-    /// [`Error::Corrupt`].
+    /// [`Error::Misuse`] if the version before it is not published; [`Error::Corrupt`].
     pub fn publish_root(&self, envelope: &[u8], pinned: Option<Reached>) -> Result<Reached> {
         let candidate = Candidate::parse(envelope)?;
         let version = candidate.root().version();
@@ -120,6 +124,12 @@ impl Vault {
         let reached = self.walk(pinned.clone(), &mut notes)?;
         if reached.root().version() >= version && reached.digest() != candidate.digest() {
             return Err(Error::Conflict { what });
+        }
+        if reached.root().version() + 1 < version {
+            let (last, missing) = (reached.root().version(), version - 1);
+            return Err(Error::Misuse(format!(
+                "{what} follows version {missing}, and the vault leads to version {last} only: publish version {missing} first"
+            )));
         }
         let root = if reached.digest() == candidate.digest() { reached } else { reached.next(envelope)? };
         let (Created::New | Created::Exists) = self.store.create(&name, envelope)?;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    keys::{KeyId, Signer},
+    keys::{KeyId, Signer, VerifyingKey},
     names::{ArtifactDigest, ChannelName, Reference, VersionName},
     provenance::{Chained, Envelope, Link, MAX_ENVELOPE, Newest, PAYLOAD_TYPE, Promotion, Revocation, Statement},
     store::Created,
@@ -53,7 +53,7 @@ impl Gate<'_> {
         let artifact = self.resolve(&Reference::Version(name.clone()))?;
         self.vault.refuse_retired(name, artifact.digest, &self.policy())?;
         self.check_attestations(channel, &artifact)?;
-        let head = self.head(channel)?.map(|head| head.newest());
+        let head = self.base(channel)?;
         let folder = channel_folder(channel);
         let link = self.next_link(&folder, head, reason, id)?;
         let clock = self.rooted.clock();
@@ -174,10 +174,9 @@ impl Gate<'_> {
     /// # Errors
     /// [`Error::Untrusted`] if the key may neither ask for it nor approve it; [`Error::Conflict`] if the number is taken.
     pub fn withdraw(&mut self, id: blake3::Hash, signer: &dyn Signer) -> Result<Proposal> {
-        let envelope = self.vault.proposal(id, &self.rooted)?;
-        let mut proposal = described(id, envelope.payload())?;
         let key = signer.verifying_key().key_id();
-        let has_asked = envelope.is_signed_by(&signer.verifying_key());
+        let (envelope, has_asked) = self.proposal_or_asked(id, &signer.verifying_key())?;
+        let mut proposal = described(id, envelope.payload())?;
         if !withdrawn::may_withdraw(&self.rooted, &key, &proposal, has_asked)? {
             return Err(not_allowed(key, "is neither that of who asked for this nor one that may approve it"));
         }
@@ -299,7 +298,7 @@ impl Gate<'_> {
             return Err(Error::Stale { what: record.what(), why: "it has expired, and its approvals with it" });
         }
         let newest = match record {
-            Record::Promotion(channel, _) => self.head(channel)?.map(|head| head.newest()),
+            Record::Promotion(channel, _) => self.base(channel)?,
             Record::Revocation(_) => {
                 self.reload_revocations()?;
                 self.revocations.newest()
@@ -340,24 +339,56 @@ impl Gate<'_> {
         if may { Ok(()) } else { Err(not_allowed(key, "is not given the right to approve this")) }
     }
 
-    /// Notes that this key signs this record, unless it signed another one for the same generation: as far as this client
-    /// remembers, and as far as the proposals of the vault show.
+    /// Notes that this key signs this record, unless it or another key of its holder signed another one for the same generation: as
+    /// far as this client remembers, and as far as the proposals of the vault show.
     fn sign_once(&mut self, chain: &str, generation: u64, id: blake3::Hash, signer: &dyn Signer) -> Result<()> {
-        let key = signer.verifying_key().key_id();
-        let taken = || Error::Conflict {
-            what: format!("a signature by key {key} of another record for generation {generation} of {chain}"),
+        let own = signer.verifying_key();
+        let mut keys = self.keys_of_holder(&own);
+        keys.push(own.clone());
+        let taken = |key: &VerifyingKey, other: blake3::Hash| Error::Conflict {
+            what: format!(
+                "a signature by key {} of another record, b3:{other}, for generation {generation} of {chain}",
+                key.key_id()
+            ),
         };
-        if self.memory.approved(&key, chain, generation).is_some_and(|other| other != id) {
-            return Err(taken());
-        }
-        for other in self.vault.proposal_ids()?.into_iter().filter(|other| *other != id) {
-            if self.vault.is_proposal_signed(other, (chain, generation), &signer.verifying_key())? {
-                return Err(taken());
+        for key in &keys {
+            if let Some(other) = self.memory.approved(&key.key_id(), chain, generation).filter(|other| *other != id) {
+                return Err(taken(key, other));
             }
         }
-        self.memory.approve(&key, chain, generation, id);
+        for other in self.vault.proposal_ids()?.into_iter().filter(|other| *other != id) {
+            for key in &keys {
+                if self.vault.is_proposal_signed(other, (chain, generation), key)? {
+                    return Err(taken(key, other));
+                }
+            }
+        }
+        self.memory.approve(&own.key_id(), chain, generation, id);
         // Before the signature leaves this machine.
         self.memory.save()
+    }
+
+    /// The other keys of whoever holds this one.
+    fn keys_of_holder(&self, key: &VerifyingKey) -> Vec<VerifyingKey> {
+        let (root, id) = (self.rooted.root(), key.key_id());
+        let Some(holder) = root.holder(&id) else { return Vec::new() };
+        let others = root.keys().filter(|(other, key)| **other != id && key.holder() == holder);
+        others.map(|(_, key)| key.verifying_key().clone()).collect()
+    }
+
+    /// A proposal of the vault; or one that this key asked for, as far as this client remembers, and that did not get there.
+    fn proposal_or_asked(&self, id: blake3::Hash, key: &VerifyingKey) -> Result<(Envelope, bool)> {
+        match self.vault.proposal(id, &self.rooted) {
+            Ok(envelope) => {
+                let has_asked = envelope.is_signed_by(key);
+                Ok((envelope, has_asked))
+            }
+            Err(error @ Error::NotFound { .. }) => match self.memory.asked_record(&key.key_id(), id)? {
+                Some(payload) => Ok((Envelope::unsigned(PAYLOAD_TYPE, payload), true)),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     keys::KeyId,
     manifest::{MAX_MANIFEST, Manifest},
     names::{ArtifactDigest, ChannelName, ModelName, Reference, VersionName},
-    provenance::{Envelope, MAX_ENVELOPE, Provenance, Subject},
+    provenance::{Envelope, MAX_ENVELOPE, Provenance, Statement, Subject, VersionRecord},
     store::Soon,
     trust::{Policy, Right, Verified},
     verify::{self, Checked},
@@ -33,6 +33,9 @@ pub struct Artifact {
     /// The BLAKE3 of the payload of the promotion that led here.
     pub promotion: Option<blake3::Hash>,
 }
+
+/// A version record that counts, where it lies, and its envelope.
+type Vouched = (Verified<Statement<VersionRecord>>, String, Vec<u8>);
 
 /// A record that something rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +67,9 @@ impl Artifact {
 }
 
 impl Vault {
-    /// Finds an artifact and verifies its manifest: by name through a version record for exactly this name, by digest
-    /// through a provenance attestation; signed by somebody whom `policy` accepts.
+    /// Finds an artifact and verifies its manifest: by name through a version record for exactly this name, in its own place or added
+    /// later by somebody else ([`Vault::sign_version`]); by digest through a provenance attestation; signed by somebody whom `policy`
+    /// accepts.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Untrusted`], [`Error::Corrupt`].
@@ -84,7 +88,11 @@ impl Vault {
         let Some(envelope) = self.store.read(&path, MAX_ENVELOPE)? else {
             return Err(Error::NotFound { what: format!("version {name}") });
         };
-        let record = policy.version_record(&envelope, name)?;
+        let (record, path, envelope) = match policy.version_record(&envelope, name) {
+            Ok(record) => (record, path, envelope),
+            Err(error @ Error::Untrusted { .. }) => self.vouched(&envelope, name, policy)?.ok_or(error)?,
+            Err(error) => return Err(error),
+        };
         let digest = record.subject.blake3;
         self.expect_artifact(digest);
         let bytes = self.demand(&manifest_path(digest), MAX_MANIFEST)?;
@@ -92,6 +100,26 @@ impl Vault {
         let subject = record.subject;
         let record = Some(Record::new(path, &envelope));
         Ok(Artifact { name: Some(name.clone()), channel: None, digest, manifest, subject, record, promotion: None })
+    }
+
+    /// A version record by somebody who is accepted, among the attestations of the artifact that a record by others names: each of
+    /// them says by itself that the artifact is what the name stands for, so that it does not matter where it lies.
+    fn vouched(&self, by_others: &[u8], name: &VersionName, policy: &Policy) -> Result<Option<Vouched>> {
+        let named = Envelope::parse_record(by_others).and_then(|e| Statement::<VersionRecord>::parse(e.payload()));
+        let Ok(Statement { subject, .. }) = named else { return Ok(None) };
+        for path in self.attestation_paths(subject.blake3)? {
+            let envelope = match self.read_attestation(&path) {
+                Ok(envelope) => envelope,
+                Err(error @ Error::Storage { .. }) => return Err(error),
+                Err(_) => continue,
+            };
+            if let Ok(record) = policy.version_record(&envelope, name)
+                && record.subject == subject
+            {
+                return Ok(Some((record, path, envelope)));
+            }
+        }
+        Ok(None)
     }
 
     /// Whoever resolves a version will want its manifest, and most likely its recipients: one round trip for all.

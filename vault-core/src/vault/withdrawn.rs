@@ -33,6 +33,15 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(Envelope, blake3::Hash)> {
     Some((envelope, id))
 }
 
+/// Why a withdrawal is no record, for people: who took what back; none for what is something else.
+pub(super) fn told(rooted: &Rooted, bytes: &[u8]) -> Option<Error> {
+    let (envelope, id) = parse(bytes)?;
+    let signers = rooted.counted_signers(&envelope);
+    let by: Vec<_> = signers.iter().filter_map(|id| rooted.root().holder(id)).map(ToString::to_string).collect();
+    let by = if by.is_empty() { "nobody whose signature counts".to_owned() } else { by.join(", ") };
+    Some(Error::format("record", format!("is the withdrawal of proposal b3:{id} by {by}")))
+}
+
 /// The path of the record that a proposal would become.
 fn path(proposal: &Proposal) -> String {
     let folder = proposal.channel.as_ref().map_or_else(|| revocations::FOLDER.to_owned(), channel_folder);

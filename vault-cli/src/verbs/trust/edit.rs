@@ -25,7 +25,7 @@ pub struct Args {
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let reached = read_root(&args.root, session.global.examples())?;
-    file::write_public(&args.output, &to_toml(reached.root()))?;
+    file::write_public(&args.output, &to_toml(reached.root(), reached.digest()))?;
     let (output, root) = (args.output.display().to_string(), args.root.display().to_string());
     let version = reached.root().version();
     session.ui.result(

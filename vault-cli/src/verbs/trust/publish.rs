@@ -39,6 +39,12 @@ pub fn run(args: &Args, session: &Session) -> Result {
         return Err(Failure::usage(format!("version {} follows another one", candidate.root().version()))
             .hint("give --trust ROOT.json, an older version to follow it from"));
     }
+    if let Some(other) = pinned.as_ref().filter(|other| other.root().version() == 1 && candidate.root().version() == 1)
+        && other.digest() != candidate.digest()
+    {
+        return Err(Failure::usage("another version 1 than the one that --trust names")
+            .hint("a vault has one trust root: `mvault trust sign --after` makes its next version"));
+    }
     candidate.root().keys().try_for_each(|(id, _)| examples.check(&args.root, *id))?;
     let published = vault.publish_root(&bytes, pinned)?;
     let (version, digest) = (published.root().version(), published.digest());

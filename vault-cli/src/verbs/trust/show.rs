@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use vault_core::trust::{Candidate, Changes, Holder, Key, Role, Status, TrustRoot, to_toml};
+use vault_core::trust::{Candidate, Changes, Holder, Key, Role, Status, to_toml};
 
 use crate::{
     belief::read_document,
@@ -80,7 +80,7 @@ pub fn describe(candidate: &Candidate) -> (String, Value) {
         if names.is_empty() { "nobody yet".to_owned() } else { names.join(", ") },
         names.len(),
         table(&rows).trim_end(),
-        rules(root),
+        rules(candidate),
     );
     let object = json!({
         "version": root.version(),
@@ -98,14 +98,14 @@ pub fn describe(candidate: &Candidate) -> (String, Value) {
             "valid_until": key.validity().1,
             "keeps": key.kept(),
         })).collect::<Value>(),
-        "source": to_toml(root),
+        "source": to_toml(root, candidate.digest()),
     });
     (text, object)
 }
 
 /// The roles as the source has them.
-fn rules(root: &TrustRoot) -> String {
-    let source = to_toml(root);
+fn rules(candidate: &Candidate) -> String {
+    let source = to_toml(candidate.root(), candidate.digest());
     let start = source.find("[roles.root]").unwrap_or(0);
     source[start..].trim_end().to_owned()
 }

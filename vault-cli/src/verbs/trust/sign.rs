@@ -1,13 +1,16 @@
 //! `mvault trust sign`
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 use vault_core::{
-    keys::file,
+    keys::{KeyId, file},
     provenance::Envelope,
     secret::SecretVec,
-    trust::{Candidate, Changes, Clock, Holder, ROOT_PAYLOAD_TYPE, Reached, TrustRoot, draft},
+    trust::{Candidate, Changes, Clock, Holder, ROOT_PAYLOAD_TYPE, Reached, Role, TrustRoot, draft},
 };
 
 use super::show::{changes_object, lines};
@@ -26,7 +29,8 @@ use crate::{
 /// signature is made; -o may name the document itself. With --after, it says what changes before it asks for the passphrase,
 /// and refuses a document that does not follow that version.
 ///
-/// JSON: {"root", "version", "digest", "signed_by", "threshold"}, and with --after "changes": {"removed", "added"}
+/// JSON: {"root", "version", "digest", "signed_by", "threshold"}, and with --after "changes": {"removed", "added"} and
+/// "before": {"signed_by", "threshold"}, what the root holders of the version before demand
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault trust sign trust.toml --key alice.key -o root.json
@@ -61,39 +65,73 @@ pub fn run(args: &Args, session: &Session) -> Result {
     };
     let changes = changes(args, &envelope, previous.as_ref(), session)?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
-    let id = signer.verifying_key().key_id();
-    let candidate = candidate(&args.source, &envelope)?;
-    let is_listed = |root: &TrustRoot| root.holder(&id).is_some();
-    if !is_listed(candidate.root()) && !previous.as_ref().is_some_and(|previous| is_listed(previous.root())) {
-        session.ui.warn(&format!(
-            "{} does not list key {id}; its signature counts only if the version before does",
-            args.source.display()
-        ));
-    }
+    check_listed(
+        args,
+        &candidate(&args.source, &envelope)?,
+        previous.as_ref(),
+        signer.verifying_key().key_id(),
+        session,
+    )?;
     envelope.add_signature(signer.as_ref())?;
-    let candidate = self::candidate(&args.source, &envelope)?;
+    let candidate = candidate(&args.source, &envelope)?;
     write(&args.output, &envelope.to_vec()?, is_document && args.output == args.source)?;
     let (holders, threshold) = candidate.progress();
-    let names = holders.iter().map(Holder::as_str).collect::<Vec<_>>();
-    let missing = if (names.len() as u64) < threshold { ", more signatures are needed" } else { "" };
-    let text = format!(
-        "wrote {}: trust root version {}, signed by {} ({} of {threshold} root holders{missing})",
+    let before = previous.as_ref().map(|previous| candidate.progress_before(previous.root()));
+    let mut text = format!(
+        "wrote {}: trust root version {}\n  its own root holders:           {}",
         args.output.display(),
         candidate.root().version(),
-        if names.is_empty() { "nobody it lists".to_owned() } else { names.join(", ") },
-        names.len(),
+        progress(&holders, threshold),
     );
+    if let Some((holders, threshold)) = &before {
+        text = [text, format!("\n  those of the version before it: {}", progress(holders, *threshold))].concat();
+    }
     let mut object = json!({
         "root": args.output.display().to_string(),
         "version": candidate.root().version(),
         "digest": format!("b3:{}", candidate.digest()),
-        "signed_by": names,
+        "signed_by": names(&holders),
         "threshold": threshold,
     });
-    if let Some(changes) = changes {
+    if let (Some(changes), Some((holders, threshold))) = (changes, before) {
         object["changes"] = changes_object(&changes);
+        object["before"] = json!({ "signed_by": names(&holders), "threshold": threshold });
     }
     session.ui.result(&text, &object)
+}
+
+fn names(holders: &BTreeSet<Holder>) -> Vec<&str> {
+    holders.iter().map(Holder::as_str).collect()
+}
+
+fn progress(holders: &BTreeSet<Holder>, threshold: u64) -> String {
+    let by = if holders.is_empty() { "nobody yet".to_owned() } else { names(holders).join(", ") };
+    let missing = if (holders.len() as u64) < threshold { ": more signatures are needed" } else { "" };
+    format!("{by} ({} of {threshold}){missing}", holders.len())
+}
+
+/// Refuses a signature that could count for nothing.
+fn check_listed(
+    args: &Args,
+    candidate: &Candidate,
+    previous: Option<&Reached>,
+    id: KeyId,
+    session: &Session,
+) -> Result {
+    let holds = |root: &TrustRoot| root.holds(Role::Root, &id, None);
+    let root = candidate.root();
+    if holds(root) || previous.is_some_and(|previous| holds(previous.root())) {
+        return Ok(());
+    }
+    if root.version() == 1 || previous.is_some() {
+        return Err(Failure::usage(format!("{} gives key {id} no root role", args.source.display()))
+            .hint("only the root holders of a trust root and of the version before it sign it"));
+    }
+    session.ui.warn(&format!(
+        "{} gives key {id} no root role; its signature counts only if the version before does",
+        args.source.display()
+    ));
+    Ok(())
 }
 
 /// What the document changes, said before anybody gives a passphrase for it.
@@ -114,6 +152,9 @@ fn changes(args: &Args, envelope: &Envelope, previous: Option<&Reached>, session
     for line in lines(&changes) {
         session.ui.note(&line);
     }
+    for loss in Changes::losses(previous.root(), candidate.root()) {
+        session.ui.warn(&loss);
+    }
     Ok(Some(changes))
 }
 
@@ -122,8 +163,14 @@ fn made(args: &Args, bytes: Vec<u8>, previous: Option<&Reached>, session: &Sessi
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not UTF-8 text", args.source.display())))?;
     let folder = args.source.parent().unwrap_or(Path::new(""));
-    let root = draft(&text, previous, Clock::now(), &mut |name| public_text(folder, name))
-        .map_err(|e| Failure::usage(format!("{}: {e}", args.source.display())))?;
+    let root = draft(&text, previous, Clock::now(), &mut |name| public_text(folder, name)).map_err(|e| {
+        let failure = Failure::usage(format!("{}: {e}", args.source.display()));
+        if e.to_string().starts_with("follows: ") {
+            failure.hint("--after names the version it was made from")
+        } else {
+            failure
+        }
+    })?;
     root.keys().try_for_each(|(id, _)| examples.check(&args.source, *id))?;
     Ok(Envelope::unsigned(ROOT_PAYLOAD_TYPE, root.to_vec()?))
 }

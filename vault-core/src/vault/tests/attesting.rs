@@ -229,3 +229,30 @@ fn private_provenance_is_in_the_index_and_nowhere_else() {
     let kept = opened.index().notes().provenance.as_ref().expect("kept");
     assert_eq!(Provenance::parse(kept.as_bytes()).expect("valid"), private);
 }
+
+#[test]
+fn a_version_signed_by_somebody_else_later_is_found_by_whoever_believes_them() {
+    let desk = Reviewed::new();
+    let vault = &desk.fixture.vault;
+    let reviewer = Policy::any_of(vec![desk.reviewer.verifying_key()]).expect("keys");
+    let resolve = || vault.resolve(&reference("m:1"), &reviewer);
+    assert_eq!(kind(resolve()), Kind::Authenticity);
+    let about = |name: &str, subject: Subject| {
+        let predicate = VersionRecord::new(&name.parse().expect("a name"), None).expect("randomness");
+        let statement = Statement { subject, predicate };
+        Envelope::sign(statement.to_vec().expect("written"), &desk.reviewer).expect("signed").to_vec().expect("written")
+    };
+    desk.plant(&about("m:2", desk.artifact.subject));
+    desk.plant(&about("m:1", Subject::of(b"another manifest")));
+    desk.plant(b"junk");
+    assert_eq!(kind(resolve()), Kind::Authenticity, "another name, or another artifact");
+    let mut artifact = desk.artifact.clone();
+    artifact.name = Some("m:1".parse().expect("a name"));
+    let added = vault.sign_version(&artifact, None, &desk.reviewer).expect("signed");
+    let found = resolve().expect("vouched for");
+    assert_eq!(found.digest, desk.artifact.digest);
+    assert_eq!(found.manifest.signers(), [desk.reviewer.verifying_key().key_id()]);
+    assert_eq!(found.record.expect("a record").path, added.path);
+    let stranger = Policy::any_of(vec![SigningKey::generate().expect("key").verifying_key()]).expect("keys");
+    assert_eq!(kind(vault.resolve(&reference("m:1"), &stranger)), Kind::Authenticity);
+}

@@ -169,19 +169,13 @@ impl World {
 
     /// Promotes with all approvals.
     fn release(&self, version: &str) {
-        let proposal = self.promote(version, "production", "trainer").expect("proposed");
-        self.approve(&proposal, "alice").expect("approved");
-        assert!(self.approve(&proposal, "bob").expect("approved").published);
+        self.release_with(version, ["alice", "bob"]);
     }
 
-    /// The same by people whose client remembers nothing.
-    fn release_elsewhere(&self, version: &str) {
-        let (name, channel) = (version.parse().expect("a name"), "m@production".parse().expect("a channel"));
-        let gate = || self.stranger().expect("gate");
-        let proposal = gate().propose_promotion(&channel, &name, ("because", None), &self.keys["trainer"]);
-        let proposal = proposal.expect("proposed");
-        gate().approve(proposal.id, None, &self.keys["alice"]).expect("approved");
-        assert!(gate().approve(proposal.id, None, &self.keys["bob"]).expect("approved").published);
+    fn release_with(&self, version: &str, by: [&str; 2]) {
+        let proposal = self.promote(version, "production", "trainer").expect("proposed");
+        self.approve(&proposal, by[0]).expect("approved");
+        assert!(self.approve(&proposal, by[1]).expect("approved").published);
     }
 
     /// What a channel or name opens, for a client with a memory.
@@ -217,7 +211,14 @@ fn with_key_line<'a>(name: &'a str, line: &'a str) -> impl Fn(String) -> String 
 #[test]
 fn the_source_of_a_root_makes_the_same_root_again() {
     let world = World::new();
-    let again = to_toml(world.pinned.root());
+    let again = to_toml(world.pinned.root(), world.pinned.digest());
+    let follows = format!("follows = \"b3:{}\"\n", world.pinned.digest());
+    assert!(again.contains(&follows), "{again}");
+    let refused = |text: &str, after: Option<&Reached>| draft(text, after, clock(NOON), &mut |_| unreachable!());
+    assert_eq!(kind(refused(&again, None)), Kind::Usage, "made from a version, it is no version 1");
+    assert_eq!(kind(refused(&again, Some(&World::new().pinned))), Kind::Usage, "it follows another one");
+    assert_eq!(refused(&again, Some(&world.pinned)).expect("the next").version(), 2);
+    let again = again.replace(&follows, "");
     let envelope = signed_root(&again, None, NOON, &[&world.keys["alice"], &world.keys["bob"]]);
     assert_eq!(Reached::pin(&envelope).expect("a root").digest(), world.pinned.digest(), "{again}");
 }

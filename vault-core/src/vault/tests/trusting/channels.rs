@@ -300,3 +300,35 @@ fn a_promoted_version_must_still_be_the_artifact_that_was_promoted() {
     fs::write(record, other.to_vec().expect("written")).expect("replaced");
     assert_eq!(kind(world.open("m@production")), Kind::Authenticity, "a sealer cannot change what was approved");
 }
+
+#[test]
+fn a_holder_signs_one_record_of_a_generation_with_whichever_key() {
+    let world = World::new();
+    let first = world.promote("m:1", "production", "trainer").expect("proposed");
+    world.approve(&first, "alice").expect("signed");
+    let second = world.promote("m:2", "production", "bob").expect("proposed");
+    let refused = world.approve(&second, "alice2").expect_err("the same holder");
+    assert!(matches!(&refused, Error::Conflict { .. }), "{refused}");
+    assert!(refused.to_string().contains(&format!("b3:{}", first.id)), "says what was signed: {refused}");
+    let stranger = world.stranger().expect("gate").approve(second.id, None, &world.keys["alice2"]);
+    assert_eq!(kind(stranger), Kind::Conflict, "the vault shows it");
+}
+
+#[test]
+fn a_proposal_that_never_got_there_can_be_withdrawn_by_who_asked() {
+    let world = World::new();
+    let channel: ChannelName = "m@production".parse().expect("a channel");
+    let proposal = world.promote("m:1", "production", "trainer").expect("proposed");
+    // Killed between its memory and the store.
+    fs::remove_dir_all(world.path(&format!("proposals/{}", proposal.id.to_hex()))).expect("never stored");
+    let blocked = world.promote("m:2", "production", "trainer").expect_err("something else was signed");
+    assert!(blocked.to_string().contains(&format!("b3:{}", proposal.id)), "{blocked}");
+    let withdraw = |by: &str| {
+        let mut gate = world.gate().expect("gate");
+        gate.withdraw(proposal.id, &world.keys[by]).map(|proposal| proposal.generation)
+    };
+    assert_eq!(kind(withdraw("alice")), Kind::NotFound, "only who asked remembers it");
+    assert_eq!(withdraw("trainer").expect("withdrawn"), 1);
+    assert_eq!(world.promote("m:2", "production", "trainer").expect("the next number").generation, 2);
+    assert!(world.gate().expect("gate").head(&channel).expect("read").is_none());
+}

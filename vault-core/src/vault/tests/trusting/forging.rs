@@ -306,22 +306,6 @@ fn a_scanner_does_not_say_how_an_artifact_came_to_be() {
 }
 
 #[test]
-fn another_time_leaves_no_memory() {
-    let world = World::new();
-    world.release("m:1");
-    let mut memory = Memory::open(world.state.path(), world.pinned.origin()).expect("memory");
-    memory.freeze();
-    let before = fs::read_dir(world.state.path()).expect("folder").count();
-    let text: Vec<_> = fs::read(world.state.path().join(format!("{}.json", world.pinned.origin()))).expect("read");
-    world.release_elsewhere("m:2");
-    let mut gate = world.fixture.vault.gate(&world.pinned, memory, clock(NOON)).expect("gate");
-    gate.resolve(&reference("m@production")).expect("opens");
-    gate.close().expect("closed");
-    assert_eq!(fs::read_dir(world.state.path()).expect("folder").count(), before);
-    assert_eq!(fs::read(world.state.path().join(format!("{}.json", world.pinned.origin()))).expect("read"), text);
-}
-
-#[test]
 fn recipients_count_if_a_share_key_of_this_root_signed_them() {
     let world = World::new();
     let policy = world.gate().expect("gate").policy();

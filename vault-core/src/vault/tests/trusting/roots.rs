@@ -144,7 +144,7 @@ fn a_root_that_was_seen_cannot_be_taken_back_or_replaced() {
     let other = source(&world.keys, |text| text.replace("365d", "364d"));
     let envelope = signed_root(&other, Some(&world.pinned), NOON, &[&world.keys["alice"], &world.keys["bob"]]);
     fs::write(folder.join(format!("{}.dsse.json", "2".repeat(64))), envelope).expect("planted");
-    assert_eq!(kind(world.gate().map(drop)), Kind::Stale, "signed again, and another one");
+    assert_eq!(kind(world.gate().map(drop)), Kind::Authenticity, "signed again, and another one: a fork");
 }
 
 #[test]
@@ -240,4 +240,23 @@ fn a_compromised_root_key_no_longer_helps_to_sign_the_next_root() {
     };
     let next = world.next_root(&world.pinned, &["alice", "bob", "carol"], swap);
     assert_eq!(kind(next), Kind::Authenticity, "bob is compromised, so the old threshold is not met");
+}
+
+#[test]
+fn another_root_in_the_place_of_the_one_seen_is_a_fork_and_a_missing_one_is_named() {
+    let world = World::new();
+    let second = world.next_root(&world.pinned, &["alice", "bob"], |text| text).expect("second");
+    world.gate().expect("gate").close().expect("remembered");
+    let folder = world.path("trust/2");
+    let hidden = world.path("hidden");
+    fs::rename(&folder, &hidden).expect("hidden");
+    assert_eq!(kind(world.gate().map(drop)), Kind::Stale, "not shown any more");
+    let third = source(&world.keys, |text| text);
+    let third = signed_root(&third, Some(&second), NOON, &[&world.keys["alice"], &world.keys["bob"]]);
+    let early = world.fixture.vault.publish_root(&third, Some(world.pinned.clone())).expect_err("version 2 is missing");
+    assert!(matches!(&early, Error::Misuse(_)) && early.to_string().contains("publish version 2 first"), "{early}");
+    let other = with_key_line("clock", "status = \"retired\"");
+    world.next_root(&world.pinned, &["alice", "bob"], other).expect("another second");
+    let fork = world.gate().map(drop).expect_err("two histories");
+    assert!(matches!(&fork, Error::Untrusted { .. }) && fork.to_string().contains("a fork"), "{fork}");
 }

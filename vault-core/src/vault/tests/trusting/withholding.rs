@@ -193,3 +193,62 @@ fn a_newcomer_follows_a_hundred_links_and_the_log_all() {
     fs::remove_file(world.path("models/m/channels/staging/50.dsse.json")).expect("removed");
     assert_eq!(kind(world.stranger().expect("gate").head(&channel)), Kind::Integrity);
 }
+
+#[test]
+fn a_channel_of_which_nothing_counts_any_more_is_promoted_anew() {
+    let world = World::new();
+    world.release_with("m:1", ["alice", "carol"]);
+    assert_eq!(world.open("m@production").expect("opens"), b"m:1");
+    world
+        .next_root(&world.pinned, &["alice", "bob"], with_key_line("carol", "status = \"compromised\""))
+        .expect("second");
+    let lost = world.open("m@production").expect_err("nothing counts");
+    assert!(matches!(&lost, Error::Stale { .. }) && lost.to_string().contains("compromised or retired"), "{lost}");
+    assert_eq!(kind(world.open_with(world.stranger().expect("gate"), "m@production")), Kind::Stale);
+
+    let proposal = world.promote("m:2", "production", "trainer").expect("built on nothing");
+    assert_eq!(proposal.generation, 2);
+    world.approve(&proposal, "alice").expect("signed");
+    assert_eq!(kind(world.open("m@production")), Kind::Stale, "one approval is not two");
+    assert!(world.approve(&proposal, "bob").expect("signed").published);
+    assert_eq!(world.open("m@production").expect("opens"), b"m:2");
+    let newcomer = || world.open_with(world.stranger().expect("gate"), "m@production");
+    assert_eq!(newcomer().expect("opens"), b"m:2");
+    world.release("m:3");
+    assert_eq!(world.open("m@production").expect("opens"), b"m:3");
+    assert_eq!(newcomer().expect("opens"), b"m:3");
+}
+
+#[test]
+fn a_seen_promotion_that_is_gone_is_no_reason_to_start_anew() {
+    let world = World::new();
+    world.release("m:1");
+    assert_eq!(world.open("m@production").expect("opens"), b"m:1");
+    fs::rename(generation(&world, 1), world.path("hidden")).expect("hidden");
+    let missing = world.promote("m:2", "production", "trainer").expect_err("the store shows none");
+    assert!(missing.to_string().contains("does not show it"), "{missing}");
+    fs::write(generation(&world, 1), b"junk").expect("planted");
+    let mut gate = world.gate().expect("gate");
+    let damaged = gate.resolve(&reference("m@production")).expect_err("junk");
+    assert!(
+        matches!(&damaged, Error::Stale { .. }) && damaged.to_string().contains("replaced or damaged"),
+        "{damaged}"
+    );
+    let told = gate.notes().iter().any(|note| note.starts_with("generation 1 of m@production does not count"));
+    assert!(told, "{:?}", gate.notes());
+    drop(gate);
+    assert_eq!(kind(world.promote("m:2", "production", "trainer")), Kind::Stale);
+}
+
+#[test]
+fn a_withdrawal_is_told_as_one() {
+    let world = World::new();
+    world.release("m:1");
+    let proposal = world.promote("m:2", "production", "trainer").expect("proposed");
+    let mut gate = world.gate().expect("gate");
+    gate.withdraw(proposal.id, &world.keys["trainer"]).expect("withdrawn");
+    let channel = "m@production".parse().expect("a channel");
+    let (history, _) = gate.channel_log(&channel).expect("history");
+    let told = history[1].fault.as_ref().expect("no promotion").to_string();
+    assert!(told.contains(&format!("the withdrawal of proposal b3:{} by trainer", proposal.id)), "{told}");
+}
