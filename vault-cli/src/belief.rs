@@ -278,10 +278,7 @@ impl Signers {
 impl View {
     /// Refuses an artifact that is revoked.
     pub fn refuse_revoked(&self, artifact: &Artifact, reference: &Reference) -> Result {
-        if self.revocations.contains(artifact.digest, artifact.model()) {
-            return Err(Error::Untrusted { what: reference.to_string(), why: "is revoked" }.into());
-        }
-        Ok(())
+        Ok(self.revocations.refuse(artifact.digest, artifact.model(), &reference.to_string())?)
     }
 }
 

@@ -39,6 +39,7 @@ mod session;
 mod share;
 mod shred;
 mod signed;
+mod tip;
 mod walk;
 mod whereabouts;
 mod withdrawn;

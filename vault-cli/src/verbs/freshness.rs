@@ -12,7 +12,7 @@ use vault_core::{
 
 use crate::{
     belief::TrustArgs,
-    failure::Result,
+    failure::{Failure, Result},
     secrets::{PassphraseArgs, Passphrases, load_signing},
     session::Session,
 };
@@ -57,6 +57,10 @@ pub struct SignArgs {
 pub fn run(args: &Args, session: &Session) -> Result {
     let FreshnessVerb::Sign(args) = &args.verb;
     let root = args.trust.root_now(session)?;
+    if args.trust.stateless {
+        return Err(Failure::usage("who remembers nothing cannot say what is newest")
+            .hint("leave out --stateless; --state names a folder to remember in"));
+    }
     let seconds = args.valid_for.as_deref().map_or(Ok(DEFAULT_FRESHNESS), duration)?;
     let vault = session.vault()?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;

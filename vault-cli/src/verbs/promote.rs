@@ -22,7 +22,7 @@ use crate::{
 /// Proposes the next generation of the channel. Others approve it with `mvault approve`; when as many holders have signed
 /// as the trust root demands, it is in force. Who asks does not count among them unless the trust root says so.
 ///
-/// JSON: {"proposal", "published", "channel", "generation", "version", "digest", "reason", "expires", "requester",
+/// JSON: {"proposal", "published", "channel", "generation", "version", "digest", "reason", "created", "expires", "requester",
 /// "approvers", "threshold"}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:

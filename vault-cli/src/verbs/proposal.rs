@@ -48,7 +48,7 @@ pub fn details(proposal: &Proposal) -> Vec<String> {
         format!("  proposal: b3:{}", proposal.id),
         format!("  artifact: {}", proposal.artifact),
         format!("  reason:   {}", proposal.reason),
-        format!("  asked by: {}", proposal.requester),
+        format!("  asked by: {}, {}", proposal.requester, proposal.created),
     ];
     lines.extend(proposal.expires.iter().map(|expires| format!("  expires:  {expires}")));
     lines
@@ -73,6 +73,7 @@ pub fn object(proposal: &Proposal) -> Value {
         "version": proposal.version.to_string(),
         "digest": proposal.artifact.to_string(),
         "reason": proposal.reason,
+        "created": proposal.created,
         "expires": proposal.expires,
         "requester": proposal.requester,
         "approvers": proposal.approvers,

@@ -41,7 +41,13 @@ struct Wire {
     asked: BTreeMap<String, String>,
     channels: BTreeMap<String, WireSeen>,
     format: String,
+    /// The trust root under which the revocations were judged last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged_under: Option<Hex<32>>,
     origin: Hex<32>,
+    /// By number, the digests of the revocations that counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    revocation_records: BTreeMap<String, Hex<32>>,
     revocations: Option<WireSeen>,
     /// Artifact and model.
     revoked: BTreeSet<String>,
@@ -177,10 +183,34 @@ impl Memory {
         self.changed |= self.wire.revoked.insert(format!("{} {model}", artifact.to_hex()));
     }
 
-    /// Forgets which artifacts were seen revoked: under a new trust root, they are judged anew.
-    pub(crate) fn forget_revoked(&mut self) {
-        self.changed |= !self.wire.revoked.is_empty();
+    /// Whether the revocations remembered were judged under this trust root.
+    pub(crate) fn is_judged_under(&self, root: blake3::Hash) -> bool {
+        self.wire.judged_under == Some(root.into())
+    }
+
+    /// Forgets which artifacts were seen revoked: they are judged anew, under this trust root. The records stay known.
+    pub(crate) fn judge_under(&mut self, root: blake3::Hash) {
+        self.changed |= !self.is_judged_under(root) || !self.wire.revoked.is_empty();
+        self.wire.judged_under = Some(root.into());
         self.wire.revoked.clear();
+    }
+
+    /// What was judged last was not whole.
+    pub(crate) fn judged_by_nobody(&mut self) {
+        self.changed |= self.wire.judged_under.take().is_some();
+    }
+
+    /// The revocations that counted, by number and digest.
+    pub(crate) fn revocation_records(&self) -> impl Iterator<Item = Seen> {
+        let seen = |(number, digest): (&String, &Hex<32>)| {
+            Some(Seen { generation: number.parse().ok()?, digest: (*digest).into() })
+        };
+        self.wire.revocation_records.iter().filter_map(seen)
+    }
+
+    pub(crate) fn saw_revocation(&mut self, seen: Seen) {
+        let digest = Hex::from(seen.digest);
+        self.changed |= self.wire.revocation_records.insert(seen.generation.to_string(), digest) != Some(digest);
     }
 
     /// Writes down what was learnt, in one step; durable when this returns.
@@ -208,7 +238,9 @@ impl Wire {
             asked: BTreeMap::new(),
             channels: BTreeMap::new(),
             format: FORMAT.into(),
+            judged_under: None,
             origin: origin.into(),
+            revocation_records: BTreeMap::new(),
             revocations: None,
             revoked: BTreeSet::new(),
             root: None,
@@ -263,7 +295,9 @@ mod tests {
         memory.saw_root(3, blake3::hash(b"3"), b"envelope");
         memory.saw_channel(&channel, seen(5));
         memory.saw_revocations(seen(2));
+        memory.judge_under(blake3::hash(b"3"));
         memory.saw_revoked(artifact, &channel.model);
+        memory.saw_revocation(seen(2));
         memory.approve(&key, "org/m@production", 6, blake3::hash(b"record"));
         memory.ask(&key, "org/m@production", b"record");
         memory.save().expect("saved");
@@ -275,6 +309,8 @@ mod tests {
         assert_eq!(memory.channel(&channel), Some(seen(5)));
         assert_eq!(memory.revocations(), Some(seen(2)));
         assert_eq!(memory.revoked().len(), 1);
+        assert_eq!(memory.revocation_records().collect::<Vec<_>>(), [seen(2)]);
+        assert!(memory.is_judged_under(blake3::hash(b"3")) && !memory.is_judged_under(blake3::hash(b"4")));
         assert_eq!(memory.approved(&key, "org/m@production", 6), Some(blake3::hash(b"record")));
         assert_eq!(memory.approved(&key, "org/m@production", 7), None);
         assert_eq!(memory.asked(&key, "org/m@production").expect("legal"), Some(b"record".to_vec()));

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     keys::{KeyId, VerifyingKey},
     names::{ChannelName, ModelName, Pattern},
-    provenance::PredicateType,
+    provenance::{Predicate, PredicateType, Provenance},
 };
 
 /// The DSSE payload type of a trust root.
@@ -436,6 +436,12 @@ impl Release {
             }
             if !matches!(required.role, Role::Sealer | Role::Release | Role::Scanner) {
                 return rule("requires an attestation by a role that attests nothing");
+            }
+            // Every seal carries it, and only a sealer's counts.
+            if required.predicate_type == Provenance::TYPE && required.role != Role::Sealer {
+                return rule(
+                    "requires provenance by another role than sealer, and only sealers say how an artifact came to be",
+                );
             }
         }
         Ok(())

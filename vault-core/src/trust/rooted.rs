@@ -174,6 +174,13 @@ impl Rooted {
         self.approved(record, envelope, &what, threshold, &keys, |id| keys.contains(id))
     }
 
+    /// Whether those who hold these keys, whose signatures count, are enough to revoke versions of this model.
+    pub(crate) fn suffice_to_revoke(&self, signers: &[KeyId], model: &ModelName) -> bool {
+        let keys = self.release_keys(model);
+        let holders = self.holders(signers.iter().filter(|id| keys.contains(id)));
+        holders.len() as u64 >= self.root().revocation_threshold()
+    }
+
     /// The keys that hold a release role for any channel of a model.
     fn release_keys(&self, model: &ModelName) -> BTreeSet<KeyId> {
         self.root().keys.keys().filter(|id| self.root().holds(Role::Release, id, Some(model))).copied().collect()

@@ -1,5 +1,7 @@
 //! Attestations: what anybody signed about an artifact, then or later. They are only ever added.
 
+use std::{collections::HashSet, ops::ControlFlow};
+
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -151,7 +153,29 @@ impl Vault {
 
     /// The same, by those to whom the policy gives a right.
     fn find_by(&self, artifact: &Artifact, by: (&Policy, Right<'_>), which: &Which) -> Result<Vec<Found>> {
-        let (mut found, mut refusal) = (Vec::new(), None);
+        // Anybody who may create objects can copy one under other names, with signatures of nobody besides.
+        let (mut found, mut there) = (Vec::new(), HashSet::new());
+        self.each_by(artifact, by, which, &mut |payload, one| {
+            if there.insert((payload, one.statement.signers().to_vec())) {
+                found.push(one);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` with what counts and is asked for, and the BLAKE3 of its payload.
+    ///
+    /// # Errors
+    /// As [`Vault::find_attestations`].
+    fn each_by(
+        &self,
+        artifact: &Artifact,
+        by: (&Policy, Right<'_>),
+        which: &Which,
+        each: &mut dyn FnMut(blake3::Hash, Found) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (mut any, mut refusal) = (false, None);
         let paths = match which {
             Which::Type(_) => self.attestation_paths(artifact.digest)?,
             Which::Sha256(digest) => {
@@ -161,25 +185,30 @@ impl Vault {
         for path in paths {
             let checked = self.read_attestation(&path).and_then(|envelope| match which {
                 Which::Type(wanted) if claimed_type(&envelope) != wanted.as_str() => Ok(None),
-                _ => check(artifact, by, &path, &envelope).map(Some),
+                _ => Ok(Some((payload_digest(&envelope)?, check(artifact, by, &path, &envelope)?))),
             });
             match checked {
                 Ok(None) | Err(Error::Corrupt { fault: Fault::Missing, .. }) => {}
-                Ok(Some(statement)) => found.push(Found { sha256: claimed_sha256(&path).to_owned(), statement }),
+                Ok(Some((payload, statement))) => {
+                    any = true;
+                    if each(payload, Found { sha256: claimed_sha256(&path).to_owned(), statement }).is_break() {
+                        break;
+                    }
+                }
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 // What is damaged is of no type: it can be asked for by its name only.
                 Err(Error::Corrupt { .. }) if matches!(which, Which::Type(_)) => {}
                 Err(error) => refusal = Some(error),
             }
         }
-        if found.is_empty() {
-            let what = match which {
-                Which::Sha256(digest) => format!("attestation {} of {}", hex::encode(digest), artifact.digest),
-                Which::Type(wanted) => format!("attestation of type {wanted} of {}", artifact.digest),
-            };
-            return Err(refusal.unwrap_or(Error::NotFound { what }));
+        if any {
+            return Ok(());
         }
-        Ok(found)
+        let what = match which {
+            Which::Sha256(digest) => format!("attestation {} of {}", hex::encode(digest), artifact.digest),
+            Which::Type(wanted) => format!("attestation of type {wanted} of {}", artifact.digest),
+        };
+        Err(refusal.unwrap_or(Error::NotFound { what }))
     }
 
     /// Checks that an artifact has an attestation of this type by somebody whom `policy` accepts. The policy may be
@@ -202,8 +231,9 @@ impl Vault {
         right: Right<'_>,
         wanted: &PredicateType,
     ) -> Result<()> {
-        match self.find_by(artifact, (policy, right), &Which::Type(wanted.clone())) {
-            Ok(_) => Ok(()),
+        let which = Which::Type(wanted.clone());
+        match self.each_by(artifact, (policy, right), &which, &mut |_, _| ControlFlow::Break(())) {
+            Ok(()) => Ok(()),
             Err(error @ Error::Storage { .. }) => Err(error),
             Err(error) => {
                 let what = format!("attestation of type {wanted} of {}", artifact.digest);
@@ -265,6 +295,10 @@ fn check(
         }
     }
     Ok(statement)
+}
+
+fn payload_digest(envelope: &[u8]) -> Result<blake3::Hash> {
+    Ok(blake3::hash(Envelope::parse(envelope)?.payload()))
 }
 
 fn attestation_path(digest: ArtifactDigest, envelope: &[u8]) -> String {

@@ -1,21 +1,12 @@
 //! Channels: the newest promotion that counts, and what it takes to open through it.
 
-use super::{
-    Artifact, Gate, Skipped, Vault,
-    chain::{is_within_reach, record_path},
-    withdrawn,
-};
+use super::{Artifact, Gate, Skipped, tip::Tip};
 use crate::{
     error::{Error, Fault, Place, Result},
     names::{ChannelName, Reference},
-    provenance::{Chained, Envelope, MAX_ENVELOPE, Newest, Promotion},
+    provenance::{Chained, Envelope, Newest, Promotion},
     trust::{Approved, Required, Right, Rooted},
 };
-
-/// The most records above the one that counts, and beside the chain, that are judged.
-const MAX_LOOKS: usize = 100;
-/// How many links are followed by a client that saw no promotion before.
-const FIRST_LINKS: usize = 100;
 
 /// The newest promotion of a channel.
 #[derive(Debug, Clone)]
@@ -29,33 +20,6 @@ pub struct Head {
     /// A later generation that this client saw and that counts no more, because its keys were compromised or retired
     /// since. What is left is older: a new promotion may be built on it, but it is not to be opened.
     pub lost: Option<u64>,
-}
-
-/// Where a channel is.
-enum Tip {
-    /// At a promotion that counts.
-    Counts(Box<Head>),
-    /// Nowhere any more: this generation counted once, and none counts now.
-    Lost(u64),
-    /// Nowhere yet.
-    Nothing,
-}
-
-/// What stands at the upper end of a channel.
-#[derive(Default)]
-struct Search {
-    newest: Option<Approved<Promotion>>,
-    skipped: Vec<Skipped>,
-    lost: Option<u64>,
-}
-
-/// Why a generation that was seen before is not found.
-fn missing(skipped: &[Skipped], seen: u64) -> &'static str {
-    if skipped.iter().any(|skipped| skipped.generation == seen) {
-        "a newer one was seen before, and what stands in its place is not it: it was replaced or damaged"
-    } else {
-        "a newer one was seen before, and the store does not show it: it was rolled back"
-    }
 }
 
 /// One record of a channel's history.
@@ -113,14 +77,6 @@ impl Head {
     }
 }
 
-impl Vault {
-    /// One promotion of a channel, if it counts.
-    fn promotion(&self, rooted: &Rooted, channel: &ChannelName, generation: u64) -> Result<Approved<Promotion>> {
-        let envelope = self.record(&record_path(&channel_folder(channel), generation))?;
-        judged(&envelope, rooted, channel, generation)
-    }
-}
-
 /// Judges a promotion that stands under this number of this channel.
 pub(super) fn judged(
     envelope: &Envelope,
@@ -157,7 +113,7 @@ impl Gate<'_> {
     pub fn head(&mut self, channel: &ChannelName) -> Result<Option<Head>> {
         match self.tip(channel)? {
             Tip::Counts(head) => Ok(Some(*head)),
-            Tip::Lost(generation) => Err(Error::Stale {
+            Tip::Lost(Newest { generation, .. }) => Err(Error::Stale {
                 what: format!("generation {generation} of {channel}"),
                 why: "it counts no more, because its keys were compromised or retired, and nothing newer is there",
             }),
@@ -165,157 +121,10 @@ impl Gate<'_> {
         }
     }
 
-    /// What the next promotion of a channel is built on: the newest that counts. None if there is none, or none any more: whoever
-    /// approves the next one may have to replace all that a stolen key had approved.
-    ///
-    /// # Errors
-    /// As [`Gate::head`], but not if what counted once counts no more.
-    pub(super) fn base(&mut self, channel: &ChannelName) -> Result<Option<Newest>> {
-        Ok(match self.tip(channel)? {
-            Tip::Counts(head) => Some(head.newest()),
-            Tip::Lost(generation) => {
-                self.note(format!(
-                    "no promotion to {channel} counts any more, up to generation {generation}: the next one starts anew"
-                ));
-                None
-            }
-            Tip::Nothing => None,
-        })
-    }
-
-    fn tip(&mut self, channel: &ChannelName) -> Result<Tip> {
-        self.rooted.release(channel)?;
-        let folder = channel_folder(channel);
-        let numbers = self.vault.numbers(&folder)?;
-        let known = self.memory.channel(channel);
-        let Search { newest, skipped, lost } = self.search(channel, &numbers)?;
-        let Some(approved) = newest else {
-            let seen = known.filter(|known| !self.counted_once(channel, *known));
-            let tip = match (seen, lost) {
-                (Some(seen), _) => Err(Error::Stale {
-                    what: format!("generation {} of {channel}", seen.generation),
-                    why: missing(&skipped, seen.generation),
-                }),
-                (None, lost) => Ok(lost.max(known.map(|known| known.generation)).map_or(Tip::Nothing, Tip::Lost)),
-            };
-            self.note_skipped(channel, &skipped);
-            return tip;
-        };
-        let mut head = Head { approved, skipped, links: 0, lost };
-        match known.filter(|known| known.generation > head.newest().generation) {
-            Some(known) if self.counted_once(channel, known) => head.lost = head.lost.max(Some(known.generation)),
-            Some(known) => {
-                self.note_skipped(channel, &head.skipped);
-                let what = format!("generation {} of {channel}", head.newest().generation);
-                return Err(Error::Stale { what, why: missing(&head.skipped, known.generation) });
-            }
-            None => {
-                head.links = self.check_links(channel, &head, known, &numbers)?;
-                self.memory.saw_channel(channel, head.newest());
-            }
-        }
-        Ok(Tip::Counts(Box::new(head)))
-    }
-
-    /// From the highest number down to the first record that counts.
-    fn search(&self, channel: &ChannelName, numbers: &[u64]) -> Result<Search> {
-        let (mut found, folder) = (Search::default(), channel_folder(channel));
-        let once = self.rooted.regardless();
-        for (lower, &generation) in numbers.iter().enumerate().rev() {
-            let envelope = self.record(&folder, generation);
-            let judged = |rooted: &Rooted| -> Result<Approved<Promotion>> {
-                match &envelope {
-                    Ok(envelope) => judged(envelope, rooted, channel, generation),
-                    Err(error) => Err(Error::format("record", error.to_string())),
-                }
-            };
-            if let Err(error @ Error::Storage { .. }) = envelope {
-                return Err(error);
-            }
-            let reason = match judged(&self.rooted) {
-                Ok(approved) if is_within_reach(generation, lower) => {
-                    found.newest = Some(approved);
-                    break;
-                }
-                Ok(_) => Error::format("record", "its number is far above the others"),
-                Err(error) => error,
-            };
-            // What counted once and counts no more was followed by nothing: the older ones are not what is wanted.
-            if found.lost.is_none() && is_within_reach(generation, lower) && judged(&once).is_ok() {
-                found.lost = Some(generation);
-            }
-            if found.skipped.len() == MAX_LOOKS {
-                let what = format!("{channel}: above its newest promotion");
-                let why = "there are more than 100 records that do not count";
-                return Err(Error::Untrusted { what, why });
-            }
-            found.skipped.push(Skipped { generation, reason });
-        }
-        Ok(found)
-    }
-
-    /// The envelope of a record, not checked. What is a withdrawal is told as one.
-    fn record(&self, folder: &str, generation: u64) -> Result<Envelope> {
-        let bytes = self.vault.demand(&record_path(folder, generation), MAX_ENVELOPE)?;
-        Envelope::parse_record(&bytes).map_err(|error| withdrawn::told(&self.rooted, &bytes).unwrap_or(error))
-    }
-
-    fn note_skipped(&mut self, channel: &ChannelName, skipped: &[Skipped]) {
+    pub(super) fn note_skipped(&mut self, channel: &ChannelName, skipped: &[Skipped]) {
         for Skipped { generation, reason } in skipped {
             self.note(format!("generation {generation} of {channel} does not count: {reason}"));
         }
-    }
-
-    /// Whether the very record that was seen still stands under its number, with signatures that made it count once.
-    fn counted_once(&self, channel: &ChannelName, seen: Newest) -> bool {
-        let once = self.rooted.regardless();
-        self.vault.promotion(&once, channel, seen.generation).is_ok_and(|approved| approved.digest == seen.digest)
-    }
-
-    /// Checks that the newest promotion descends from what was seen before.
-    fn check_links(
-        &mut self,
-        channel: &ChannelName,
-        head: &Head,
-        known: Option<Newest>,
-        numbers: &[u64],
-    ) -> Result<usize> {
-        let newest = head.newest();
-        let fork = || {
-            let what = format!("{channel} has two valid promotions that contradict each other");
-            Err(Error::Untrusted { what, why: "a fork" })
-        };
-        let until = match known {
-            Some(known) if known.generation == newest.generation => {
-                return if known.digest == newest.digest { Ok(0) } else { fork() };
-            }
-            Some(known) => known.generation,
-            // At first contact, what lies far below says nothing about the newest; `channel_log` looks at all of it.
-            None => 1,
-        };
-        let folder = channel_folder(channel);
-        let previous = head.approved.record.predicate.previous();
-        let most = if known.is_some() { usize::MAX } else { FIRST_LINKS };
-        let followed = self.vault.follow(&folder, (newest.generation, previous), numbers, (until, most))?;
-        let until = if followed.len() == most { followed[most - 1].generation } else { until };
-        let beside = numbers.iter().filter(|n| (until..newest.generation).contains(n));
-        let beside = beside.filter(|n| !followed.iter().any(|link| link.generation == **n));
-        // A record beside the chain burns its number; one that counts contradicts the chain.
-        for generation in beside {
-            match self.vault.promotion(&self.rooted, channel, *generation) {
-                Ok(_) => return fork(),
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(_) => {}
-            }
-        }
-        if let Some(known) = known.filter(|known| !followed.contains(known)) {
-            // It may be that its keys were compromised since: then it counts no more, and the chain goes around it.
-            if !self.counted_once(channel, known) {
-                return fork();
-            }
-            self.note(format!("generation {} of {channel}, seen before, counts no more", known.generation));
-        }
-        Ok(followed.len())
     }
 
     /// Opens a channel: everything that the trust root demands is checked, and each check is noted in [`Gate::steps`].
@@ -387,7 +196,7 @@ impl Gate<'_> {
         let mut wanted: Option<Option<blake3::Hash>> = None;
         for &generation in numbers.iter().rev() {
             // One reading: what is shown is what was judged.
-            let envelope = match self.record(&folder, generation) {
+            let envelope = match self.promotion_at(&folder, generation) {
                 Err(error @ Error::Storage { .. }) => return Err(error),
                 other => other,
             };

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Artifact, Vault,
-    revocations::{Revocations, Revoked},
+    revocations::{Extent, Revocations, Revoked},
     walk::root_folder,
 };
 use crate::{
@@ -55,18 +55,16 @@ impl Vault {
                 "nothing was remembered about this trust root: an older state could not be told from the newest".into(),
             );
         }
-        let rooted = Rooted::new(reached, clock)?;
-        let reached = rooted.reached();
-        let known = memory.root()?.map(|(_, digest, _)| digest);
-        if known != Some(reached.digest()) {
-            memory.forget_revoked();
+        // Written down before anything else can fail, so that no failure takes a client back.
+        if memory.root()?.is_none_or(|(_, digest, _)| digest != reached.digest()) {
             memory.saw_root(reached.root().version(), reached.digest(), reached.envelope());
+            memory.save()?;
         }
-        let fresh = known != Some(reached.digest());
-        let revocations = self.load_revocations(&rooted, &mut memory, fresh, &mut notes)?;
+        let rooted = Arc::new(Rooted::new(reached, clock)?);
+        let revocations = self.load_revocations(&rooted, &mut memory, Extent::News, &mut notes)?;
         steps.push(revocations.summary());
         notes.truncate(MAX_NOTES);
-        Ok(Gate { vault: self, rooted: Arc::new(rooted), memory, revocations, notes, steps })
+        Ok(Gate { vault: self, rooted, memory, revocations, notes, steps })
     }
 
     /// The pinned root, or the one that was reached before if that is newer.
@@ -164,7 +162,7 @@ impl Gate<'_> {
     /// As [`Vault::gate`].
     pub fn all_revocations(&mut self) -> Result<Vec<Revoked>> {
         let mut notes = Vec::new();
-        let all = self.vault.load_revocations(&self.rooted, &mut self.memory, true, &mut notes)?;
+        let all = self.vault.load_revocations(&self.rooted, &mut self.memory, Extent::All, &mut notes)?;
         Ok(all.all().to_vec())
     }
 
@@ -207,11 +205,9 @@ impl Gate<'_> {
     /// Refuses an artifact that is revoked as a version of this model; of any, if none is given.
     ///
     /// # Errors
-    /// [`Error::Untrusted`].
+    /// As [`Revocations::refuse`].
     pub fn refuse_revoked(&mut self, artifact: ArtifactDigest, model: Option<&ModelName>, what: &str) -> Result<()> {
-        if self.revocations.contains(artifact, model) {
-            return Err(Error::Untrusted { what: what.to_owned(), why: "is revoked" });
-        }
+        self.revocations.refuse(artifact, model, what)?;
         self.step("revocation: not revoked".into());
         Ok(())
     }

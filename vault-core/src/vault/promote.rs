@@ -10,7 +10,8 @@ use super::{
     channel::channel_folder,
     gc,
     proposals::{Proposal, Record, described},
-    revocations, withdrawn,
+    revocations::{self, Extent},
+    withdrawn,
 };
 use crate::{
     error::{Error, Result},
@@ -18,6 +19,7 @@ use crate::{
     names::{ArtifactDigest, ChannelName, Reference, VersionName},
     provenance::{Chained, Envelope, Link, MAX_ENVELOPE, Newest, PAYLOAD_TYPE, Promotion, Revocation, Statement},
     store::Created,
+    trust::TOLERANCE,
 };
 
 /// The payload type of what takes a generation out of use.
@@ -53,7 +55,7 @@ impl Gate<'_> {
         let artifact = self.resolve(&Reference::Version(name.clone()))?;
         self.vault.refuse_retired(name, artifact.digest, &self.policy())?;
         self.check_attestations(channel, &artifact)?;
-        let head = self.base(channel)?;
+        let head = self.base(channel)?.map(|head| head.newest());
         let folder = channel_folder(channel);
         let link = self.next_link(&folder, head, reason, id)?;
         let clock = self.rooted.clock();
@@ -75,7 +77,7 @@ impl Gate<'_> {
         if self.revocations.contains(artifact.digest, Some(&name.model)) {
             return Err(Error::Conflict { what: format!("a revocation of {name}") });
         }
-        let link = self.next_link(revocations::FOLDER, self.revocations.newest(), reason, id)?;
+        let link = self.next_link(revocations::FOLDER, self.revocations.base(), reason, id)?;
         let revocation = Revocation::new(name, link, self.rooted.clock().time())?;
         self.propose(&Statement { subject: artifact.subject, predicate: revocation }, revocations::FOLDER, signer)
     }
@@ -256,7 +258,7 @@ impl Gate<'_> {
 
     fn reload_revocations(&mut self) -> Result<()> {
         let mut notes = Vec::new();
-        self.revocations = self.vault.load_revocations(&self.rooted, &mut self.memory, true, &mut notes)?;
+        self.revocations = self.vault.load_revocations(&self.rooted, &mut self.memory, Extent::All, &mut notes)?;
         Ok(())
     }
 
@@ -298,10 +300,19 @@ impl Gate<'_> {
             return Err(Error::Stale { what: record.what(), why: "it has expired, and its approvals with it" });
         }
         let newest = match record {
-            Record::Promotion(channel, _) => self.base(channel)?,
+            Record::Promotion(channel, approved) => {
+                let base = self.base(channel)?;
+                let made = |promotion: &Promotion| promotion.created_at().seconds();
+                let before = base.as_ref().map(|base| made(&base.approved.record.predicate));
+                if before.is_some_and(|before| made(&approved.record.predicate).saturating_add(TOLERANCE) < before) {
+                    let why = "claims to be made before the promotion that it follows";
+                    return Err(Error::Untrusted { what: record.what(), why });
+                }
+                base.map(|base| base.newest())
+            }
             Record::Revocation(_) => {
                 self.reload_revocations()?;
-                self.revocations.newest()
+                self.revocations.base()
             }
         };
         let taken = || Err(Error::Conflict { what: record.what() });

@@ -35,6 +35,8 @@ pub struct Proposal {
     pub artifact: ArtifactDigest,
     /// Why.
     pub reason: String,
+    /// When it claims to have been made (RFC 3339).
+    pub created: String,
     /// Until when it counts (RFC 3339).
     pub expires: Option<String>,
     /// Who asks for it.
@@ -125,6 +127,7 @@ impl Record {
                 version: predicate.version_name()?,
                 artifact: approved.record.subject.blake3,
                 reason: predicate.reason().to_owned(),
+                created: predicate.created().to_owned(),
                 expires: predicate.expiry().map(str::to_owned),
                 requester: approved.requester.to_string(),
                 approvers: approved.approvers.iter().map(ToString::to_string).collect(),
@@ -236,6 +239,7 @@ pub(super) fn described(id: blake3::Hash, payload: &[u8]) -> Result<Proposal> {
             version: predicate.version_name()?,
             artifact: statement.subject.blake3,
             reason: predicate.reason().to_owned(),
+            created: predicate.created().to_owned(),
             expires: predicate.expiry().map(str::to_owned),
             requester: predicate.requested_by().to_string(),
             approvers: Vec::new(),

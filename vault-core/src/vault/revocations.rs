@@ -1,20 +1,30 @@
 //! What is not to be opened any more: a numbered, signed chain for the whole vault.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
     Vault,
     chain::{is_within_reach, record_path},
     gate::MAX_NOTES,
+    withdrawn,
 };
 use crate::{
     error::{Error, Fault, Place, Result},
+    keys::KeyId,
     names::{ArtifactDigest, ModelName, VersionName},
-    provenance::{Chained, Newest, Predicate, Revocation, Statement},
+    provenance::{Chained, Envelope, MAX_ENVELOPE, Newest, Predicate, Revocation, Statement},
+    store::Soon,
     trust::{Approved, Memory, Rooted},
+    workers,
 };
 
 pub(super) const FOLDER: &str = "revocations";
+
+/// The most records that are read at once.
+const MAX_AHEAD: usize = 32;
 
 /// The revocations that count.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +32,28 @@ pub struct Revocations {
     list: Vec<Revoked>,
     /// Artifact and model, as [`Memory`] keeps them.
     pairs: BTreeSet<String>,
+    gaps: Vec<Gap>,
     newest: Option<Newest>,
+    base: Option<Newest>,
     remembered: bool,
+}
+
+/// Which revocations are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All there are.
+    All,
+    /// Those behind the ones remembered, if that says as much.
+    News,
+}
+
+/// A record that one that counts names, and that is not there: for what it revoked, nobody can say that it is not revoked.
+#[derive(Debug, Clone)]
+struct Gap {
+    what: String,
+    /// Who names it, judged by what they may revoke.
+    by: Vec<KeyId>,
+    rooted: Arc<Rooted>,
 }
 
 /// One revoked artifact.
@@ -48,6 +78,14 @@ struct Candidate {
     digest: blake3::Hash,
     statement: Statement<Revocation>,
     approved: Option<Approved<Revocation>>,
+    /// Whose signatures count, for whatever.
+    signers: Vec<KeyId>,
+}
+
+impl Candidate {
+    fn previous(&self) -> Option<blake3::Hash> {
+        self.statement.predicate.previous()
+    }
 }
 
 impl Revocations {
@@ -58,6 +96,27 @@ impl Revocations {
             Some(model) => self.pairs.contains(&format!("{hex} {model}")),
             None => self.pairs.range(hex.clone()..).next().is_some_and(|pair| pair.starts_with(&hex)),
         }
+    }
+
+    /// Refuses an artifact that is revoked as a version of this model; of any, if none is given.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if it is revoked; [`Error::Corrupt`] if a record is missing that may say so.
+    pub fn refuse(&self, artifact: ArtifactDigest, model: Option<&ModelName>, what: &str) -> Result<()> {
+        if self.contains(artifact, model) {
+            return Err(Error::Untrusted { what: what.to_owned(), why: "is revoked" });
+        }
+        let concerns = |gap: &&Gap| model.is_none_or(|model| gap.rooted.suffice_to_revoke(&gap.by, model));
+        match self.gaps.iter().find(concerns) {
+            Some(gap) => Err(Error::Corrupt { place: Place::Object(gap.what.clone()), fault: Fault::Missing }),
+            None => Ok(()),
+        }
+    }
+
+    /// The newest record that the next one can name: it counts by its own signatures, and so does, for whoever signed it, all that it
+    /// names. Whoever signs the next one vouches for all of that.
+    pub(super) fn base(&self) -> Option<Newest> {
+        self.base
     }
 
     /// The newest record that counts by its own signatures.
@@ -82,100 +141,82 @@ impl Revocations {
 }
 
 impl Vault {
-    /// Reads the revocations, all of them or those behind the ones remembered.
+    /// Reads the revocations.
     ///
-    /// A record counts by its own signatures, or because one that counts names it by digest, directly or through others: so
-    /// neither its signatures nor the record itself can be taken away.
+    /// A record counts by its own signatures, or because one that counts names it by digest, directly or through others, and was signed
+    /// by as many as may revoke what it is about: so neither its signatures nor the record itself can be taken away.
     pub(super) fn load_revocations(
         &self,
-        rooted: &Rooted,
+        rooted: &Arc<Rooted>,
         memory: &mut Memory,
-        anew: bool,
+        extent: Extent,
         notes: &mut Vec<String>,
     ) -> Result<Revocations> {
+        let judged = memory.is_judged_under(rooted.reached().digest());
         let known = memory.revocations();
-        let from = known.filter(|_| !anew).map_or(1, |known| known.generation);
-        let candidates = self.candidates(rooted, from, notes)?;
-        let numbers: HashMap<_, _> = candidates.iter().map(|(number, c)| (c.digest, *number)).collect();
-        if let Some(known) = known
-            && numbers.get(&known.digest) != Some(&known.generation)
-        {
-            let what = format!("revocation {}", known.generation);
+        let start = known.filter(|_| extent == Extent::News && judged);
+        let candidates = self.candidates(rooted, start.map_or(1, |known| known.generation), notes)?;
+        let shown = |seen: Newest| candidates.get(&seen.generation).is_some_and(|there| there.digest == seen.digest);
+        let seen =
+            memory.revocation_records().filter(|seen| start.is_none_or(|start| seen.generation >= start.generation));
+        if let Some(hidden) = known.into_iter().chain(seen).find(|seen| !shown(*seen)) {
+            let what = format!("revocation {}", hidden.generation);
             return Err(Error::Stale { what, why: "it was seen before, and the store does not show it any more" });
         }
-        let mut counting = BTreeSet::new();
-        for (number, candidate) in candidates.iter().filter(|(_, candidate)| candidate.approved.is_some()) {
-            counting.insert(*number);
-            let (mut below, mut named) = (*number, candidate.statement.predicate.previous());
-            while let Some(digest) = named {
-                if from > 1 && known.is_some_and(|known| known.digest == digest) {
-                    break;
-                }
-                match numbers.get(&digest).filter(|number| **number < below) {
-                    Some(number) if !counting.insert(*number) => break,
-                    Some(number) => {
-                        below = *number;
-                        named = candidates.get(number).and_then(|named| named.statement.predicate.previous());
-                    }
-                    // It may stand before the ones that were read.
-                    None if from > 1 => return self.load_revocations(rooted, memory, true, notes),
-                    None => {
-                        let what = format!("the revocation before number {below}, which it names");
-                        return Err(Error::Corrupt { place: Place::Object(what), fault: Fault::Missing });
-                    }
-                }
-            }
+        if let Some(known) = start {
+            // Of what is new, it takes the whole chain to say what it vouches for.
+            let news = candidates.iter().any(|(number, c)| *number > known.generation && c.approved.is_some());
+            return if news {
+                self.load_revocations(rooted, memory, Extent::All, notes)
+            } else {
+                Ok(remembered(known, memory))
+            };
         }
-        let mut found =
-            Revocations { remembered: from > 1, newest: known.filter(|_| from > 1), ..Revocations::default() };
-        for (generation, Candidate { digest, statement, approved }) in candidates {
-            if !counting.contains(&generation) {
-                continue;
-            }
-            let (name, artifact) = (statement.predicate.version_name()?, statement.subject.blake3);
-            memory.saw_revoked(artifact, &name.model);
-            if approved.is_some() {
-                found.newest = Some(Newest { generation, digest });
-            }
-            found.list.push(Revoked {
-                generation,
-                name,
-                artifact,
-                reason: statement.predicate.reason().to_owned(),
-                created: statement.predicate.created().to_owned(),
-                by: approved.iter().flat_map(|a| &a.approvers).map(ToString::to_string).collect(),
-            });
+        if !judged {
+            memory.judge_under(rooted.reached().digest());
         }
-        if let Some(newest) = found.newest {
-            memory.saw_revocations(newest);
+        let found = found(candidates, rooted, memory)?;
+        if !found.gaps.is_empty() {
+            // Next time, too, all of it is looked at.
+            memory.judged_by_nobody();
         }
-        found.pairs.clone_from(memory.revoked());
         Ok(found)
     }
 
     /// The records from this number on that say, under this trust root, that they revoke something.
     fn candidates(&self, rooted: &Rooted, from: u64, notes: &mut Vec<String>) -> Result<BTreeMap<u64, Candidate>> {
         let mut candidates = BTreeMap::new();
-        for (lower, generation) in self.numbers(FOLDER)?.into_iter().enumerate().filter(|(_, n)| *n >= from) {
-            let path = record_path(FOLDER, generation);
-            let refusal = match self.candidate(rooted, &path, generation) {
-                Ok(candidate) if is_within_reach(generation, lower) => {
-                    candidates.insert(generation, candidate);
-                    continue;
+        let all: Vec<_> = self.numbers(FOLDER)?.into_iter().enumerate().filter(|(_, n)| *n >= from).collect();
+        for some in all.chunks(MAX_AHEAD) {
+            let paths: Vec<_> = some.iter().map(|(_, generation)| record_path(FOLDER, *generation)).collect();
+            if paths.len() > 1 {
+                self.store.soon(&paths.iter().map(|path| Soon::Read { path, cap: MAX_ENVELOPE }).collect::<Vec<_>>());
+            }
+            let read = workers::map(some, |(_, generation)| {
+                self.candidate(rooted, &record_path(FOLDER, *generation), *generation)
+            });
+            for (((lower, generation), path), candidate) in some.iter().zip(&paths).zip(read) {
+                let refusal = match candidate {
+                    Ok(candidate) if is_within_reach(*generation, *lower) => {
+                        candidates.insert(*generation, candidate);
+                        continue;
+                    }
+                    Ok(_) => "its number is far above the others".to_owned(),
+                    Err(error @ Error::Storage { .. }) => return Err(error),
+                    Err(error) => error.to_string(),
+                };
+                if notes.len() < MAX_NOTES {
+                    notes.push(format!("{path} revokes nothing: {refusal}"));
                 }
-                Ok(_) => "its number is far above the others".to_owned(),
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                Err(error) => error.to_string(),
-            };
-            if notes.len() < MAX_NOTES {
-                notes.push(format!("{path} revokes nothing: {refusal}"));
             }
         }
         Ok(candidates)
     }
 
     fn candidate(&self, rooted: &Rooted, path: &str, generation: u64) -> Result<Candidate> {
-        let envelope = self.record(path)?;
+        let bytes = self.demand(path, MAX_ENVELOPE)?;
+        let envelope =
+            Envelope::parse_record(&bytes).map_err(|error| withdrawn::told(rooted, &bytes).unwrap_or(error))?;
         let statement = Statement::<Revocation>::parse(envelope.payload())?;
         let untrusted = |why| Err(Error::Untrusted { what: path.to_owned(), why });
         if statement.predicate.generation() != generation {
@@ -186,6 +227,96 @@ impl Vault {
         }
         statement.predicate.check()?;
         let approved = rooted.revocation(&envelope).ok().filter(Approved::suffices);
-        Ok(Candidate { digest: blake3::hash(envelope.payload()), statement, approved })
+        let signers = if approved.is_some() { rooted.counted_signers(&envelope) } else { Vec::new() };
+        Ok(Candidate { digest: blake3::hash(envelope.payload()), statement, approved, signers })
+    }
+}
+
+/// Nothing is new: what was remembered.
+fn remembered(newest: Newest, memory: &Memory) -> Revocations {
+    Revocations { remembered: true, newest: Some(newest), pairs: memory.revoked().clone(), ..Revocations::default() }
+}
+
+/// What the records there say, judged together.
+fn found(candidates: BTreeMap<u64, Candidate>, rooted: &Arc<Rooted>, memory: &mut Memory) -> Result<Revocations> {
+    let mut chains = Chains::new(&candidates, rooted);
+    let mut found = Revocations::default();
+    for (number, candidate) in candidates.iter().filter(|(_, candidate)| candidate.approved.is_some()) {
+        let newest = Newest { generation: *number, digest: candidate.digest };
+        found.newest = Some(newest);
+        if chains.follow(*number, candidate)? {
+            found.base = Some(newest);
+        }
+    }
+    let Chains { counting, gaps, .. } = chains;
+    found.gaps = gaps;
+    for (generation, Candidate { digest, statement, approved, .. }) in candidates {
+        if !counting.contains(&generation) {
+            continue;
+        }
+        let (name, artifact) = (statement.predicate.version_name()?, statement.subject.blake3);
+        memory.saw_revoked(artifact, &name.model);
+        memory.saw_revocation(Newest { generation, digest });
+        found.list.push(Revoked {
+            generation,
+            name,
+            artifact,
+            reason: statement.predicate.reason().to_owned(),
+            created: statement.predicate.created().to_owned(),
+            by: approved.iter().flat_map(|a| &a.approvers).map(ToString::to_string).collect(),
+        });
+    }
+    if let Some(newest) = found.newest {
+        memory.saw_revocations(newest);
+    }
+    found.pairs.clone_from(memory.revoked());
+    Ok(found)
+}
+
+/// What records name before them, and for whom that counts.
+struct Chains<'a> {
+    candidates: &'a BTreeMap<u64, Candidate>,
+    numbers: HashMap<blake3::Hash, u64>,
+    rooted: &'a Arc<Rooted>,
+    counting: BTreeSet<u64>,
+    gaps: Vec<Gap>,
+    /// What the same signers reached already, and whether all of it counts.
+    reached: HashMap<&'a [KeyId], BTreeMap<u64, bool>>,
+}
+
+impl<'a> Chains<'a> {
+    fn new(candidates: &'a BTreeMap<u64, Candidate>, rooted: &'a Arc<Rooted>) -> Self {
+        let numbers = candidates.iter().map(|(number, c)| (c.digest, *number)).collect();
+        let counting = candidates.iter().filter(|(_, c)| c.approved.is_some()).map(|(number, _)| *number).collect();
+        Self { candidates, numbers, rooted, counting, gaps: Vec::new(), reached: HashMap::new() }
+    }
+
+    /// Follows what a record names, the lower ones having been followed before. Whether all of it counts.
+    fn follow(&mut self, number: u64, candidate: &'a Candidate) -> Result<bool> {
+        let by = candidate.signers.as_slice();
+        let (mut path, mut below, mut named, mut all) = (vec![number], number, candidate.previous(), true);
+        while let Some(digest) = named {
+            let Some(next) = self.numbers.get(&digest).copied().filter(|next| *next < below) else {
+                let what = format!("the revocation before number {below}, which it names");
+                self.gaps.push(Gap { what, by: by.to_vec(), rooted: Arc::clone(self.rooted) });
+                all = false;
+                break;
+            };
+            if let Some(counts) = self.reached.get(by).and_then(|reached| reached.get(&next)) {
+                all &= counts;
+                break;
+            }
+            let Some(there) = self.candidates.get(&next) else { break };
+            let model = there.statement.predicate.version_name()?.model;
+            if self.rooted.suffice_to_revoke(by, &model) {
+                self.counting.insert(next);
+            }
+            all &= self.counting.contains(&next);
+            path.push(next);
+            (below, named) = (next, there.previous());
+        }
+        let reached = self.reached.entry(by).or_default();
+        reached.extend(path.into_iter().map(|number| (number, all)));
+        Ok(all)
     }
 }

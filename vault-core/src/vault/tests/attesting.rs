@@ -256,3 +256,24 @@ fn a_version_signed_by_somebody_else_later_is_found_by_whoever_believes_them() {
     let stranger = Policy::any_of(vec![SigningKey::generate().expect("key").verifying_key()]).expect("keys");
     assert_eq!(kind(vault.resolve(&reference("m:1"), &stranger)), Kind::Authenticity);
 }
+
+#[test]
+fn copies_of_one_attestation_are_one() {
+    let desk = Reviewed::new();
+    let added = desk.attest("good", &desk.reviewer);
+    let original = Envelope::parse(&fs::read(desk.file(&added)).expect("read")).expect("an envelope");
+    for _ in 0..3 {
+        let mut copy = original.clone();
+        copy.add_signature(&SigningKey::generate().expect("key")).expect("signed");
+        desk.plant(&copy.to_vec().expect("written"));
+    }
+    let vault = &desk.fixture.vault;
+    let found = vault.find_attestations(&desk.artifact, &desk.both(), &which(REPORT)).expect("found");
+    assert_eq!(found.len(), 1, "the same signed by the same");
+    let mut other = original;
+    other.add_signature(&desk.fixture.signer).expect("signed");
+    desk.plant(&other.to_vec().expect("written"));
+    let found = vault.find_attestations(&desk.artifact, &desk.both(), &which(REPORT)).expect("found");
+    assert_eq!(found.len(), 2, "one more who signed is news");
+    vault.require_attestation(&desk.artifact, &desk.both(), &REPORT.parse().expect("a type")).expect("there");
+}

@@ -7,15 +7,15 @@ use crate::{
     vault::{Change, chain::record_path, channel::channel_folder},
 };
 
-fn name(text: &str) -> VersionName {
+pub(super) fn name(text: &str) -> VersionName {
     text.parse().expect("a name")
 }
 
-fn channel(text: &str) -> ChannelName {
+pub(super) fn channel(text: &str) -> ChannelName {
     text.parse().expect("a channel")
 }
 
-fn revoke(world: &World, version: &str) -> Proposal {
+pub(super) fn revoke(world: &World, version: &str) -> Proposal {
     let mut gate = world.gate().expect("gate");
     let revoked = gate.propose_revocation(&name(version), "leaks", &world.keys["alice"]).expect("revoked");
     gate.close().expect("remembered");
@@ -23,23 +23,23 @@ fn revoke(world: &World, version: &str) -> Proposal {
 }
 
 /// Takes all signatures away.
-fn strip(path: &std::path::Path) {
+pub(super) fn strip(path: &std::path::Path) {
     let envelope = Envelope::parse_record(&fs::read(path).expect("read")).expect("an envelope");
     let bare = Envelope::unsigned(crate::provenance::PAYLOAD_TYPE, envelope.payload().to_vec());
     fs::write(path, bare.to_vec().expect("written")).expect("stripped");
 }
 
-fn subject(world: &World, version: &str) -> Subject {
+pub(super) fn subject(world: &World, version: &str) -> Subject {
     world.gate().expect("gate").resolve(&reference(version)).expect("there").subject
 }
 
-fn link(world: &World, by: &str, generation: u64, previous: Option<blake3::Hash>) -> Link {
+pub(super) fn link(world: &World, by: &str, generation: u64, previous: Option<blake3::Hash>) -> Link {
     let requested_by = world.public(by).key_id();
     Link { generation, previous, trust_root: world.pinned.origin(), requested_by, reason: "forged".into() }
 }
 
 /// Puts a record under its number, signed by these.
-fn plant<R: Chained>(world: &World, folder: &str, subject: Subject, record: R, by: &[&str]) -> blake3::Hash {
+pub(super) fn plant<R: Chained>(world: &World, folder: &str, subject: Subject, record: R, by: &[&str]) -> blake3::Hash {
     let path = world.path(&record_path(folder, record.generation()));
     let payload = Statement { subject, predicate: record }.to_vec().expect("written");
     let digest = blake3::hash(&payload);
@@ -52,7 +52,7 @@ fn plant<R: Chained>(world: &World, folder: &str, subject: Subject, record: R, b
     digest
 }
 
-fn at(text: &str) -> Time {
+pub(super) fn at(text: &str) -> Time {
     text.parse().expect("a time")
 }
 

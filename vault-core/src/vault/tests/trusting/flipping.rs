@@ -1,0 +1,153 @@
+//! Stores that answer the same question with one thing and then with another.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{
+    forging::{channel, name},
+    *,
+};
+use crate::{
+    parts::{ReadAt, Staged},
+    store::{Backend, Created, Directory, Durability, Entry, Store},
+};
+
+const SECOND: &str = "models/m/channels/production/2.dsse.json";
+
+/// Gives junk for a path when `lies` says so of the number of its reading.
+#[derive(Debug)]
+struct Flipping {
+    inner: Directory,
+    path: &'static str,
+    lies: fn(usize) -> bool,
+    reads: AtomicUsize,
+}
+
+impl Backend for Flipping {
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created> {
+        self.inner.create(path, bytes)
+    }
+
+    fn read(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>> {
+        if path == self.path && (self.lies)(self.reads.fetch_add(1, Ordering::SeqCst)) {
+            return Ok(Some(b"junk".to_vec()));
+        }
+        self.inner.read(path, cap)
+    }
+
+    fn open(&self, path: &str) -> Result<Option<Box<dyn ReadAt>>> {
+        self.inner.open(path)
+    }
+
+    fn stat(&self, path: &str) -> Result<Option<Entry>> {
+        self.inner.stat(path)
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        self.inner.delete(path)
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        self.inner.list(prefix, each)
+    }
+
+    fn stage(&self, capacity: u64) -> Result<Box<dyn Staged>> {
+        self.inner.stage(capacity)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+fn flipping(world: &World, path: &'static str, lies: fn(usize) -> bool) -> Vault {
+    let inner = Directory::open(world.fixture.dir.path(), Durability::NoSync).expect("a folder");
+    Vault::open(Store::new(Flipping { inner, path, lies, reads: AtomicUsize::new(0) })).expect("a vault")
+}
+
+fn gate<'a>(world: &World, vault: &'a Vault) -> Gate<'a> {
+    let memory = Memory::open(world.state.path(), world.pinned.origin()).expect("memory");
+    vault.gate(&world.pinned, memory, clock(NOON)).expect("gate")
+}
+
+/// Two generations, both seen; and a third that builds on the first, approved by people whom the store showed junk for the second.
+fn gone_around() -> World {
+    let world = World::new();
+    world.release("m:1");
+    world.release("m:2");
+    assert_eq!(world.open("m@production").expect("opens"), b"m:2");
+    let second = world.path(SECOND);
+    let kept = fs::read(&second).expect("read");
+    fs::write(&second, "junk").expect("swapped");
+    fs::rename(world.path("proposals"), world.path("hidden")).expect("hidden");
+    let stranger = || world.stranger().expect("gate");
+    let asked =
+        stranger().propose_promotion(&channel("m@production"), &name("m:3"), ("because", None), &world.keys["trainer"]);
+    let proposal = asked.expect("proposed");
+    for by in ["alice", "bob"] {
+        stranger().approve(proposal.id, None, &world.keys[by]).expect("approved");
+    }
+    fs::write(&second, kept).expect("back");
+    world
+}
+
+#[test]
+fn no_number_of_different_answers_leads_around_what_was_seen() {
+    let world = gone_around();
+    let fork = world.open("m@production").map(drop).expect_err("a fork");
+    assert!(fork.to_string().contains("a fork"), "{fork}");
+    let lies: [fn(usize) -> bool; 6] = [|n| n < 1, |n| n < 2, |n| n < 3, |n| n < 4, |n| n % 2 == 0, |n| n % 2 == 1];
+    for lies in lies {
+        let vault = flipping(&world, SECOND, lies);
+        let mut gate = gate(&world, &vault);
+        let refused = gate.resolve(&reference("m@production")).map(drop).expect_err("something else was seen");
+        assert_eq!(refused.kind(), Kind::Authenticity, "{refused}");
+        gate.close().expect("closed");
+    }
+}
+
+#[test]
+fn nobody_who_saw_a_promotion_signs_one_that_goes_around_it() {
+    let world = World::new();
+    world.release("m:1");
+    world.release("m:2");
+    assert_eq!(world.open("m@production").expect("opens"), b"m:2");
+    for lies in [|n| n % 2 == 0, |n| n < 1, |n| n < 3] as [fn(usize) -> bool; 3] {
+        let vault = flipping(&world, SECOND, lies);
+        let asked = gate(&world, &vault).propose_promotion(
+            &channel("m@production"),
+            &name("m:3"),
+            ("because", None),
+            &world.keys["trainer"],
+        );
+        assert_eq!(kind(asked), Kind::Stale);
+    }
+    // Nor one that starts anew.
+    let first = "models/m/channels/production/1.dsse.json";
+    fs::remove_file(world.path(SECOND)).expect("hidden");
+    let vault = flipping(&world, first, |n| n % 2 == 0);
+    let asked = gate(&world, &vault).propose_promotion(
+        &channel("m@production"),
+        &name("m:3"),
+        ("because", None),
+        &world.keys["trainer"],
+    );
+    assert_eq!(kind(asked), Kind::Stale);
+}
+
+#[test]
+fn a_hidden_promotion_that_still_counts_is_no_reason_to_start_anew() {
+    let world = World::new();
+    world.release("m:1");
+    world.release_with("m:2", ["alice", "carol"]);
+    world
+        .next_root(&world.pinned, &["alice", "bob"], with_key_line("carol", "status = \"compromised\""))
+        .expect("second");
+    fs::rename(world.path("models/m/channels/production/1.dsse.json"), world.path("hidden")).expect("hidden");
+    assert_eq!(kind(world.promote("m:3", "production", "trainer")), Kind::Integrity);
+    fs::rename(world.path("hidden"), world.path("models/m/channels/production/1.dsse.json")).expect("shown");
+    assert_eq!(world.promote("m:3", "production", "trainer").expect("proposed").generation, 3);
+}
