@@ -97,8 +97,8 @@ fn command_lines_that_cannot_be_are_refused_before_anything_happens() {
     let forgotten = office.run(&["trust", "sign", "trust-2.toml", "--key", "alice.key", "-o", "x.json"]);
     assert!(Office::refused(forgotten, 2, "usage").contains("made from another trust root"));
     let source = String::from_utf8(office.0.read("trust-2.toml")).expect("UTF-8");
-    let another: String =
-        source.lines().filter(|line| !line.starts_with("follows")).map(|l| format!("{l}\n")).collect();
+    let another: Vec<_> = source.lines().filter(|line| !line.starts_with("follows")).collect();
+    let another = another.join("\n");
     office.0.write("other.toml", another.as_bytes());
     office.run(&["trust", "sign", "other.toml", "--key", "alice.key", "-o", "other.json"]).ok();
     office.run(&["trust", "sign", "other.json", "--key", "bob.key", "-o", "other.json"]).ok();
