@@ -1,6 +1,6 @@
 //! A vault with a trust root, and the people in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::{
@@ -17,6 +17,7 @@ mod copying;
 mod crashes;
 mod forging;
 mod freshness;
+mod looking;
 mod retiring;
 mod roots;
 mod scaling;
