@@ -262,6 +262,8 @@ pub fn to_toml(root: &TrustRoot) -> String {
     // Writing to a string cannot fail.
     let _ =
         writeln!(out, "# Trust root, from version {}. Signed, it becomes version {}.", root.version, root.version + 1);
+    let _ =
+        writeln!(out, "# When the version before expires: renew it, by a time or a duration from the signature on.");
     let _ = writeln!(out, "expires = {:?}\n", root.expires.as_str());
     for (id, key) in &root.keys {
         let _ = writeln!(out, "[keys.{:?}]\nholder = {:?}", names[id], key.holder.as_str());

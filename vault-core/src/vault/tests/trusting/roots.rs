@@ -241,3 +241,10 @@ fn a_compromised_root_key_no_longer_helps_to_sign_the_next_root() {
     let next = world.next_root(&world.pinned, &["alice", "bob", "carol"], swap);
     assert_eq!(kind(next), Kind::Authenticity, "bob is compromised, so the old threshold is not met");
 }
+
+#[test]
+fn a_source_that_is_edited_says_that_its_expiry_is_that_of_the_version_before() {
+    let text = to_toml(World::new().pinned.root());
+    let at = text.find("expires = ").expect("there");
+    assert!(text[..at].ends_with("or a duration from the signature on.\n"), "{text}");
+}
