@@ -126,7 +126,7 @@ pub fn draft(
     if text.len() > MAX_SOURCE {
         return Err(Error::Misuse(format!("the trust root's source is longer than {MAX_SOURCE} bytes")));
     }
-    let source: Source = toml::from_str(text).map_err(|e| Error::Misuse(e.to_string().trim_end().to_owned()))?;
+    let source: Source = toml::from_str(text).map_err(|e| Error::Misuse(located(text, &e)))?;
     let mut keys = BTreeMap::new();
     let mut ids = BTreeMap::new();
     for (name, key) in &source.keys {
@@ -174,7 +174,13 @@ impl SourceRoles {
                 let unknown = || Error::Misuse(format!("roles.{role}: there is no [keys.{name}]"));
                 ids.get(name.as_str()).copied().ok_or_else(unknown)
             };
-            names.iter().map(find).collect()
+            let mut found = BTreeSet::new();
+            for name in names {
+                if !found.insert(find(name)?) {
+                    return Err(Error::Misuse(format!("roles.{role}: the key {name:?} is listed twice")));
+                }
+            }
+            Ok(found)
         };
         let grants = |role: &str, grants: &[SourceGrant]| -> Result<Vec<Grant>> {
             let grant = |grant: &SourceGrant| {
@@ -210,6 +216,14 @@ impl SourceRoles {
             share: grants("share", &self.share)?,
         })
     }
+}
+
+/// What is wrong with a source, and where, on one line: the parser's own text is a drawing of several.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let (line, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |end| end + 1));
+    format!("line {line}, column {}: {message}", before[start..].chars().count() + 1)
 }
 
 /// `b3:<hex>` or `<hex>` of the payload of a record.
