@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use vault_core::{Error, error::Kind, keys::file::OPEN_TO_OTHERS};
+use vault_core::{Error, error::Kind, keys::file::OPEN_TO_OTHERS, trust::UNSIGNED_SOURCE};
 
 use crate::ui::shell_quoted;
 
@@ -72,6 +72,10 @@ impl Failure {
         let hint = match kind {
             Kind::NoKey => Some("try again; the passphrase is the one the key was made with".to_owned()),
             Kind::Usage if text.ends_with(OPEN_TO_OTHERS) => Some(format!("run `chmod 600 {}`", shell_quoted(&name))),
+            Kind::Usage if text.ends_with(UNSIGNED_SOURCE) => {
+                let name = shell_quoted(&name);
+                Some(format!("make a trust root of it: `mvault trust sign {name} --key … -o root.json`"))
+            }
             _ => None,
         };
         Self { class: Class::Core(kind), message: text, hint }
@@ -172,9 +176,10 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Untrusted { why, .. } if why.contains("right") || why.contains("trust root") || why.contains("role") => {
             "`mvault trust verify` shows who holds which role"
         }
-        Error::Untrusted { .. } => {
+        Error::Untrusted { why, .. } if why.contains("accepted signer") => {
             "check that --signer is the public key of whoever sealed it; do not open it otherwise"
         }
+        Error::Untrusted { .. } => "do not use it; under a trust root, --explain says what was checked before that",
         Error::Stale { why, .. } if why.contains("seen before") => {
             "the store shows an older state than this client saw: restore the store, or ask who changed it"
         }
@@ -200,6 +205,12 @@ fn advice(error: &Error) -> Option<&'static str> {
         }
         Error::Conflict { what } if what.starts_with("version ") && what.contains(" in ") => {
             "the other vault has something else under this name; versions are never replaced"
+        }
+        Error::Conflict { what } if what.starts_with("a revocation of ") => {
+            "`mvault revoke --list` says by whom and why"
+        }
+        Error::Conflict { what } if what.starts_with("trust root version ") => {
+            "the vault has another one of this number: `mvault trust edit` that one, and sign the next with --after"
         }
         Error::Lost { what, .. } if what.starts_with("session ") => {
             "it gave no sign of life for longer than the grace of `mvault gc`; do it again"
@@ -251,6 +262,19 @@ mod tests {
         let (missing, tampered) = (Failure::new(Kind::NotFound, "n"), Failure::new(Kind::Integrity, "i"));
         assert_eq!(missing.clone().worse(tampered.clone()).exit(), 3);
         assert_eq!(tampered.worse(missing).exit(), 3);
+    }
+
+    #[test]
+    fn advice_fits_what_was_refused() {
+        let advice = |error: Error| Failure::from(error).advice().unwrap_or_default().to_owned();
+        let untrusted = |why| advice(Error::Untrusted { what: "m:1".into(), why });
+        let conflict = |what: &str| advice(Error::Conflict { what: what.into() });
+        assert!(untrusted("has no valid signature by an accepted signer").contains("--signer"));
+        assert!(!untrusted("is another artifact than the one that was promoted").contains("--signer"));
+        assert!(untrusted("is retired, as the trust root says").contains("`mvault trust verify`"));
+        assert!(conflict("a revocation of m:1").contains("`mvault revoke --list`"));
+        assert!(conflict("trust root version 2").contains("`mvault trust edit`"));
+        assert!(conflict("out.key").contains("choose another name"));
     }
 
     #[test]

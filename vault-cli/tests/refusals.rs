@@ -230,6 +230,12 @@ fn a_generation_that_does_not_count_is_warned_about() {
     assert!(verified.err.contains("warning: recipients generation 2 does not count"), "{}", verified.err);
     let warnings = desk.signed(&["verify", "demo:1", "--json"]).json()["warnings"].clone();
     assert!(warnings[0].as_str().unwrap().contains("generation 2"), "{warnings}");
+    let looked = desk.run(&["fsck", "--json"]);
+    assert!(looked.fails(3).contains(r#""kind":"integrity""#), "{}", looked.err);
+    let report: Value = serde_json::from_slice(&looked.out).unwrap();
+    let damage = report["damage"].as_array().unwrap();
+    assert_eq!((damage.len(), &damage[0]["kind"]), (1, &"record".into()), "{report}");
+    assert!(damage[0]["object"].as_str().unwrap().ends_with("recipients/2.dsse.json"), "{report}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod root;
 mod rooted;
 mod source;
 
-pub use chain::{Candidate, Reached};
+pub use chain::{Candidate, Reached, UNSIGNED_SOURCE};
 pub use clock::{Clock, TOLERANCE};
 pub use facts::Changes;
 pub(crate) use kept::Kept;

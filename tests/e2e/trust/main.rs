@@ -4,6 +4,7 @@
 mod crash;
 mod refusals;
 mod release;
+mod words;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

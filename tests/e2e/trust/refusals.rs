@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::Office;
+use crate::{Office, text};
 
 #[test]
 fn what_the_store_does_to_a_channel_has_its_exit_code() {
@@ -69,6 +69,30 @@ fn who_may_not_is_told_so() {
     Office::refused(sealed, 4, "authenticity");
     let later = ["verify", "m:1", "--trust", "root.json", "--stateless", "--verify-time", "2046-01-01T00:00:00Z"];
     Office::refused(office.run(&later), 5, "stale");
+}
+
+#[test]
+fn a_channel_that_cannot_be_stated_fresh_keeps_no_other_from_it() {
+    let office = Office::new();
+    office.release("m:1");
+    office.trusting(&["promote", "m:3", "--channel", "staging", "--reason", "try", "--key", "carol.key"]).ok();
+    let sign = |key: &str| {
+        let channels = ["m@staging", "m@nowhere", "x@staging", "m@production"];
+        office.trusting(&[&["freshness", "sign"], &channels[..], &["--key", key]].concat())
+    };
+    let signed = sign("clock.key");
+    let message = Office::refused(signed.clone(), 4, "authenticity");
+    assert!(message.starts_with("2 of 4 refused; the worst: m@nowhere: is governed by no rule"), "{message}");
+    let object = signed.json();
+    let channels = |list: &str| {
+        let list = object[list].as_array().expect("a list").iter();
+        list.map(|one| text(&one["channel"])).collect::<Vec<_>>()
+    };
+    assert_eq!(channels("stated"), ["m@staging", "m@production"]);
+    assert_eq!(channels("refused"), ["m@nowhere", "x@staging"]);
+    assert_eq!(object["refused"][1]["error"]["kind"], "not-found");
+    let message = Office::refused(sign("alice.key"), 4, "authenticity");
+    assert!(message.starts_with("4 of 4 refused; the worst: "), "{message}");
 }
 
 #[test]

@@ -24,13 +24,15 @@ pub enum Examples {
 }
 
 impl Examples {
-    /// Refuses the key of this file if it is an example key.
+    /// Refuses the key of this file, or the trust root that lists it, if it is an example key.
     pub fn check(self, path: &Path, id: KeyId) -> Result<()> {
         let is_example = |pem: &&str| PublicKey::from_pem(pem).is_ok_and(|key| key.key_id() == id);
         if self == Self::Allowed || !PUBLIC.iter().any(is_example) {
             return Ok(());
         }
-        let what = format!("{} is an example key, whose private half everybody has", path.display());
+        let is_key_file = path.extension().is_some_and(|extension| extension == "pub" || extension == "key");
+        let verb = if is_key_file { "is" } else { "lists" };
+        let what = format!("{} {verb} an example key, whose private half everybody has", path.display());
         Err(Failure::usage(what).hint("make a key of your own, or try things out with --allow-example-keys"))
     }
 }

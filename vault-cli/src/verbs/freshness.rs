@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 use vault_core::{
     names::ChannelName,
     trust::duration,
@@ -15,6 +15,7 @@ use crate::{
     failure::{Failure, Result},
     secrets::{PassphraseArgs, Passphrases, load_signing},
     session::Session,
+    ui::one_line,
 };
 
 /// State what is newest, so that a store cannot hide it
@@ -32,9 +33,10 @@ enum FreshnessVerb {
 /// Sign that a channel's newest promotion and the newest revocation are what the vault shows now
 ///
 /// For a channel whose rule demands freshness, run this more often than the rule's time, with an online key of the
-/// freshness role. A reader then notices a store that holds back a newer promotion, revocation or trust root.
+/// freshness role. A reader then notices a store that holds back a newer promotion, revocation or trust root. Of several
+/// channels each is stated that can be; the worst refusal decides the exit code.
 ///
-/// JSON: {"stated": [{"channel", "generation", "revocation", "root_version", "expires"}]}
+/// JSON: {"stated": [{"channel", "generation", "revocation", "root_version", "expires"}], "refused": [{"channel", "error"}]}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault freshness sign llama-ft@production --key timekeeper.key --trust root.json")]
@@ -64,24 +66,59 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let seconds = args.valid_for.as_deref().map_or(Ok(DEFAULT_FRESHNESS), duration)?;
     let vault = session.vault()?;
     let signer = load_signing(&args.key, &mut Passphrases::new(&args.passphrase), session.global.examples())?;
-    let (stated, _) = root.with(&vault, session, |gate| -> Result<Vec<Stated>> {
-        args.channels.iter().map(|channel| Ok(gate.state_freshness(channel, seconds, signer.as_ref())?)).collect()
+    let (tally, _) = root.with(&vault, session, |gate| {
+        let mut tally = Tally::default();
+        for channel in &args.channels {
+            match gate.state_freshness(channel, seconds, signer.as_ref()) {
+                Ok(stated) => tally.state(channel, &stated),
+                Err(error) if session.interrupt.requested() => return Err(error.into()),
+                Err(error) => tally.refuse(channel, error.into()),
+            }
+        }
+        Ok(tally)
     })?;
-    let pairs = || args.channels.iter().zip(&stated);
-    let text = pairs().map(|(channel, stated)| {
+    session.ui.result(&tally.lines.join("\n"), &json!({ "stated": tally.stated, "refused": tally.refused }))?;
+    tally.verdict()
+}
+
+/// How all channels fared.
+#[derive(Default)]
+struct Tally {
+    lines: Vec<String>,
+    stated: Vec<Value>,
+    refused: Vec<Value>,
+    worst: Option<Failure>,
+}
+
+impl Tally {
+    fn state(&mut self, channel: &ChannelName, stated: &Stated) {
         let revocations = stated.revocation.map_or("no revocations".into(), |n| format!("revocation {n}"));
         let Stated { generation, root_version, expires, .. } = stated;
-        format!("{channel}: generation {generation}, {revocations}, trust root version {root_version}, counts until {expires}")
-    });
-    let text = text.collect::<Vec<_>>().join("\n");
-    let each = |(channel, stated): (&ChannelName, &Stated)| {
-        json!({
+        self.lines.push(format!("{channel}: generation {generation}, {revocations}, trust root version {root_version}, counts until {expires}"));
+        self.stated.push(json!({
             "channel": channel.to_string(),
-            "generation": stated.generation,
+            "generation": generation,
             "revocation": stated.revocation,
-            "root_version": stated.root_version,
-            "expires": stated.expires,
-        })
-    };
-    session.ui.result(&text, &json!({ "stated": pairs().map(each).collect::<Vec<_>>() }))
+            "root_version": root_version,
+            "expires": expires,
+        }));
+    }
+
+    fn refuse(&mut self, channel: &ChannelName, failure: Failure) {
+        self.lines.push(one_line(&format!("REFUSED {channel}: {}", failure.message())));
+        self.refused.push(json!({ "channel": channel.to_string(), "error": failure.to_json()["error"].take() }));
+        self.worst = Some(match self.worst.take() {
+            Some(worst) => worst.worse(failure),
+            None => failure,
+        });
+    }
+
+    fn verdict(self) -> Result {
+        let (refused, total) = (self.refused.len(), self.refused.len() + self.stated.len());
+        match self.worst {
+            None => Ok(()),
+            Some(only) if total == 1 => Err(only),
+            Some(worst) => Err(worst.prefixed(&format!("{refused} of {total} refused; the worst: "))),
+        }
+    }
 }

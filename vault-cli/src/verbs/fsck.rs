@@ -26,7 +26,8 @@ mod places;
 /// Check every stored byte of a vault and report what is damaged or belongs to nothing
 ///
 /// Damage ends with exit code 3, otherwise what could not be read with 1; the report comes first. What an interrupted seal
-/// left behind is reported and harmless. Signatures are not checked: that is what `mvault verify --all` is for.
+/// left behind is reported and harmless. Signatures are not checked: that is what `mvault verify --all` is for. Records that
+/// are none, or not what their paths say, are damage, too: planted junk cannot be told from a revocation that a disk lost.
 ///
 /// Damage is named by stream, segments and bytes of ciphertext; with --identity also by file, tensor and bytes of the
 /// file. If an index is damaged its files cannot be named, if a safetensors header is, its tensors cannot.
@@ -83,6 +84,8 @@ struct Findings {
     /// Damaged objects, each with its artifact, what its error names, and its number in the list of damage.
     places: Vec<(ArtifactDigest, String, Place, usize)>,
     damage: List,
+    /// How much of the damage is in records that readers pass over.
+    broken_records: u64,
     repaired: List,
     unrepaired: List,
     unreadable: List,
@@ -114,6 +117,13 @@ impl Findings {
             Finding::BrokenVersion { name, error } => {
                 let object = json!({ "kind": "version", "version": name.to_string(), "message": error.to_string() });
                 (&mut self.damage, format!("broken version: {name}: {error}"), object)
+            }
+            Finding::BrokenRecord { path, error } => {
+                let message = error.to_string();
+                let message = message.strip_prefix(&format!("{path}: ")).unwrap_or(&message);
+                self.broken_records += 1;
+                let object = json!({ "kind": "record", "object": path, "message": message });
+                (&mut self.damage, format!("broken record: {path}: {message}"), object)
             }
             Finding::Unreadable { path, error } => {
                 let (place, message) = (if path.is_empty() { "the vault" } else { path }, error.to_string());
@@ -225,8 +235,13 @@ impl Findings {
             (0, 0) => Ok(()),
             (0, _) => Err(Failure::operational(unreadable).hint("mend what is named above and check again")),
             (damaged, _) => {
+                let hint = if damaged == self.broken_records {
+                    "readers pass over broken records; `--repair --from OTHER` mends those of an artifact, others go by hand"
+                } else {
+                    "`mvault fsck --repair --from OTHER` takes what is named above from another copy"
+                };
                 Err(Failure::new(Kind::Integrity, format!("the vault is damaged in {}", count(damaged, "place")))
-                    .hint("`mvault fsck --repair --from OTHER` takes what is named above from another copy"))
+                    .hint(hint))
             }
         }
     }
@@ -326,6 +341,24 @@ mod tests {
         assert_eq!(findings.verdict().expect_err("damaged").exit(), 3);
         assert!(findings.text(&Report::default()).contains("segment 0 (in objects/11/11)"));
         assert_eq!(findings.object(&Report::default())["unreadable"][0]["path"], "objects/00/00");
+    }
+
+    #[test]
+    fn a_broken_record_is_damage_of_its_own_kind_and_names_its_path_once() {
+        let mut findings = Findings::default();
+        let path = "revocations/1.dsse.json".to_owned();
+        let fault = vault_core::error::Fault::Missing;
+        let error = Error::Corrupt { place: Place::Object(path.clone()), fault };
+        findings.add(&Finding::BrokenRecord { path, error });
+        let text = findings.text(&Report::default());
+        assert!(text.starts_with("broken record: revocations/1.dsse.json: is missing\n"), "{text}");
+        let object = json!({ "kind": "record", "object": "revocations/1.dsse.json", "message": "is missing" });
+        assert_eq!(findings.object(&Report::default())["damage"][0], object);
+        let verdict = findings.verdict().expect_err("damaged");
+        assert!(verdict.exit() == 3 && verdict.advice().is_some_and(|hint| hint.starts_with("readers pass over")));
+        findings.add(&damaged());
+        let verdict = findings.verdict().expect_err("damaged");
+        assert!(verdict.advice().is_some_and(|hint| hint.starts_with("`mvault fsck --repair")));
     }
 
     #[test]

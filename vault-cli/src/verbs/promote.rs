@@ -23,7 +23,7 @@ use crate::{
 /// as the trust root demands, it is in force. Who asks does not count among them unless the trust root says so.
 ///
 /// JSON: {"proposal", "published", "channel", "generation", "version", "digest", "reason", "created", "expires", "requester",
-/// "approvers", "threshold"}
+/// "approvers", "threshold", "superseded"}; "superseded" is the generation that is in force, if that is a later one
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:
   mvault promote llama-ft:1.4.0 --channel production --reason eval-812 --key trainer.key --trust root.json

@@ -12,7 +12,7 @@ use vault_core::{
 use super::proposal::report;
 use crate::{
     belief::TrustArgs,
-    failure::Result,
+    failure::{Failure, Result},
     secrets::{PassphraseArgs, Passphrases, load_signing},
     session::Session,
 };
@@ -56,7 +56,12 @@ pub fn run(args: &Args, session: &Session) -> Result {
     let (proposal, _) = root.with(&vault, session, |gate| -> Result<Proposal> {
         let (history, _) = gate.channel_log(&args.channel)?;
         let name = earlier(args, &history)?;
-        Ok(gate.propose_promotion(&args.channel, &name, (&args.reason, lifetime), signer.as_ref())?)
+        let proposed = gate.propose_promotion(&args.channel, &name, (&args.reason, lifetime), signer.as_ref());
+        proposed.map_err(|error| match error {
+            Error::Untrusted { why: "is revoked", .. } => Failure::from(error)
+                .hint("`mvault channel log` lists the earlier versions; --to goes back to one that is not revoked"),
+            other => other.into(),
+        })
     })?;
     report(&proposal, false, session)
 }

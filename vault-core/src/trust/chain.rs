@@ -16,6 +16,9 @@ use crate::{
     provenance::Envelope,
 };
 
+/// What an error says of a source that is given for a trust root.
+pub const UNSIGNED_SOURCE: &str = "is a source that is not signed yet";
+
 /// A trust root that is believed: because it was pinned, or because the ones before it vouch for it.
 #[derive(Debug, Clone)]
 pub struct Reached {
@@ -30,6 +33,9 @@ impl Reached {
     /// # Errors
     /// [`Error::Corrupt`] if it is malformed; [`Error::Untrusted`] if too few of its own root holders signed it.
     pub fn pin(envelope: &[u8]) -> Result<Self> {
+        if is_source(envelope) {
+            return Err(Error::format("trust root", UNSIGNED_SOURCE));
+        }
         let candidate = Candidate::parse(envelope)?;
         candidate.demand(&candidate.root, &candidate.root)?;
         Ok(candidate.reached())
@@ -98,6 +104,12 @@ impl Reached {
     pub fn is_expired(&self, clock: Clock) -> bool {
         clock.is_over(&self.root.expires)
     }
+}
+
+/// Whether this looks like a source, and not like a trust root that was made of one.
+fn is_source(bytes: &[u8]) -> bool {
+    let head = b"[roles.root]";
+    bytes.trim_ascii_start().first() != Some(&b'{') && bytes.windows(head.len()).any(|window| window == head)
 }
 
 /// A trust root that nobody vouches for yet.

@@ -339,6 +339,21 @@ impl Key {
         (self.valid_from.as_ref().map(Time::as_str), self.valid_until.as_ref().map(Time::as_str))
     }
 
+    /// What has become of it, if nothing that it signs now counts.
+    pub(super) fn unusable(&self, clock: Clock) -> Option<&'static str> {
+        match self.status {
+            Status::Compromised => Some("is compromised, as the trust root says"),
+            Status::Retired => Some("is retired, as the trust root says"),
+            Status::Active if self.valid_until.as_ref().is_some_and(|until| clock.is_over(until)) => {
+                Some("is past its time, as the trust root says")
+            }
+            Status::Active if self.valid_from.as_ref().is_some_and(|from| !clock.has_begun(from)) => {
+                Some("is before its time, as the trust root says")
+            }
+            Status::Active => None,
+        }
+    }
+
     /// How many signatures of it are kept.
     pub fn kept(&self) -> usize {
         self.keeps.len()

@@ -88,6 +88,15 @@ impl Rooted {
         self.root().counts(id, &unlisted, self.clock)
     }
 
+    /// That a key may not do something: because of what has become of it, or else for the reason given.
+    pub(crate) fn not_allowed(&self, id: &KeyId, why: &'static str) -> Error {
+        let Some(key) = self.root().keys.get(id) else {
+            return Error::Untrusted { what: format!("key {id}"), why };
+        };
+        let why = key.unusable(self.clock).unwrap_or(why);
+        Error::Untrusted { what: format!("key {id} of {}", key.holder()), why }
+    }
+
     /// The keys that hold a role for any model and may sign now.
     pub fn keys_of(&self, role: Role) -> Vec<VerifyingKey> {
         let holds = |id: &KeyId| self.is_usable(id) && self.root().holds(role, id, None);

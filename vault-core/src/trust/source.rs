@@ -128,7 +128,7 @@ pub fn draft(
     if text.len() > MAX_SOURCE {
         return Err(Error::Misuse(format!("the trust root's source is longer than {MAX_SOURCE} bytes")));
     }
-    let source: Source = toml::from_str(text).map_err(|e| Error::Misuse(e.to_string().trim_end().to_owned()))?;
+    let source: Source = toml::from_str(text).map_err(|e| Error::Misuse(located(text, &e)))?;
     source.check_follows(previous)?;
     let mut keys = BTreeMap::new();
     let mut ids = BTreeMap::new();
@@ -195,7 +195,13 @@ impl SourceRoles {
                 let unknown = || Error::Misuse(format!("roles.{role}: there is no [keys.{name}]"));
                 ids.get(name.as_str()).copied().ok_or_else(unknown)
             };
-            names.iter().map(find).collect()
+            let mut found = BTreeSet::new();
+            for name in names {
+                if !found.insert(find(name)?) {
+                    return Err(Error::Misuse(format!("roles.{role}: the key {name:?} is listed twice")));
+                }
+            }
+            Ok(found)
         };
         let grants = |role: &str, grants: &[SourceGrant]| -> Result<Vec<Grant>> {
             let grant = |grant: &SourceGrant| {
@@ -231,6 +237,14 @@ impl SourceRoles {
             share: grants("share", &self.share)?,
         })
     }
+}
+
+/// What is wrong with a source, and where, on one line: the parser's own text is a drawing of several.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let (line, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |end| end + 1));
+    format!("line {line}, column {}: {message}", before[start..].chars().count() + 1)
 }
 
 /// `b3:<hex>` or `<hex>` of the payload of a record.
@@ -287,7 +301,10 @@ pub fn to_toml(root: &TrustRoot, digest: blake3::Hash) -> String {
     // Writing to a string cannot fail.
     let _ =
         writeln!(out, "# Trust root, from version {}. Signed, it becomes version {}.", root.version, root.version + 1);
-    let _ = writeln!(out, "follows = \"b3:{digest}\"\nexpires = {:?}\n", root.expires.as_str());
+    let _ = writeln!(out, "follows = \"b3:{digest}\"");
+    let _ =
+        writeln!(out, "# When the version before expires: renew it, by a time or a duration from the signature on.");
+    let _ = writeln!(out, "expires = {:?}\n", root.expires.as_str());
     for (id, key) in &root.keys {
         let _ = writeln!(out, "[keys.{:?}]\nholder = {:?}", names[id], key.holder.as_str());
         let _ = writeln!(out, "public = \"\"\"\n{}\"\"\"", key.verifying_key().to_pem());

@@ -238,7 +238,11 @@ impl Vault {
             Err(error) => {
                 let what = format!("attestation of type {wanted} of {}", artifact.digest);
                 let is_missing = matches!(error, Error::NotFound { .. });
-                let why = if is_missing { "is missing" } else { "is not signed by an accepted signer" };
+                let why = match policy {
+                    _ if is_missing => "is missing",
+                    Policy::Rooted(_) => "is not signed by a key to which the trust root gives this right",
+                    _ => "is not signed by an accepted signer",
+                };
                 Err(Error::Untrusted { what, why })
             }
         }

@@ -37,8 +37,7 @@ impl Gate<'_> {
     pub fn state_freshness(&mut self, channel: &ChannelName, seconds: u64, signer: &dyn Signer) -> Result<Stated> {
         let id = signer.verifying_key().key_id();
         if !self.rooted.is_usable(&id) || !self.rooted.root().holds(Role::Freshness, &id, Some(&channel.model)) {
-            let what = format!("key {id}");
-            return Err(Error::Untrusted { what, why: "is not given the freshness role for this model" });
+            return Err(self.rooted.not_allowed(&id, "is not given the freshness role for this model"));
         }
         let Some(head) = self.head(channel)? else {
             return Err(Error::NotFound { what: format!("a promotion to {channel}") });
@@ -123,12 +122,14 @@ impl Gate<'_> {
     /// The newest statement that counts, or why there is none.
     fn newest_statement(&self, channel: &ChannelName, oldest: u64) -> Result<Result<Freshness>> {
         let folder = folder(channel);
-        let missing = Error::Stale { what: format!("a statement of freshness for {channel}"), why: "there is none" };
-        let mut refusal: Result<Freshness> = Err(missing);
         // Whoever may create objects can make files of any name: only names within the time that counts are looked at.
         let clock = self.rooted.clock();
         let (first, last) = clock.window(oldest);
-        let within = self.vault.numbers(&folder)?.into_iter().rev().filter(|n| (first..=last).contains(n));
+        let numbers = self.vault.numbers(&folder)?;
+        let is_older = numbers.first().is_some_and(|oldest| *oldest < first);
+        let why = if is_older { "those that are there are too old" } else { "there is none" };
+        let mut refusal = Err(Error::Stale { what: format!("a statement of freshness for {channel}"), why });
+        let within = numbers.into_iter().rev().filter(|n| (first..=last).contains(n));
         for number in within.take(MAX_LOOKS) {
             let judged = self
                 .vault

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     Retirements, VAULT_JSON, Vault, gc,
-    listing::{is_record_path, parse_version_path},
+    listing::parse_version_path,
     manifest_path,
     naming::ObjectName,
     repair::{Mender, Tried},
-    retire, session, version_path,
+    session, version_path,
 };
 use crate::{
     error::{Error, Fault, Result},
@@ -21,6 +21,8 @@ use crate::{
     verify::{self, Flaw, Sound},
     workers::{Progress, Threads},
 };
+
+mod records;
 
 /// Where a registry keeps its own records, which are its own business.
 const REGISTRY: &str = "server/";
@@ -56,6 +58,14 @@ pub enum Finding {
     BrokenVersion {
         /// The version.
         name: VersionName,
+        /// What is wrong.
+        error: Error,
+    },
+    /// A small signed record that is none, or not what its path says: damaged, or planted, which nobody can tell who does not
+    /// know what it was. Readers pass over it.
+    BrokenRecord {
+        /// Its path.
+        path: String,
         /// What is wrong.
         error: Error,
     },
@@ -100,9 +110,12 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Whether something that was published cannot be opened any more.
+    /// Whether something that was published cannot be opened any more, or a record may be lost that said something about it.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::MoreDamage { .. } | Self::BrokenVersion { .. })
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::MoreDamage { .. } | Self::BrokenVersion { .. } | Self::BrokenRecord { .. }
+        )
     }
 }
 
@@ -120,8 +133,9 @@ pub struct Report {
 }
 
 impl Vault {
-    /// Checks every artifact against its manifest and reports all that is not as it should be. It says nothing about
-    /// who signed anything: that is what verifying is for. Every part is read once, however many artifacts share it.
+    /// Checks every artifact against its manifest, and whether every record is one, and reports all that is not as it should
+    /// be. It says nothing about who signed anything: that is what verifying is for. Every part is read once, however many
+    /// artifacts share it.
     ///
     /// # Errors
     /// [`Error::Storage`] if `progress` asks to stop, and what `report` returns. What cannot be read is reported; whether
@@ -180,11 +194,12 @@ impl<'a> Look<'a> {
                 artifacts.push(digest);
             } else if let Some(name) = parse_version_path(&entry.path) {
                 versions.push(name);
-            } else if !is_statement_path(&entry.path) && !is_coordination_path(&entry.path) {
+            } else if !records::is_record_path(&entry.path) && !is_coordination_path(&entry.path) {
                 report(Finding::Foreign { path: entry.path })?;
             }
             Ok(())
         })?;
+        let is_listed = self.is_complete;
         let mut published: HashMap<[u8; 32], Vec<VersionName>> = HashMap::new();
         for name in versions {
             self.totals.versions += 1;
@@ -265,6 +280,7 @@ impl<'a> Look<'a> {
                 Some(_) => report(Finding::Orphan { path: entry.path, size: entry.size }),
             }
         })?;
+        self.over_records(is_listed, report)?;
         Ok(Report { objects, ..self.totals })
     }
 
@@ -377,19 +393,4 @@ fn is_coordination_path(path: &str) -> bool {
         || session::parse_path(path).is_some()
         || gc::runs::parse_path(path).is_some()
         || of_the_log()
-}
-
-/// Recipients and attestations; promotions, proposals, revocations, statements of freshness, trust roots.
-fn is_statement_path(path: &str) -> bool {
-    let segments: Vec<_> = path.split('/').collect();
-    let hex = |text: &str| ArtifactDigest::from_hex(text).is_ok();
-    let placed = match segments[..] {
-        ["artifacts", artifact, "recipients" | "attestations" | "shredded", _] => hex(artifact),
-        ["proposals", proposal, _] => hex(proposal),
-        ["trust", version, _] => version.parse::<u64>().is_ok(),
-        ["revocations", _] | ["freshness", .., "channels", _, _] => true,
-        ["retired", ..] => retire::parse_path(path).is_some(),
-        _ => is_record_path(path),
-    };
-    placed && path.ends_with(".dsse.json")
 }

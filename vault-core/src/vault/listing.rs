@@ -66,7 +66,7 @@ pub struct VersionEntry {
 }
 
 /// So many records are asked for at a time: on a bucket the time is round trips.
-pub(super) const BATCH: usize = 32;
+pub(in crate::vault) const BATCH: usize = 32;
 
 impl Vault {
     /// Lists the versions whose records `policy` accepts.

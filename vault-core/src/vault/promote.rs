@@ -43,7 +43,7 @@ impl Gate<'_> {
     ) -> Result<Proposal> {
         let id = signer.verifying_key().key_id();
         if !self.rooted.may_promote(&id, channel)?.0 {
-            return Err(not_allowed(id, "is not given the right to ask for a promotion to this channel"));
+            return Err(self.rooted.not_allowed(&id, "is not given the right to ask for a promotion to this channel"));
         }
         let most = self.rooted.release(channel)?.lifetime();
         let lifetime = lifetime.unwrap_or(most);
@@ -70,7 +70,7 @@ impl Gate<'_> {
     pub fn propose_revocation(&mut self, name: &VersionName, reason: &str, signer: &dyn Signer) -> Result<Proposal> {
         let id = signer.verifying_key().key_id();
         if !self.rooted.may_revoke(&id, &name.model) {
-            return Err(not_allowed(id, "is not given the right to revoke versions of this model"));
+            return Err(self.rooted.not_allowed(&id, "is not given the right to revoke versions of this model"));
         }
         let artifact = self.vault.resolve(&Reference::Version(name.clone()), &self.policy())?;
         self.reload_revocations()?;
@@ -347,7 +347,7 @@ impl Gate<'_> {
                 self.rooted.may_revoke(&key, &approved.record.predicate.version_name()?.model)
             }
         };
-        if may { Ok(()) } else { Err(not_allowed(key, "is not given the right to approve this")) }
+        if may { Ok(()) } else { Err(self.rooted.not_allowed(&key, "is not given the right to approve this")) }
     }
 
     /// Notes that this key signs this record, unless it or another key of its holder signed another one for the same generation: as

@@ -1,6 +1,6 @@
 //! A vault with a trust root, and the people in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::{
@@ -18,6 +18,7 @@ mod crashes;
 mod flipping;
 mod forging;
 mod freshness;
+mod looking;
 mod overreaching;
 mod retiring;
 mod roots;

@@ -29,6 +29,20 @@ fn a_channel_that_demands_freshness_opens_while_a_statement_is_fresh() {
 }
 
 #[test]
+fn a_statement_that_is_too_old_is_not_called_missing() {
+    let world = World::new();
+    world.promote("m:1", "fresh", "alice").expect("in force");
+    let says = |at: &str| {
+        let opened = world.open_with(world.gate_at(at).expect("gate"), "m@fresh");
+        opened.expect_err("nothing that counts is there").to_string()
+    };
+    let what = "a statement of freshness for m@fresh is stale:";
+    assert_eq!(says(NOON), format!("{what} there is none"));
+    state(&world, NOON, 7 * 24 * 3600).expect("stated");
+    assert_eq!(says("2026-11-24T12:00:00Z"), format!("{what} those that are there are too old"));
+}
+
+#[test]
 fn only_a_freshness_key_states_it() {
     let world = World::new();
     world.promote("m:1", "fresh", "alice").expect("in force");

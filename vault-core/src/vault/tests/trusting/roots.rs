@@ -35,6 +35,8 @@ fn a_root_that_nobody_could_follow_or_with_a_key_under_another_id_is_refused() {
     assert!(bad(&|text| text.replace("threshold = 2", "threshold = 0")).is_err());
     assert!(bad(&|text| text.replace("\"trainer\"]", "\"nobody\"]")).is_err(), "a key that is not listed");
     assert!(bad(&|text| text.replace("365d", "0d")).is_err());
+    let twice = bad(&|text| text.replace("keys = [\"alice\", \"bob\"]", "keys = [\"alice\", \"alice\"]"));
+    assert_eq!(twice.expect_err("twice").to_string(), "roles.root: the key \"alice\" is listed twice");
     assert!(bad(&|text| text + "[roles.king]\nkeys = []\n").is_err(), "a role that does not exist");
     assert!(bad(&with_key_line("bob", "status = \"retired\"")).is_err(), "too few active root holders are left");
 
@@ -259,4 +261,38 @@ fn another_root_in_the_place_of_the_one_seen_is_a_fork_and_a_missing_one_is_name
     world.next_root(&world.pinned, &["alice", "bob"], other).expect("another second");
     let fork = world.gate().map(drop).expect_err("two histories");
     assert!(matches!(&fork, Error::Untrusted { .. }) && fork.to_string().contains("a fork"), "{fork}");
+}
+
+#[test]
+fn whoever_may_not_sign_any_more_is_told_why_and_named() {
+    let says = |lines: &str| {
+        let world = World::new();
+        world.next_root(&world.pinned, &["alice", "bob"], with_key_line("carol", lines)).expect("second");
+        let mut gate = world.gate().expect("gate");
+        let (name, channel) = ("m:1".parse().expect("a name"), "m@staging".parse().expect("a channel"));
+        let asked = gate.propose_promotion(&channel, &name, ("because", None), &world.keys["carol"]);
+        asked.expect_err("carol may not").to_string()
+    };
+    for (lines, why) in [
+        ("status = \"retired\"", "is retired, as the trust root says"),
+        ("status = \"compromised\"", "is compromised, as the trust root says"),
+        ("valid_until = \"2026-11-20T12:00:00Z\"", "is past its time, as the trust root says"),
+        ("valid_from = \"2026-11-22T12:00:00Z\"", "is before its time, as the trust root says"),
+    ] {
+        assert!(says(lines).ends_with(&format!(" of carol: {why}")), "{}", says(lines));
+    }
+    let world = World::new();
+    let of_clock = world.promote("m:1", "staging", "clock").expect_err("clock may not").to_string();
+    assert!(
+        of_clock.ends_with("of clock: is not given the right to ask for a promotion to this channel"),
+        "{of_clock}"
+    );
+}
+
+#[test]
+fn a_source_that_is_edited_says_that_its_expiry_is_that_of_the_version_before() {
+    let world = World::new();
+    let text = to_toml(world.pinned.root(), world.pinned.digest());
+    let at = text.find("expires = ").expect("there");
+    assert!(text[..at].ends_with("or a duration from the signature on.\n"), "{text}");
 }
