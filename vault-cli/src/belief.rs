@@ -226,7 +226,7 @@ impl Root {
         work: impl FnOnce(&mut Gate<'_>) -> Result<T>,
     ) -> Result<(T, View)> {
         let memory = match &self.memory {
-            Some(folder) => Memory::open(folder, self.pinned.origin()).map_err(|e| no_memory(&e))?,
+            Some(folder) => Memory::open(folder, self.pinned.origin()).map_err(no_memory)?,
             None => Memory::none(self.pinned.origin()),
         };
         let mut gate = vault.gate(&self.pinned, memory, self.clock)?;
@@ -282,7 +282,11 @@ impl View {
     }
 }
 
-fn no_memory(error: &Error) -> Failure {
+fn no_memory(error: Error) -> Failure {
+    if let Error::InUse { .. } = error {
+        return Failure::from(error)
+            .hint("another command works with the same memory: wait until it ends, or name another --state");
+    }
     Failure::operational(format!("what was seen of the trust root cannot be remembered: {error}"))
         .hint("name another place with --state FOLDER or MVAULT_STATE; --stateless does without, and cannot notice a rollback")
 }

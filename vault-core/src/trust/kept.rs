@@ -77,7 +77,8 @@ fn lock(path: &Path) -> Result<File> {
             Err(Errno::INTR) => {}
             Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
             Err(Errno::WOULDBLOCK) => {
-                return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "another process holds the lock")));
+                let by = "another process holds the lock".to_owned();
+                return Err(Error::InUse { what: path.display().to_string(), by });
             }
             Err(errno) => return Err(failed(errno.into())),
         }

@@ -79,7 +79,7 @@ impl Memory {
     /// (mode 0700); other processes wait until this is dropped.
     ///
     /// # Errors
-    /// [`Error::Storage`] if it cannot be read, made or locked within 30 seconds; [`Error::Corrupt`] if it is damaged;
+    /// [`Error::Storage`] if it cannot be read or made; [`Error::InUse`] if others hold it for 30 seconds; [`Error::Corrupt`] if it is damaged;
     /// [`Error::Misuse`] if others can write it.
     pub fn open(folder: &Path, origin: blake3::Hash) -> Result<Self> {
         let (kept, read) = Kept::open(folder, &format!("{}.json", origin.to_hex()))?;
