@@ -379,11 +379,12 @@ impl Gate<'_> {
         self.memory.save()
     }
 
-    /// The other keys of whoever holds this one.
+    /// The other keys with which whoever holds this one can sign: what a key signed that is retired or stolen binds nobody.
     fn keys_of_holder(&self, key: &VerifyingKey) -> Vec<VerifyingKey> {
         let (root, id) = (self.rooted.root(), key.key_id());
         let Some(holder) = root.holder(&id) else { return Vec::new() };
         let others = root.keys().filter(|(other, key)| **other != id && key.holder() == holder);
+        let others = others.filter(|(other, _)| self.rooted.is_usable(other));
         others.map(|(_, key)| key.verifying_key().clone()).collect()
     }
 

@@ -315,6 +315,17 @@ fn a_holder_signs_one_record_of_a_generation_with_whichever_key() {
 }
 
 #[test]
+fn what_a_stolen_key_signed_binds_nobody() {
+    let world = World::new();
+    let stolen = world.promote("m:1", "production", "alice2").expect("by the thief");
+    world
+        .next_root(&world.pinned, &["alice", "bob"], with_key_line("alice2", "status = \"compromised\""))
+        .expect("second");
+    let own = world.promote("m:2", "production", "alice").expect("alice goes on");
+    assert_eq!(own.generation, stolen.generation);
+}
+
+#[test]
 fn a_proposal_that_never_got_there_can_be_withdrawn_by_who_asked() {
     let world = World::new();
     let channel: ChannelName = "m@production".parse().expect("a channel");
