@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, MAX_CERTIFICATES, Signed, Trust, json, malformed, untrusted};
+use super::{Claim, MAX_CERTIFICATES, Signed, Trust, json, malformed};
 use crate::{
     canonical::{self, decode_base64, encode_base64},
     error::{Error, Result},
@@ -172,12 +172,11 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Untrusted`] if it is not by the key or, through a valid path of certificates, by an authority of `trust`;
-    /// [`Error::Stale`] if only a certificate's time is what is wrong; [`Error::Corrupt`] if what was signed breaks a rule.
+    /// [`Error::Stale`] if it is, and there is such a path, but not at the time for which it is judged; [`Error::Corrupt`] if a
+    /// certificate is malformed or what was signed breaks a rule.
     pub fn verify(&self, trust: &Trust) -> Result<Signed> {
-        let (key, by) = trust.key_for(&self.material)?;
-        if !key.verify(&pae(PAYLOAD_TYPE, &self.payload), &self.signature) {
-            return Err(untrusted("the signature is wrong"));
-        }
+        let message = pae(PAYLOAD_TYPE, &self.payload);
+        let by = trust.signer(&self.material, &|key| key.verify(&message, &self.signature))?;
         Ok(Signed::new(Claim::parse(&self.payload)?, by, self.text.clone()))
     }
 }

@@ -38,18 +38,23 @@ pub enum SignedBy {
 }
 
 impl Trust {
-    /// The key that a bundle's signature is to be checked with.
-    pub(super) fn key_for(&self, material: &Material) -> Result<(EcPublicKey, SignedBy)> {
+    /// Whoever signed, if it is somebody who is believed; `signed` says whether a key did.
+    ///
+    /// # Errors
+    /// As [`super::Bundle::verify`].
+    pub(super) fn signer(&self, material: &Material, signed: &dyn Fn(&EcPublicKey) -> bool) -> Result<SignedBy> {
         match (self, material) {
             (Self::Key(key), Material::Key(hint)) => {
                 if hint.as_ref().is_some_and(|hint| *hint != key.hint()) {
                     return Err(untrusted("it was made with another key"));
                 }
-                Ok((key.clone(), SignedBy::Key(key.clone())))
+                if !signed(key) {
+                    return Err(untrusted("the signature is wrong"));
+                }
+                Ok(SignedBy::Key(key.clone()))
             }
             (Self::Authorities(authorities), Material::Certificates(chain)) => {
-                let signer = authorities.signer_of(chain)?;
-                Ok((signer.public_key()?, SignedBy::Certificate(Box::new(signer))))
+                Ok(SignedBy::Certificate(Box::new(authorities.signer_of(chain, signed)?)))
             }
             (Self::Key(_), Material::Certificates(_)) => {
                 Err(untrusted("it was made with a certificate, and a key is what is believed"))
