@@ -1,4 +1,5 @@
-//! JSON that others write, read so that it has one meaning: no member twice, no deep nesting, nothing behind it.
+//! JSON that others write, read so that it has one meaning: no member twice, no deep nesting, nothing behind it, and no array
+//! where an object belongs.
 
 use std::{collections::HashSet, fmt};
 
@@ -8,7 +9,7 @@ use serde::{
 };
 
 use super::malformed;
-use crate::error::Result;
+use crate::{canonical::objects, error::Result};
 
 /// A bundle has about ten levels.
 const MAX_DEPTH: usize = 32;
@@ -17,7 +18,7 @@ const MAX_DEPTH: usize = 32;
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     Strict(MAX_DEPTH).deserialize(&mut reader).and_then(|()| reader.end()).map_err(|e| malformed(e.to_string()))?;
-    serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))
+    objects::from_slice(bytes).map_err(|e| malformed(e.to_string()))
 }
 
 /// Looks at a value of this depth at most and keeps nothing of it.

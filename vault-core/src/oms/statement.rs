@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Algorithm, json, malformed};
-use crate::{canonical, error::Result, names::FilePath};
+use crate::{
+    canonical::{self, objects},
+    error::Result,
+    names::FilePath,
+};
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
@@ -126,7 +130,7 @@ impl Claim {
             return Err(malformed("has a subject without a name"));
         }
         let predicate: WirePredicate =
-            serde_json::from_value(wire.predicate).map_err(|e| malformed(format!("predicate: {e}")))?;
+            objects::from_value(wire.predicate).map_err(|e| malformed(format!("predicate: {e}")))?;
         let WirePredicate { mut resources, serialization } = predicate;
         let algorithm = Algorithm::from_name(&serialization.hash_type)
             .ok_or_else(|| malformed(format!("has files hashed with {:?}", serialization.hash_type)))?;
