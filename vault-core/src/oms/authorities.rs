@@ -41,27 +41,26 @@ impl Authorities {
         if roots.is_empty() {
             return Err(Error::Misuse("none of the certificates is that of a root authority".into()));
         }
-        roots.iter().try_for_each(Certificate::check_root)?;
+        // What is wrong with a certificate that the caller names is the caller's mistake.
+        let misuse = |error: Error| Error::Misuse(error.to_string());
+        roots.iter().try_for_each(Certificate::check_root).map_err(misuse)?;
         Ok(Self { roots, between, at })
     }
 
-    /// The certificate of whoever signed, if `signed` by its key and a valid path leads from it to a root.
+    /// The certificate of whoever signed, if `is_by` its key, and a valid path leads from it to a root.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a certificate is malformed; [`Error::Stale`] if there is a path and all that is wrong with it is
     /// the time; [`Error::Untrusted`] if there is none, the certificate may not sign, or its key did not.
-    pub(super) fn signer_of(&self, chain: &[Vec<u8>], signed: &dyn Fn(&EcPublicKey) -> bool) -> Result<Certificate> {
+    pub(super) fn signer_of(&self, chain: &[Vec<u8>], is_by: &dyn Fn(&EcPublicKey) -> bool) -> Result<Certificate> {
         let [leaf, above @ ..] = chain else { return Err(untrusted("there is no certificate")) };
         let signer = Certificate::from_der(leaf)?;
         signer.check_may_sign()?;
         let unsupported = |_| untrusted("the certificate's key is not one of P-256, P-384 or P-521");
-        if !signed(&signer.public_key().map_err(unsupported)?) {
+        if !is_by(&signer.public_key().map_err(unsupported)?) {
             return Err(untrusted("the signature is wrong"));
         }
-        let error = match self.path(&signer, above, self.at) {
-            Ok(_) => return Ok(signer),
-            Err(error) => error,
-        };
+        let Err(error) = self.path(&signer, above, self.at) else { return Ok(signer) };
         let other = self.other_times(&signer, above).into_iter().find_map(|at| self.path(&signer, above, at).ok());
         other.unwrap_or_default().iter().try_for_each(|certificate| certificate.check_time(self.at))?;
         Err(explain(&error))
