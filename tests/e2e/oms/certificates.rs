@@ -110,6 +110,8 @@ fn only_certificates_for_signing_sign() {
     }
     desk.key("plain", "P-521");
     desk.certify("plain", "between", "keyUsage=digitalSignature\n", "365");
+    desk.0.write("many.pem", &desk.0.read("between.pem").repeat(256));
+    refused(desk.certified("plain", &["many.pem", "many.pem"]), 2, "usage", "at most 512 certificates");
     desk.certified("plain", &["between.pem"]).ok();
     desk.believes("plain.sig", &["--ca", "root.pem"]).ok();
     refused(
