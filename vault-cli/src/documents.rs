@@ -12,6 +12,15 @@ use crate::failure::{Failure, Result};
 
 /// Reads a file of at most so many bytes.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let bytes = read_start(path, most)?;
+    if bytes.len() as u64 > most {
+        return Err(Failure::usage(format!("{} is longer than {most} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// Reads a file of at most so many bytes; one byte more of a longer one, which its parser refuses.
+pub fn read_start(path: &Path, most: u64) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::local(path, &Error::NotFound { what: name.clone() }),
@@ -19,9 +28,6 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     })?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes).map_err(|error| Failure::io(&name, &error))?;
-    if bytes.len() as u64 > most {
-        return Err(Failure::usage(format!("{name} is longer than {most} bytes")));
-    }
     Ok(bytes)
 }
 

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 
 mod object;
+pub(crate) mod objects;
 mod secret;
 
 pub use object::Object;

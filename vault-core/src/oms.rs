@@ -11,6 +11,7 @@
 
 use crate::error::Error;
 
+mod authorities;
 mod bundle;
 mod certificate;
 mod hashing;
@@ -24,8 +25,9 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use authorities::Authorities;
 pub use bundle::{Bundle, MAX_BUNDLE, Material};
-pub use certificate::{Authorities, Certificate, MAX_CERTIFICATES};
+pub use certificate::{Certificate, MAX_CERTIFICATES};
 pub use hashing::Algorithm;
 pub(crate) use hashing::Hasher;
 pub use key::{Curve, EcPrivateKey, EcPublicKey};

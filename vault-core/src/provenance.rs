@@ -141,7 +141,7 @@ impl<P: Predicate> Statement<P> {
         let wire: WireStatement<P> = if P::CANONICAL {
             canonical::from_slice(Self::DOCUMENT, payload)?
         } else {
-            serde_json::from_slice(payload).map_err(|e| Error::format(Self::DOCUMENT, e.to_string()))?
+            canonical::objects::from_slice(payload).map_err(|e| Error::format(Self::DOCUMENT, e.to_string()))?
         };
         if wire.statement_type != STATEMENT_TYPE {
             return Err(Error::format(Self::DOCUMENT, "is not an in-toto Statement v1"));

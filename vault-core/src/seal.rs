@@ -14,7 +14,7 @@ use crate::{
     aead::Engine,
     error::{Error, Result},
     floe::{OVERHEAD, PREFIX_LEN},
-    index::{File, Index, Notes},
+    index::{Extent, File, Index, Notes},
     manifest::{MAX_STREAMS, Manifest, Stream},
     names::{FilePath, is_reserved},
     oms::{Algorithm, Signed},
@@ -22,7 +22,7 @@ use crate::{
     secret::fill_random,
     source::{Data, Input},
     stream::{ArtifactId, Dek, StreamKey},
-    tree::{INDEX_STREAM, PAYLOAD, PartSize, SEGMENT},
+    tree::{INDEX_STREAM, MAX_STREAM, PAYLOAD, PartSize, SEGMENT},
     workers::{self, Progress, Stop, Threads},
 };
 
@@ -157,8 +157,11 @@ fn seal_with(
 
     let mut inputs = inputs;
     inputs.sort_by(|a, b| a.path.cmp(&b.path));
-    check_paths(&inputs)?;
-    vendor.map_or(Ok(()), |vendor| vendor.check_inputs(&inputs))?;
+    let draft = check_paths(&inputs)?;
+    if let Some(vendor) = vendor {
+        vendor.check_inputs(&inputs)?;
+        check_room(draft, vendor)?;
+    }
     let plan = job.plan(&inputs, reuse)?;
     let basis = if let Reuse::Of(basis, _) = reuse { Some(basis) } else { None };
     let reused = plan.reused(basis);
@@ -181,8 +184,8 @@ fn random_id() -> Result<ArtifactId> {
     Ok(id)
 }
 
-/// Path rules are checked before the first byte is sealed, not after the last.
-fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
+/// Path rules are checked before the first byte is sealed, not after the last. Gives an index about as long as the one to be.
+fn check_paths(inputs: &[Input<'_>]) -> Result<Index> {
     if inputs.len() > MAX_STREAMS {
         return Err(Error::Misuse(format!("an artifact has at most {MAX_STREAMS} files, not {}", inputs.len())));
     }
@@ -195,13 +198,22 @@ fn check_paths(inputs: &[Input<'_>]) -> Result<()> {
     }
     let file = |input: &Input<'_>| File {
         path: input.path.clone(),
-        size: 0,
+        size: MAX_STREAM,
         executable: false,
-        extents: Vec::new(),
-        sha256: None,
+        extents: vec![Extent { length: MAX_STREAM, offset: MAX_STREAM, stream: u32::MAX }],
+        sha256: Some([0; 32]),
         regions: Vec::new(),
     };
-    Index::new(inputs.iter().map(file).collect()).map(drop)
+    Index::new(inputs.iter().map(file).collect())
+}
+
+/// A bundle that does not fit the index beside these files is refused before the first byte is sealed, too.
+fn check_room(draft: Index, vendor: &Signed) -> Result<()> {
+    let notes = Notes { oms: Some(vendor.bundle().to_owned()), ..Notes::default() };
+    let room = draft.with_notes(notes)?.to_vec().map(Zeroizing::new).map(drop);
+    room.map_err(|_| {
+        Error::Misuse("the OMS bundle is too long to be kept in an index, which has 64 MiB at most".into())
+    })
 }
 
 /// What all threads of one seal share.

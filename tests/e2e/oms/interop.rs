@@ -96,7 +96,11 @@ fn published_vectors_verify() {
     let key = ["--key", "vectors/signing-key-pub.pem"];
     let checked = verify("v1.1.0-elliptic-key", &key).ok().json();
     assert_eq!((&checked["files"], &checked["left_out"]), (&json!(2), &json!(["ignore-me"])));
-    verify("v0.3.1-elliptic-key", &key).ok();
+    // One file, which its bundle calls `.` and this folder is not.
+    let bundle = ["--signature", "vectors/v0.3.1-elliptic-key/model.sig"];
+    let verify_one = |model: &str| desk.run(&[&["oms", "verify", model], &bundle[..], &key].concat());
+    verify_one("vectors/v0.3.1-elliptic-key/signme-1").ok();
+    crate::refused(verify_one("vectors/v0.3.1-elliptic-key"), 3, "integrity", "is a folder");
     // This certificate says that it is an authority's, which no signer's is.
     let output = verify("v1.1.0-certificate", &["--ca", "vectors/ca-cert.pem"]);
     crate::refused(output, 4, "authenticity", "is that of an authority, not of a signer");

@@ -203,6 +203,14 @@ fn links_are_followed_inside_only_and_only_if_the_signer_did() {
     fs::remove_file(desk.0.path("model/a.txt")).expect("ours");
     symlink("..", desk.0.path("model/a/up")).expect("a link");
     refused(verify("link.sig"), 3, "integrity", "leads in a circle");
+    fs::remove_file(desk.0.path("model/a/up")).expect("ours");
+    for (target, message) in [("nowhere", "leads nowhere"), ("up", "leads in a circle")] {
+        symlink(target, desk.0.path("model/a/up")).expect("a link");
+        refused(verify("link.sig"), 3, "integrity", message);
+        refused(sign("x.sig", &["--follow-symlinks"]), 2, "usage", message);
+        fs::remove_file(desk.0.path("model/a/up")).expect("ours");
+    }
+    symlink("..", desk.0.path("model/a/up")).expect("a link");
     refused(sign("x.sig", &["--follow-symlinks"]), 2, "usage", "leads in a circle");
 }
 
@@ -212,4 +220,67 @@ fn a_single_file_is_signed_under_its_name() {
     desk.sign("model/a.txt", "P-384", "a.sig").ok();
     desk.verify("model/a.txt", "P-384", "a.sig", &[]).ok();
     refused(desk.verify("model/empty", "P-384", "a.sig", &[]), 3, "integrity", "a.txt: is missing");
+}
+
+#[test]
+fn the_single_file_of_another_signer_verifies_whatever_it_is_called() {
+    let desk = Desk::new();
+    desk.forge("one.sig", statement(&[(".", b"text")]).to_string().as_bytes());
+    desk.0.write("other/name.bin", b"text");
+    for model in ["model/a.txt", "other/name.bin"] {
+        let checked = desk.verify(model, "P-256", "one.sig", &[]).ok().json();
+        assert_eq!(checked["files"], json!(1));
+    }
+    refused(desk.verify("model/a/x", "P-256", "one.sig", &[]), 3, "integrity", "expected sha256");
+    refused(
+        desk.verify("other", "P-256", "one.sig", &[]),
+        3,
+        "integrity",
+        "is a folder, and what was signed is a file",
+    );
+    // Not even if the subject has a name that no file has here.
+    let mut odd = statement(&[(".", b"text")]);
+    odd["subject"][0]["name"] = json!("C:\\model");
+    desk.forge("odd.sig", odd.to_string().as_bytes());
+    desk.verify("other/name.bin", "P-256", "odd.sig", &[]).ok();
+}
+
+#[test]
+fn what_git_would_run_is_refused_wherever_it_is() {
+    let desk = Desk::new();
+    desk.0.write("model/cache/a", b"x");
+    let args = ["oms", "sign", "model", "--key", "P-256.key", "-o", "model.sig", "--ignore-path", "cache"];
+    desk.0.run(&args).ok();
+    let verify = |more: &[&str]| desk.verify("model", "P-256", "model.sig", more);
+    verify(&[]).ok();
+    for (file, git, shown) in [
+        (".git/config", ".git", ".git/config"),
+        (".GIT/hooks/x", ".GIT", ".GIT/hooks/x"),
+        ("a/.git/hooks/x", "a/.git", "a/.git/hooks/x"),
+        ("cache/.git/hooks/x", "cache/.git", "cache/.git"),
+        ("cache/deep/.Git/x", "cache/deep/.Git", "cache/deep/.Git"),
+        (".github/.git/x", ".github/.git", ".github/.git"),
+    ] {
+        desk.0.write(&format!("model/{file}"), b"x");
+        for more in [&[][..], &["--ignore-unsigned-files"]] {
+            refused(verify(more), 3, "integrity", &format!("{shown}: is not signed"));
+        }
+        verify(&["--ignore-path", git]).ok();
+        let top = file.split('/').next().expect("a segment");
+        verify(&["--ignore-path", top]).ok();
+        fs::remove_dir_all(desk.0.path(format!("model/{git}"))).expect("ours");
+    }
+    verify(&[]).ok();
+}
+
+#[test]
+fn what_cannot_be_written_is_not_signed_and_what_is_not_there_is_said() {
+    let desk = Desk::new();
+    // The key is not looked at, let alone a file.
+    refused(desk.sign("model", "none", "nodir/x.sig"), 8, "not-found", "folder nodir does not exist");
+    let mut sign = Command::new(vault_tests::mvault());
+    sign.args(["oms", "sign", "model", "--key", "P-256.key", "-o", "x.sig", "--ignore-path", "a.txt"]);
+    let said = Output::of(sign.args(["--ignore-path", "typo"]).current_dir(desk.0.root()), b"").ok().stderr;
+    assert!(said.contains("warning: --ignore-path typo: there is no such file or folder"), "{said}");
+    assert!(!said.contains("--ignore-path a.txt"), "{said}");
 }

@@ -26,9 +26,14 @@ fn statements_that_break_a_rule_are_refused_though_their_signature_is_right() {
     let with = |pointer: &str, value: Value| {
         let mut statement = two();
         *statement.pointer_mut(pointer).expect(pointer) = value;
-        fix_root(&mut statement);
+        // Some of these have no list, or no subject, any more.
+        if statement["predicate"]["resources"][0].is_object() && statement["subject"][0].is_object() {
+            fix_root(&mut statement);
+        }
         statement
     };
+    let digest = || two()["predicate"]["resources"][0]["digest"].clone();
+    let root = || two()["subject"][0]["digest"]["sha256"].clone();
     let serialization = |name: &str, value: Value| {
         let mut statement = two();
         statement["predicate"]["serialization"][name] = value;
@@ -52,6 +57,13 @@ fn statements_that_break_a_rule_are_refused_though_their_signature_is_right() {
         (with("/predicate/resources/0/digest", json!("AB".repeat(32))), "digest that is not sha256"),
         (with("/predicate/resources/0/algorithm", json!("blake3")), "digest that is not sha256"),
         (with("/predicate/resources/0/name", json!(1)), "invalid type"),
+        (with("/subject/0", json!([{ "sha256": root() }, "model"])), "invalid type: sequence"),
+        (with("/predicate/resources/0", json!(["sha256", digest(), "a.txt"])), "invalid type: sequence"),
+        (with("/predicate/serialization", json!([false, "sha256", [], "files", null])), "invalid type: sequence"),
+        (
+            with("/predicate", json!([two()["predicate"]["resources"], two()["predicate"]["serialization"]])),
+            "invalid type: sequence",
+        ),
         (with("/_type", json!("https://in-toto.io/Statement/v0.1")), "in-toto Statement v1"),
         (with("/predicateType", json!("https://model_signing/Digests/v0.1")), "version 0.2"),
         (with("/predicateType", json!("https://slsa.dev/provenance/v1")), "not a model signature"),
@@ -69,7 +81,7 @@ fn statements_that_break_a_rule_are_refused_though_their_signature_is_right() {
     ];
     for (statement, message) in cases {
         desk.forge("bad.sig", statement.to_string().as_bytes());
-        refused(desk.verify("m", "P-256", "bad.sig", &[]), 2, "usage", message);
+        refused(desk.verify("m", "P-256", "bad.sig", &[]), 3, "integrity", message);
     }
 
     let mut twice = two();
@@ -92,7 +104,7 @@ fn statements_that_break_a_rule_are_refused_though_their_signature_is_right() {
         (String::new(), "EOF"),
     ] {
         desk.forge("bad.sig", payload.as_bytes());
-        refused(desk.verify("m", "P-256", "bad.sig", &[]), 2, "usage", message);
+        refused(desk.verify("m", "P-256", "bad.sig", &[]), 3, "integrity", message);
     }
 }
 
@@ -113,14 +125,32 @@ fn shards_must_be_all_of_a_file() {
         [&all[1..], &[all[0], all[2]], &[("a:b:0:10", b"0123456789")], &[("a:b:0:3", b"012"), ("a:b:3:7", b"3456")]]
     {
         desk.forge("bad.sig", shards(bad).as_bytes());
-        refused(desk.verify("m", "P-256", "bad.sig", &[]), 2, "usage", "not all of it");
+        refused(desk.verify("m", "P-256", "bad.sig", &[]), 3, "integrity", "not all of it");
     }
     for bad in ["a", "a:0", "a:0:x", "a:4:4", "a:00:4", "a:+0:4", "a:0:99999999999999999999"] {
         desk.forge("bad.sig", shards(&[(bad, b"")]).as_bytes());
-        refused(desk.verify("m", "P-256", "bad.sig", &[]), 2, "usage", "names no range");
+        refused(desk.verify("m", "P-256", "bad.sig", &[]), 3, "integrity", "names no range");
     }
+    // An empty file has no shards; any other has, and git is given nothing.
+    desk.0.write("m/empty", b"");
+    let checked = desk.verify("m", "P-256", "good.sig", &[]).ok().json();
+    assert_eq!((&checked["files"], &checked["left_out"]), (&json!(1), &json!(["empty"])));
+    desk.0.write("m/empty", b"x");
+    refused(desk.verify("m", "P-256", "good.sig", &[]), 3, "integrity", "empty: is not signed");
+    std::fs::remove_file(desk.0.path("m/empty")).expect("ours");
+    desk.0.write("m/.git/hooks/post-checkout", b"");
+    refused(desk.verify("m", "P-256", "good.sig", &[]), 3, "integrity", ".git/hooks/post-checkout: is not signed");
+    std::fs::remove_dir_all(desk.0.path("m/.git")).expect("ours");
+
     desk.forge("short.sig", shards(&all[..2]).as_bytes());
     refused(desk.verify("m", "P-256", "short.sig", &[]), 3, "integrity", "expected 8 bytes, found 10");
+    // What is longer than what was signed is not read, however long it is.
+    std::fs::File::options()
+        .write(true)
+        .open(desk.0.path("m/a:b"))
+        .and_then(|file| file.set_len(1 << 40))
+        .expect("ours");
+    refused(desk.verify("m", "P-256", "good.sig", &[]), 3, "integrity", "expected 10 bytes, found 1099511627776");
 }
 
 #[test]
@@ -151,7 +181,18 @@ fn bundles_that_break_a_rule_are_refused() {
         (with("/dsseEnvelope/signatures/0/sig", json!("A".repeat(400))), "no ECDSA key"),
         (with("/dsseEnvelope", json!({ "messageSignature": {} })), "unknown field"),
         (with("/verificationMaterial", json!({})), "exactly one of publicKey"),
-        (with("/verificationMaterial", json!({ "certificate": {} })), "through Sigstore"),
+        (with("/verificationMaterial/publicKey", json!([null])), "invalid type: sequence"),
+        (with("/dsseEnvelope/signatures/0", json!([signature["sig"], ""])), "invalid type: sequence"),
+        (
+            json!([good["mediaType"], good["verificationMaterial"], good["dsseEnvelope"]]).to_string(),
+            "invalid type: sequence",
+        ),
+        (with("/verificationMaterial/publicKey", json!({})), "names no key"),
+        (with("/verificationMaterial/publicKey", json!({ "hint": "" })), "names no key"),
+        (
+            with("/verificationMaterial", json!({ "publicKey": key, "tlogEntries": vec![0; 20_000] })),
+            "more than 16384 values",
+        ),
         (
             with("/verificationMaterial", json!({ "publicKey": key, "x509CertificateChain": { "certificates": [] } })),
             "exactly one of",
@@ -160,8 +201,12 @@ fn bundles_that_break_a_rule_are_refused() {
         (chain(json!({ "certificates": vec![json!({ "rawBytes": "AA==" }); 513] })), "number of certificates"),
     ] {
         desk.0.write("bad.sig", bundle.as_bytes());
-        refused(desk.verify("m", "P-256", "bad.sig", &[]), 2, "usage", message);
+        refused(desk.verify("m", "P-256", "bad.sig", &[]), 3, "integrity", message);
     }
+    desk.0.write("bad.sig", with("/verificationMaterial", json!({ "certificate": {} })).as_bytes());
+    refused(desk.verify("m", "P-256", "bad.sig", &[]), 4, "authenticity", "through Sigstore");
+    desk.0.write("bad.sig", &vec![b' '; (32 << 20) + 1]);
+    refused(desk.verify("m", "P-256", "bad.sig", &[]), 3, "integrity", "length exceeds the limit");
     for keyid in [json!(null), json!("anything")] {
         desk.0.write("odd.sig", with("/dsseEnvelope/signatures/0/keyid", keyid).as_bytes());
         desk.verify("m", "P-256", "odd.sig", &[]).ok();

@@ -71,6 +71,40 @@ fn nothing_is_published_that_the_vendor_did_not_sign() {
 }
 
 #[test]
+fn a_vendor_may_have_a_certificate() {
+    let desk = desk();
+    // The vendor's key gets the name that the sealer's has.
+    std::fs::rename(desk.0.path("signer.key"), desk.0.path("sealer.key")).expect("ours");
+    crate::certificates::authority(&desk);
+    let cert = ["--key", "signer.key", "--cert", "signer.pem", "--chain", "between.pem", "-o", "certified.sig"];
+    let seal = |name: &str, more: &[&str]| {
+        let seal =
+            ["seal", "model", name, "--to", "alice.pub", "--sign-with", "sealer.key", "--require-oms", "certified.sig"];
+        desk.0.run(&[&seal[..], more].concat())
+    };
+    desk.0.run(&[&["oms", "sign", "model"], &cert[..]].concat()).ok();
+    seal("m:1", &["--oms-ca", "root.pem"]).ok();
+    refused(seal("m:2", &["--oms-ca", "root.pem", "--oms-at", "2200-01-01T00:00:00Z"]), 5, "stale", "it has expired");
+    refused(seal("m:2", &["--oms-key", "signer.pub"]), 4, "authenticity", "made with a certificate");
+    refused(seal("m:2", &["--oms-ca", "between.pem"]), 2, "usage", "root authority");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_kept_is_refused_before_anything_is_sealed() {
+    let desk = desk();
+    for number in 0..200 {
+        desk.0.write(&format!("model/{number}"), b"x");
+    }
+    desk.sign("model", "P-256", "long.sig").ok();
+    let mut bundle = desk.0.read("long.sig");
+    // In the index each of these takes two bytes.
+    bundle.resize(32 << 20, b'\n');
+    desk.0.write("long.sig", &bundle);
+    desk.verify("model", "P-256", "long.sig", &[]).ok();
+    refused(seal(&desk, "m:1", "long.sig", "P-256.pub"), 2, "usage", "too long to be kept in an index");
+}
+
+#[test]
 fn bundles_with_other_hashes_are_required_too_but_not_shards() {
     const SIGN: &str = "
 import model_signing

@@ -355,12 +355,17 @@ fn inputs(args: &Args, vendor: Option<&Signed>, session: &Session) -> Result<(Ve
             selection.inputs
         }
     };
-    let length = |input: &Input<'_>| match &input.data {
-        Data::Path(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
-        _ => 0,
-    };
     let total = inputs.iter().map(length).sum();
     Ok((inputs, Some(total)))
+}
+
+/// For the progress only: 0 if it is not known.
+fn length(input: &Input<'_>) -> u64 {
+    match &input.data {
+        Data::Path(path) | Data::Found(path, _) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        Data::Bytes(bytes) => bytes.len() as u64,
+        Data::Reader(_) => 0,
+    }
 }
 
 fn standard_input(name: Option<&str>, session: &Session) -> Result<Input<'static>> {
@@ -410,4 +415,18 @@ fn read_provenance(path: &Path) -> Result<Draft> {
     let is_toml = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
     let draft = if is_toml { Draft::parse_toml(&bytes) } else { Draft::parse_json(&bytes) };
     draft.map_err(|e| Failure::local(path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_of_a_folder_has_an_end() {
+        let dir = tempfile::tempdir().expect("folder");
+        std::fs::write(dir.path().join("a"), "four").expect("written");
+        std::fs::write(dir.path().join("b"), "b").expect("written");
+        let inputs = files_below(dir.path(), Symlinks::Refuse).expect("found");
+        assert_eq!(inputs.iter().map(length).sum::<u64>(), 5);
+    }
 }

@@ -1,7 +1,7 @@
 //! Sigstore bundles v0.3 (<https://docs.sigstore.dev/about/bundle/>), as far as OMS uses them: one DSSE envelope with one
 //! signature, and a hint at its key or a chain of certificates.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{Claim, MAX_CERTIFICATES, Signed, Trust, json, malformed, untrusted};
 use crate::{
@@ -14,6 +14,8 @@ use crate::{
 pub const MAX_BUNDLE: u64 = 32 << 20;
 
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// The most values of JSON in a bundle, whose payload is one of them: all that certificates and logs come to.
+const MAX_VALUES: usize = 1 << 14;
 /// The longest signature of the three curves is 139 bytes.
 const MAX_SIGNATURE: usize = 256;
 
@@ -53,19 +55,28 @@ struct WireMaterial {
     x509_certificate_chain: Option<WireChain>,
     /// What keyless signing with Sigstore puts in the place of a chain.
     #[serde(skip_serializing)]
-    certificate: Option<serde_json::Value>,
+    certificate: Option<IgnoredAny>,
     /// Neither log entries nor time stamps vouch for a long-lived key; they are read and not believed.
-    #[serde(default)]
-    tlog_entries: Vec<serde_json::Value>,
+    #[serde(default, rename = "tlogEntries", serialize_with = "no_entries")]
+    _log: Vec<IgnoredAny>,
     #[serde(default, skip_serializing, rename = "timestampVerificationData")]
-    _timestamps: Option<serde_json::Value>,
+    _timestamps: Option<IgnoredAny>,
 }
 
-/// Members that are not known, like the `rawBytes` of old bundles, are ignored.
+/// There are none in our bundles, but readers of others want the list.
+fn no_entries<S: serde::Serializer>(_: &[IgnoredAny], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(std::iter::empty::<()>())
+}
+
+/// Members that are not known are ignored.
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WirePublicKey {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// The key itself, in bundles of before version 1.1 of the reference implementation. It is not believed.
+    #[serde(skip_serializing)]
+    raw_bytes: Option<IgnoredAny>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,13 +112,13 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if it is longer, no Sigstore bundle v0.3, ambiguous, or has not exactly one signature;
-    /// [`Error::Misuse`] if it was signed without a key, through Sigstore, which is not supported.
+    /// [`Error::Untrusted`] if it was signed without a key, through Sigstore, which is not supported.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         if bytes.len() as u64 > MAX_BUNDLE {
             return Err(Error::limit(super::DOCUMENT, "length", MAX_BUNDLE));
         }
         let text = str::from_utf8(bytes).map_err(|_| malformed("is not UTF-8"))?.to_owned();
-        let wire: WireBundle = json::read(bytes)?;
+        let wire: WireBundle = json::read(bytes, MAX_VALUES)?;
         if wire.media_type != MEDIA_TYPE {
             return Err(malformed("is not a Sigstore bundle v0.3"));
         }
@@ -172,12 +183,11 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Untrusted`] if it is not by the key or, through a valid path of certificates, by an authority of `trust`;
-    /// [`Error::Stale`] if only a certificate's time is what is wrong; [`Error::Corrupt`] if what was signed breaks a rule.
+    /// [`Error::Stale`] if it is, and there is such a path, but not at the time for which it is judged; [`Error::Corrupt`] if a
+    /// certificate is malformed or what was signed breaks a rule.
     pub fn verify(&self, trust: &Trust) -> Result<Signed> {
-        let (key, by) = trust.key_for(&self.material)?;
-        if !key.verify(&pae(PAYLOAD_TYPE, &self.payload), &self.signature) {
-            return Err(untrusted("the signature is wrong"));
-        }
+        let message = pae(PAYLOAD_TYPE, &self.payload);
+        let by = trust.signer(&self.material, &|key| key.verify(&message, &self.signature))?;
         Ok(Signed::new(Claim::parse(&self.payload)?, by, self.text.clone()))
     }
 }
@@ -186,7 +196,9 @@ impl WireMaterial {
     fn of(material: &Material) -> Self {
         let raw = |der: &Vec<u8>| WireCertificate { raw_bytes: encode_base64(der) };
         match material {
-            Material::Key(hint) => Self { public_key: Some(WirePublicKey { hint: hint.clone() }), ..Self::default() },
+            Material::Key(hint) => {
+                Self { public_key: Some(WirePublicKey { hint: hint.clone(), raw_bytes: None }), ..Self::default() }
+            }
             Material::Certificates(chain) => {
                 let chain = WireChain { certificates: chain.iter().map(raw).collect() };
                 Self { x509_certificate_chain: Some(chain), ..Self::default() }
@@ -196,7 +208,10 @@ impl WireMaterial {
 
     fn check(self) -> Result<Material> {
         match (self.public_key, self.x509_certificate_chain, self.certificate) {
-            (Some(key), None, None) => Ok(Material::Key(key.hint.filter(|hint| !hint.is_empty()))),
+            (Some(key), None, None) => match key.hint.filter(|hint| !hint.is_empty()) {
+                None if key.raw_bytes.is_none() => Err(malformed("has a publicKey that names no key")),
+                hint => Ok(Material::Key(hint)),
+            },
             (None, Some(chain), None) => {
                 if chain.certificates.is_empty() {
                     return Err(malformed("has an empty chain of certificates"));
@@ -207,9 +222,9 @@ impl WireMaterial {
                 let chain = chain.certificates.iter().map(|certificate| base64(&certificate.raw_bytes));
                 chain.collect::<Result<_>>().map(Material::Certificates)
             }
-            (None, None, Some(_)) => Err(Error::Misuse(
-                "the bundle was signed without a key, through Sigstore, which is not supported".into(),
-            )),
+            (None, None, Some(_)) => {
+                Err(untrusted("it was made without a key, through Sigstore, which is not supported"))
+            }
             _ => Err(malformed("has not exactly one of publicKey and x509CertificateChain")),
         }
     }

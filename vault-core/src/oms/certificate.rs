@@ -1,17 +1,13 @@
-//! Certificates (RFC 5280). Paths are built and checked by `rustls-webpki`; what it leaves to its caller is checked here.
-//!
-//! The reference implementation asks OpenSSL whether the chain was valid when the signer's certificate became valid, and
-//! accepts either of key usage and extended key usage. Here the chain must be valid now, or at the time the caller names, and
-//! whatever usage a certificate states must allow signing code.
+//! Certificates (RFC 5280): what each of them says about itself.
 
 use std::fmt;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::anchor_from_trusted_cert;
 use x509_cert::{
     certificate::Version,
-    der::{Decode, Encode, asn1::ObjectIdentifier},
-    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage as KeyUses},
+    der::{Decode, Encode, asn1::ObjectIdentifier, oid::AssociatedOid},
+    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName},
 };
 
 use super::{EcPublicKey, pem::blocks, untrusted};
@@ -24,8 +20,11 @@ pub const MAX_CERTIFICATES: usize = 512;
 const MAX_CERTIFICATE: usize = 64 * 1024;
 /// id-kp-codeSigning.
 const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
-/// The same as the contents of a DER object identifier.
-const CODE_SIGNING_DER: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
+/// anyExtendedKeyUsage.
+const ANY_PURPOSE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+/// The extensions that are heeded, in a root by us and in other certificates by webpki.
+const UNDERSTOOD: [ObjectIdentifier; 5] =
+    [BasicConstraints::OID, KeyUsage::OID, ExtendedKeyUsage::OID, NameConstraints::OID, SubjectAltName::OID];
 
 /// A well-formed certificate, which nobody vouches for yet.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,7 +94,7 @@ impl Certificate {
     /// Refuses a certificate that may not sign models: key usage and extended key usage must both allow it, if stated, and
     /// one of them must be stated.
     pub(super) fn check_may_sign(&self) -> Result<()> {
-        let uses = self.extension::<KeyUses>()?;
+        let uses = self.extension::<KeyUsage>()?;
         let purposes = self.extension::<ExtendedKeyUsage>()?;
         if uses.is_none() && purposes.is_none() {
             return Err(untrusted("the certificate does not say that it may sign anything"));
@@ -125,22 +124,52 @@ impl Certificate {
         Ok(())
     }
 
-    fn is_self_issued(&self) -> bool {
+    /// When its time begins.
+    pub(super) fn begin(&self) -> Moment {
+        Moment(UnixTime::since_unix_epoch(self.parsed.tbs_certificate().validity().not_before.to_unix_duration()))
+    }
+
+    /// Refuses a certificate that cannot be a root: webpki takes name, key and name constraints of a root, and asks nothing.
+    pub(super) fn check_root(&self) -> Result<()> {
+        let refuse = |why: &str| Err(Error::Misuse(format!("{:?} {why}", self.subject())));
+        if !self.is_authority()? {
+            return refuse("may not issue certificates, so it is no root authority");
+        }
+        let extensions = self.parsed.tbs_certificate().extensions().map_or(&[][..], Vec::as_slice);
+        if extensions.iter().any(|extension| extension.critical && !UNDERSTOOD.contains(&extension.extn_id)) {
+            return refuse("has a critical extension that is not known");
+        }
+        let vouches = |purposes: ExtendedKeyUsage| purposes.0.iter().any(|p| [CODE_SIGNING, ANY_PURPOSE].contains(p));
+        if !self.extension()?.is_none_or(vouches) {
+            return refuse("is not an authority for code signing");
+        }
+        if anchor_from_trusted_cert(&CertificateDer::from(self.as_der())).is_err() {
+            return refuse("is not a root authority that is supported");
+        }
+        Ok(())
+    }
+
+    /// The most authorities that may stand between it and a signer, if it says so.
+    pub(super) fn path_length(&self) -> Result<Option<usize>> {
+        Ok(self.extension::<BasicConstraints>()?.and_then(|basic| basic.path_len_constraint).map(usize::from))
+    }
+
+    pub(super) fn is_self_issued(&self) -> bool {
         self.parsed.tbs_certificate().issuer() == self.parsed.tbs_certificate().subject()
     }
 
     /// Whether it may vouch for others. Version 1 certificates have no extensions to say so.
-    fn is_authority(&self) -> Result<bool> {
+    pub(super) fn is_authority(&self) -> Result<bool> {
         if self.parsed.tbs_certificate().version() == Version::V1 {
             return Ok(true);
         }
         let is_ca = self.extension::<BasicConstraints>()?.is_some_and(|basic| basic.ca);
-        Ok(is_ca && self.extension::<KeyUses>()?.is_none_or(|uses| uses.key_cert_sign()))
+        Ok(is_ca && self.extension::<KeyUsage>()?.is_none_or(|uses| uses.key_cert_sign()))
     }
 
     fn extension<T>(&self) -> Result<Option<T>>
     where
-        T: for<'a> Decode<'a, Error = x509_cert::der::Error> + x509_cert::der::oid::AssociatedOid,
+        T: for<'a> Decode<'a, Error = x509_cert::der::Error> + AssociatedOid,
     {
         let found = self.parsed.tbs_certificate().get_extension::<T>();
         let found = found.map_err(|_| Error::format(DOCUMENT, "has a malformed extension"))?;
@@ -149,127 +178,23 @@ impl Certificate {
 }
 
 /// A time at which certificates must be valid.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(UnixTime);
 
 impl Moment {
     pub(super) fn now() -> Self {
         Self(UnixTime::now())
     }
-}
 
-/// Who may vouch for signers, and when.
-#[derive(Debug, Clone)]
-pub struct Authorities {
-    roots: Vec<Certificate>,
-    /// Others that were named beside them, to build paths with.
-    between: Vec<Certificate>,
-    at: Moment,
-}
-
-impl Authorities {
-    /// These authorities: those that issued their own certificate are the roots, the others help to get there.
-    ///
-    /// `at` is the time for which certificates are judged, as in RFC 3339; now if it is not given.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] if there is no root, a root may not issue certificates, or `at` is no time.
-    pub fn new(certificates: Vec<Certificate>, at: Option<&str>) -> Result<Self> {
-        let at = match at {
-            None => Moment::now(),
-            Some(text) => Moment(parse_time(text)?),
-        };
-        let (roots, between): (Vec<_>, Vec<_>) = certificates.into_iter().partition(Certificate::is_self_issued);
-        if roots.is_empty() {
-            return Err(Error::Misuse("none of the certificates is that of a root authority".into()));
-        }
-        for root in &roots {
-            if !root.is_authority()? {
-                let subject = root.subject();
-                return Err(Error::Misuse(format!(
-                    "{subject:?} may not issue certificates, so it is no root authority"
-                )));
-            }
-        }
-        Ok(Self { roots, between, at })
+    /// A time as RFC 3339 has it.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let wrong = || Error::Misuse(format!("{text:?} is not a time like 2026-11-21T20:00:00Z"));
+        let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
+        let seconds = u64::try_from(time.as_second()).map_err(|_| wrong())?;
+        Ok(Self(UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))))
     }
 
-    /// The certificate of whoever signed, if a valid path leads from it to a root.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if a certificate is malformed, [`Error::Stale`] if one is outside of its time,
-    /// [`Error::Untrusted`] if there is no path, or the certificate may not sign.
-    pub(super) fn signer_of(&self, chain: &[Vec<u8>]) -> Result<Certificate> {
-        let [leaf, above @ ..] = chain else { return Err(untrusted("there is no certificate")) };
-        let signer = Certificate::from_der(leaf)?;
-        signer.check_may_sign()?;
-        signer.check_time(self.at)?;
-
-        let timely: Vec<&Certificate> = self.roots.iter().filter(|root| root.check_time(self.at).is_ok()).collect();
-        let roots: Vec<CertificateDer<'_>> = timely.iter().map(|root| CertificateDer::from(root.as_der())).collect();
-        let anchors = roots.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<TrustAnchor<'_>>, _>>();
-        let anchors = anchors.map_err(|_| Error::format(DOCUMENT, "of a root authority is not supported"))?;
-        let between = self.between.iter().map(Certificate::as_der).chain(above.iter().map(Vec::as_slice));
-        let between: Vec<CertificateDer<'_>> = between.map(CertificateDer::from).collect();
-        let leaf = CertificateDer::from(leaf.as_slice());
-        let end = EndEntityCert::try_from(&leaf).map_err(|e| explain(&e))?;
-        let usage = KeyUsage::required_if_present(CODE_SIGNING_DER);
-        let path = end.verify_for_usage(
-            ALL_VERIFICATION_ALGS,
-            &anchors,
-            &between,
-            self.at.0,
-            usage,
-            None,
-            Some(&issuers_may_issue),
-        );
-        match path {
-            Ok(_) => Ok(signer),
-            Err(webpki::Error::UnknownIssuer) => {
-                // Perhaps there would be a path if a root were not out of its time.
-                self.roots.iter().try_for_each(|root| root.check_time(self.at))?;
-                Err(untrusted("no valid path leads from the certificate to a given authority"))
-            }
-            Err(error) => Err(explain(&error)),
-        }
+    pub(super) fn as_unix(self) -> UnixTime {
+        self.0
     }
-}
-
-/// Every certificate between signer and root may sign certificates, if it states a key usage; webpki does not ask.
-fn issuers_may_issue(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
-    for issuer in path.intermediate_certificates() {
-        let may = Certificate::from_der(&issuer.der()).and_then(|issuer| issuer.is_authority());
-        if !may.unwrap_or(false) {
-            return Err(webpki::Error::UnknownIssuer);
-        }
-    }
-    Ok(())
-}
-
-fn explain(error: &webpki::Error) -> Error {
-    use webpki::Error as E;
-    let stale = |why| Error::Stale { what: "a certificate of the chain".into(), why };
-    match error {
-        E::CertExpired { .. } => stale("it has expired"),
-        E::CertNotValidYet { .. } => stale("it is not valid yet"),
-        E::BadDer | E::BadDerTime | E::TrailingData(_) | E::MalformedExtensions | E::ExtensionValueInvalid => {
-            Error::format(DOCUMENT, "is not a DER certificate")
-        }
-        E::EndEntityUsedAsCa => untrusted("a certificate of the chain was issued by one that may not issue any"),
-        E::PathLenConstraintViolated | E::NameConstraintViolation => {
-            untrusted("a certificate of the chain is outside of what its issuer may issue")
-        }
-        E::InvalidSignatureForPublicKey => untrusted("a certificate of the chain has a wrong signature"),
-        E::UnsupportedCriticalExtension => {
-            untrusted("a certificate of the chain has a critical extension that is not known")
-        }
-        _ => untrusted("the certificate chain is not valid"),
-    }
-}
-
-fn parse_time(text: &str) -> Result<UnixTime> {
-    let wrong = || Error::Misuse(format!("{text:?} is not a time like 2026-11-21T20:00:00Z"));
-    let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
-    let seconds = u64::try_from(time.as_second()).map_err(|_| wrong())?;
-    Ok(UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
 }

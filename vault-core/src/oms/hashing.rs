@@ -7,10 +7,7 @@
 use std::{
     fmt,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use blake2::Blake2b512;
@@ -20,7 +17,7 @@ use super::pairs;
 use crate::{
     error::{Error, Result},
     source::{Data, FileId, FileState, SealedFile},
-    tree::{SegmentHasher, part_hash},
+    tree::{MAX_STREAM, SegmentHasher, part_hash},
     workers::{self, Progress, Stop, Threads},
 };
 
@@ -121,7 +118,35 @@ pub(super) struct Hashed {
     pub(super) digests: Vec<Vec<u8>>,
 }
 
+/// A file as it was found first; every thread must find the same.
+#[derive(Debug)]
+pub(super) struct Opened<'a> {
+    path: &'a Path,
+    id: Option<FileId>,
+    state: FileState,
+    /// Length in bytes.
+    pub(super) length: u64,
+}
+
+impl<'a> Opened<'a> {
+    /// Looks at a file on disk, and does not keep it open.
+    pub(super) fn look(data: &'a Data<'static>) -> Result<Self> {
+        let (path, id) = match data {
+            Data::Path(path) => (path, None),
+            Data::Found(path, id) => (path, Some(*id)),
+            Data::Bytes(_) | Data::Reader(_) => return Err(Error::Misuse("an input that is no file".into())),
+        };
+        let opened = SealedFile::open_found(path, id)?;
+        let (state, length) = (opened.state(), opened.len());
+        if length > MAX_STREAM {
+            return Err(Error::Misuse(format!("{} is longer than 2 TiB", path.display())));
+        }
+        Ok(Self { path, id, state, length })
+    }
+}
+
 /// A range of a file that one thread hashes.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Task {
     pub(super) file: usize,
     /// Its number within the file.
@@ -130,48 +155,35 @@ pub(super) struct Task {
     pub(super) end: u64,
 }
 
-/// What is known of a file on its way.
+/// A file on its way.
 pub(super) struct Lane<'a> {
-    path: &'a Path,
-    id: Option<FileId>,
-    /// As it was found first; every thread must find the same.
-    state: FileState,
-    length: u64,
-    values: Mutex<Vec<Vec<u8>>>,
+    file: &'a Opened<'a>,
+    /// In how many ranges, each of this length but for the last.
+    count: usize,
+    step: u64,
     subtrees: bool,
+    found: Mutex<Values>,
+}
+
+/// What is known of a file: the values of its ranges, or what they come to once all are known.
+#[derive(Default)]
+struct Values {
+    ranges: Vec<Vec<u8>>,
+    known: usize,
 }
 
 /// Hashes files, whole or in shards of so many bytes.
+///
+/// Memory grows with the number of shards: the caller has compared the lengths with what was signed.
 pub(super) fn hash_all(
-    files: &[&Data<'static>],
+    files: &[Opened<'_>],
     algorithm: Algorithm,
     shard: Option<u64>,
     threads: Threads,
     progress: &dyn Progress,
 ) -> Result<Vec<Hashed>> {
-    let (mut lanes, mut tasks) = (Vec::with_capacity(files.len()), Vec::new());
-    for (file, data) in files.iter().enumerate() {
-        let (path, id) = match data {
-            Data::Path(path) => (path, None),
-            Data::Found(path, id) => (path, Some(*id)),
-            Data::Bytes(_) | Data::Reader(_) => return Err(Error::Misuse("an input that is no file".into())),
-        };
-        let opened = SealedFile::open_found(path, id)?;
-        let length = opened.len();
-        let step = shard.or((algorithm == Algorithm::Blake3).then_some(SUBTREE)).unwrap_or(u64::MAX);
-        let count = length.div_ceil(step).max(1);
-        for number in 0..count {
-            let start = number * step;
-            let end = start.saturating_add(step).min(length);
-            tasks.push(Task { file, number: usize::try_from(number).unwrap_or(usize::MAX), start, end });
-        }
-        let values = Mutex::new(vec![Vec::new(); usize::try_from(count).unwrap_or(usize::MAX)]);
-        let subtrees = shard.is_none() && count > 1;
-        lanes.push(Lane { path, id, state: opened.state(), length, values, subtrees });
-    }
-    // A large file that comes last would leave all threads but one idle.
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.end - task.start));
-    let queue = Queue { tasks, next: AtomicUsize::new(0), threads: threads.get() };
+    let lanes: Vec<_> = files.iter().map(|file| Lane::new(file, algorithm, shard)).collect::<Result<_>>()?;
+    let queue = Queue::new(&lanes, threads);
     workers::run(threads, progress, |stop| {
         if algorithm == Algorithm::Sha256 {
             return pairs::hash(&lanes, &queue, stop, progress);
@@ -181,7 +193,7 @@ pub(super) fn hash_all(
             if stop.requested()? {
                 return Ok(());
             }
-            lanes[task.file].hash(task, algorithm, &mut buffer, stop, progress)?;
+            lanes[task.file].hash(&task, algorithm, &mut buffer, stop, progress)?;
         }
         Ok(())
     })?;
@@ -189,20 +201,63 @@ pub(super) fn hash_all(
 }
 
 /// What is to be hashed, the largest first.
-pub(super) struct Queue {
-    tasks: Vec<Task>,
-    next: AtomicUsize,
+pub(super) struct Queue<'a> {
+    lanes: &'a [Lane<'a>],
+    order: Vec<usize>,
+    at: Mutex<At>,
     threads: usize,
 }
 
-impl Queue {
-    pub(super) fn next(&self) -> Option<&Task> {
-        self.tasks.get(self.next.fetch_add(1, Ordering::Relaxed))
+/// How much was taken: all of so many files, and so many ranges of the next.
+#[derive(Clone, Copy, Default)]
+struct At {
+    files: usize,
+    ranges: usize,
+    taken: usize,
+}
+
+impl<'a> Queue<'a> {
+    fn new(lanes: &'a [Lane<'a>], threads: Threads) -> Self {
+        // A large file that comes last would leave all threads but one idle.
+        let mut order: Vec<usize> = (0..lanes.len()).collect();
+        order.sort_by_key(|file| std::cmp::Reverse(lanes[*file].step.min(lanes[*file].file.length)));
+        Self { lanes, order, at: Mutex::default(), threads: threads.get() }
+    }
+
+    fn at(&self) -> MutexGuard<'_, At> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn next(&self) -> Option<Task> {
+        let mut at = self.at();
+        let file = *self.order.get(at.files)?;
+        let task = self.lanes[file].task(file, at.ranges);
+        at.taken += 1;
+        at.ranges += 1;
+        if at.ranges == self.lanes[file].count {
+            (at.files, at.ranges) = (at.files + 1, 0);
+        }
+        Some(task)
     }
 
     /// The next one for a thread that is at work on one already: none before every thread has one.
-    pub(super) fn second(&self) -> Option<&Task> {
-        if self.next.load(Ordering::Relaxed) < self.threads { None } else { self.next() }
+    pub(super) fn second(&self) -> Option<Task> {
+        if self.at().taken < self.threads { None } else { self.next() }
+    }
+}
+
+impl<'a> Lane<'a> {
+    fn new(file: &'a Opened<'a>, algorithm: Algorithm, shard: Option<u64>) -> Result<Self> {
+        let step = shard.or((algorithm == Algorithm::Blake3).then_some(SUBTREE)).unwrap_or(u64::MAX);
+        let count = usize::try_from(file.length.div_ceil(step).max(1));
+        let count = count.map_err(|_| Error::Misuse(format!("{} has too many shards", file.path.display())))?;
+        let subtrees = shard.is_none() && count > 1;
+        Ok(Self { file, count, step, subtrees, found: Mutex::default() })
+    }
+
+    fn task(&self, file: usize, number: usize) -> Task {
+        let start = number as u64 * self.step;
+        Task { file, number, start, end: start.saturating_add(self.step).min(self.file.length) }
     }
 }
 
@@ -247,24 +302,26 @@ impl Lane<'_> {
 
     /// The file, as it was found first.
     pub(super) fn open(&self) -> Result<Arc<SealedFile>> {
-        let file = SealedFile::open_found(self.path, self.id)?;
-        file.check_state(&self.state)?;
+        let file = SealedFile::open_found(self.file.path, self.file.id)?;
+        file.check_state(&self.file.state)?;
         Ok(file)
     }
 
     pub(super) fn found(&self, task: &Task, value: Vec<u8>) {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)[task.number] = value;
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.ranges.resize(self.count, Vec::new());
+        found.ranges[task.number] = value;
+        found.known += 1;
+        // Only files on their way take the memory of their subtrees.
+        if self.subtrees && found.known == self.count {
+            let values: Vec<_> = found.ranges.drain(..).filter_map(|value| value.try_into().ok()).collect();
+            found.ranges = vec![part_hash(&values).as_bytes().to_vec()];
+        }
     }
 
     fn finish(self) -> Hashed {
-        let values = self.values.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let digests = if self.subtrees {
-            let values: Vec<_> = values.into_iter().filter_map(|value| value.try_into().ok()).collect();
-            vec![part_hash(&values).as_bytes().to_vec()]
-        } else {
-            values
-        };
-        Hashed { length: self.length, digests }
+        let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Hashed { length: self.file.length, digests: found.ranges }
     }
 }
 
@@ -291,7 +348,7 @@ mod tests {
             fs::write(&path, bytes(length, 7)).expect("written");
             files.push(Data::Path(path));
         }
-        let files: Vec<&Data<'static>> = files.iter().collect();
+        let files = files.iter().map(Opened::look).collect::<Result<Vec<_>>>().expect("files");
         for algorithm in [Algorithm::Sha256, Algorithm::Blake2b, Algorithm::Blake3] {
             let found = hash_all(&files, algorithm, None, threads(3), &()).expect("hashed");
             for (length, hashed) in lengths.into_iter().zip(found) {
@@ -313,13 +370,63 @@ mod tests {
         fs::write(&path, b"aaaabbbbcc").expect("written");
         let data = Data::Path(path);
         for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
-            let found = hash_all(&[&data], algorithm, Some(4), threads(2), &()).expect("hashed").remove(0);
+            let found = hash_all(&[Opened::look(&data).expect("a file")], algorithm, Some(4), threads(2), &())
+                .expect("hashed")
+                .remove(0);
             let expected = [&b"aaaa"[..], b"bbbb", b"cc"].map(|shard| {
                 let mut hasher = Hasher::new(algorithm);
                 hasher.update(shard);
                 hasher.finish()
             });
             assert_eq!(found.digests, expected);
+        }
+    }
+
+    /// Stops whatever asks.
+    struct Never;
+
+    impl Progress for Never {
+        fn advance(&self, _bytes: u64) {}
+
+        fn cancelled(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_giant_with_nothing_in_it_takes_no_memory() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("f");
+        let giant = fs::File::create(&path).expect("created");
+        giant.set_len(MAX_STREAM).expect("a sparse file");
+        let data = Data::Path(path);
+        let opened = [Opened::look(&data).expect("just short enough")];
+        let lane = Lane::new(&opened[0], Algorithm::Blake3, None).expect("few ranges");
+        assert_eq!((lane.count as u64, lane.found.lock().expect("ours").ranges.capacity()), (MAX_STREAM / SUBTREE, 0));
+        assert!(hash_all(&opened, Algorithm::Blake3, None, threads(2), &Never).is_err(), "stopped");
+        giant.set_len(MAX_STREAM + 1).expect("a sparse file");
+        assert!(Opened::look(&data).expect_err("too long").to_string().ends_with("f is longer than 2 TiB"));
+    }
+
+    #[test]
+    fn another_file_or_another_state_is_not_hashed() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("f");
+        for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
+            fs::write(&path, "weights").expect("written");
+            let id = FileId::of(&fs::metadata(&path).expect("there"));
+            let data = Data::Found(path.clone(), id);
+            let opened = [Opened::look(&data).expect("a file")];
+            let hash = || hash_all(&opened, algorithm, None, threads(2), &()).map_err(|e| e.to_string());
+            hash().expect("as it was");
+            // Time stamps are as coarse as the kernel's tick.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            fs::write(&path, "WEIGHTS").expect("written");
+            assert!(hash().expect_err("written to").ends_with("it was written to"));
+            fs::write(dir.path().join("g"), "weights").expect("written");
+            fs::rename(dir.path().join("g"), &path).expect("renamed");
+            assert!(hash().expect_err("another").ends_with("another file took its place"));
+            assert!(Opened::look(&data).is_err(), "another file");
         }
     }
 }

@@ -1,22 +1,23 @@
 //! A folder beside what was signed: every signed file is there and nothing else, and every byte is what it was.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use super::{Authorities, Certificate, Claim, EcPublicKey, Material, Method, SignedFile, hashing::hash_all, untrusted};
+use super::{
+    Authorities, Certificate, Claim, EcPublicKey, Material, Method, SignedFile,
+    hashing::{Opened, hash_all},
+    untrusted,
+};
 use crate::{
     error::{Error, Fault, Place, Result},
     names::FilePath,
-    source::{Data, Input, Symlinks, files_below_where},
+    source::{Input, Symlinks, files_below_where},
     workers::{Progress, Threads},
 };
 
 /// What the specification leaves out of every signature (section 6.2).
 pub(super) const LEFT_OUT: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
-/// Its files run as programs: what is in it is accepted only if it was signed or the caller says so.
+/// Its files run as programs: what is in it, wherever it is, is accepted only if it was signed or the caller says so. File
+/// systems that do not tell cases apart give it to git in any case.
 const GIT: &str = ".git";
 
 /// Who is believed.
@@ -38,18 +39,23 @@ pub enum SignedBy {
 }
 
 impl Trust {
-    /// The key that a bundle's signature is to be checked with.
-    pub(super) fn key_for(&self, material: &Material) -> Result<(EcPublicKey, SignedBy)> {
+    /// Whoever signed, if it is somebody who is believed; `signed` says whether a key did.
+    ///
+    /// # Errors
+    /// As [`super::Bundle::verify`].
+    pub(super) fn signer(&self, material: &Material, signed: &dyn Fn(&EcPublicKey) -> bool) -> Result<SignedBy> {
         match (self, material) {
             (Self::Key(key), Material::Key(hint)) => {
                 if hint.as_ref().is_some_and(|hint| *hint != key.hint()) {
                     return Err(untrusted("it was made with another key"));
                 }
-                Ok((key.clone(), SignedBy::Key(key.clone())))
+                if !signed(key) {
+                    return Err(untrusted("the signature is wrong"));
+                }
+                Ok(SignedBy::Key(key.clone()))
             }
             (Self::Authorities(authorities), Material::Certificates(chain)) => {
-                let signer = authorities.signer_of(chain)?;
-                Ok((signer.public_key()?, SignedBy::Certificate(Box::new(signer))))
+                Ok(SignedBy::Certificate(Box::new(authorities.signer_of(chain, signed)?)))
             }
             (Self::Key(_), Material::Certificates(_)) => {
                 Err(untrusted("it was made with a certificate, and a key is what is believed"))
@@ -86,7 +92,7 @@ pub enum Unsigned {
     /// Refuse the model.
     #[default]
     Refuse,
-    /// Look at signed files only.
+    /// Look at signed files only, and at what is in `.git`.
     Ignore,
 }
 
@@ -131,8 +137,8 @@ impl Signed {
     /// Finds the signed files in a folder, or the only one as itself.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if a signed file is missing, an unsigned one is there that `scope` does not excuse, or there is a
-    /// link that the signer did not follow, one that leaves the folder or one that goes in circles; [`Error::NotFound`] if
+    /// [`Error::Corrupt`] if `model` is a folder and one file was signed, a signed file is missing, an unsigned one is there that `scope` does not excuse, or there is a
+    /// link that the signer did not follow, one that leaves the folder, leads nowhere or goes in circles; [`Error::NotFound`] if
     /// there is no such folder; [`Error::Storage`] if it cannot be read.
     pub fn select(&self, model: &Path, scope: Scope<'_>) -> Result<Selection> {
         let signed: BTreeSet<&str> = self.claim.files().map(|(path, _)| path.as_str()).collect();
@@ -141,29 +147,48 @@ impl Signed {
             signed.contains(path) || signed.range(below.as_str()..).next().is_some_and(|p| p.starts_with(&below))
         };
         let bundle = scope.bundle.and_then(|bundle| relative_to(model, bundle));
+        let by_caller = || scope.ignore.iter().map(FilePath::as_str);
         let excused = |path: &str| {
             let by_signer = self.claim.ignored.iter().map(FilePath::as_str).chain(LEFT_OUT);
-            covers(scope.ignore.iter().map(FilePath::as_str), path)
-                || (!covers([GIT], path) && covers(by_signer, path))
+            covers(by_caller(), path)
+                || (!is_git(path) && (covers(by_signer, path) || scope.unsigned == Unsigned::Ignore))
                 || bundle.as_deref() == Some(path)
-                || scope.unsigned == Unsigned::Ignore
         };
-        let mut left_out = Vec::new();
+        if self.claim.is_one_file() && fs::metadata(model).is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(Error::format("model", "is a folder, and what was signed is a file"));
+        }
+        let (mut left_out, mut unseen) = (Vec::new(), Vec::new());
         let symlinks = if self.claim.follow_symlinks { Symlinks::FollowInside } else { Symlinks::Refuse };
         let mut keep = |path: &str| {
             let keep = needed(path) || !excused(path);
             if !keep && bundle.as_deref() != Some(path) {
                 left_out.push(path.to_owned());
+                unseen.extend((!covers(by_caller(), path)).then(|| path.to_owned()));
             }
             keep
         };
-        let inputs = files_below_where(model, symlinks, &mut keep).map_err(|error| match error {
-            Error::Misuse(rule) => Error::format("model", rule),
-            other => other,
-        })?;
+        let inputs = files_below_where(model, symlinks, &mut keep).map_err(unfit)?;
+        for path in unseen {
+            if let Some(path) = git_below(model, path, &|path| covers(by_caller(), path))? {
+                refuse(vec![(path, Fault::Format("is not signed".into()))])?;
+            }
+        }
+        let mut selected = Vec::new();
+        for input in inputs {
+            // In shards an empty file has none and cannot be listed (specification, section 6.3.2).
+            let listless = matches!(self.claim.method, Method::Shards(_)) && !is_git(input.path.as_str());
+            if listless
+                && self.claim.file(&input.path).is_none()
+                && Opened::look(&input.data).map_err(unfit)?.length == 0
+            {
+                left_out.push(input.path.to_string());
+            } else {
+                selected.push(input);
+            }
+        }
         left_out.sort();
-        self.check_names(inputs.iter().map(|input| (&input.path, &input.data)))?;
-        Ok(Selection { inputs, left_out })
+        self.check_names(selected.iter().map(|input| &input.path))?;
+        Ok(Selection { inputs: selected, left_out })
     }
 
     /// Refuses files that are not exactly the signed ones, or were not signed as wholes, which is all that sealing digests.
@@ -173,29 +198,21 @@ impl Signed {
                 "the bundle signs files in shards; only bundles over whole files can be required".into(),
             ));
         }
-        self.check_names(inputs.iter().map(|input| (&input.path, &input.data)))
+        self.check_names(inputs.iter().map(|input| &input.path))
     }
 
     /// Refuses files that are not exactly the signed ones.
-    fn check_names<'a>(&self, found: impl Iterator<Item = (&'a FilePath, &'a Data<'a>)>) -> Result<()> {
-        let mut seen = BTreeSet::new();
-        let mut faults = Vec::new();
-        for (path, data) in found {
-            if self.claim.file(path).is_some() {
-                seen.insert(path);
-            } else if !self.is_empty_shard(data) {
-                faults.push((path.to_string(), Fault::Format("is not signed".into())));
-            }
+    fn check_names<'a>(&self, found: impl Iterator<Item = &'a FilePath>) -> Result<()> {
+        let found: BTreeSet<_> = found.collect();
+        if self.claim.is_one_file() {
+            let one = (found.len() == 1).then_some(());
+            return one.ok_or_else(|| Error::format("model", "is not one file, and what was signed is"));
         }
-        let missing = self.claim.files().filter(|(path, _)| !seen.contains(path));
-        faults.extend(missing.map(|(path, _)| (path.to_string(), Fault::Missing)));
-        refuse(faults)
-    }
-
-    /// In shards, an empty file has none and cannot be listed (specification, section 6.3.2).
-    fn is_empty_shard(&self, data: &Data<'_>) -> bool {
-        let is_empty = |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
-        matches!(self.claim.method, Method::Shards(_)) && matches!(data, Data::Found(path, _) if is_empty(path))
+        let unsigned = found.iter().filter(|path| self.claim.file(path).is_none());
+        let unsigned = unsigned.map(|path| (path.to_string(), Fault::Format("is not signed".into())));
+        let missing = self.claim.files().filter(|(path, _)| !found.contains(path));
+        let missing = missing.map(|(path, _)| (path.to_string(), Fault::Missing));
+        refuse(unsigned.chain(missing).collect())
     }
 
     /// Hashes the selected files and compares every digest.
@@ -204,26 +221,32 @@ impl Signed {
     /// [`Error::Corrupt`] if a file is not what was signed, [`Error::InputChanged`] if it changed meanwhile,
     /// [`Error::Storage`] if it cannot be read.
     pub fn check(&self, selection: &Selection, threads: Threads, progress: &dyn Progress) -> Result<Checked> {
-        let inputs: Vec<_> = selection.inputs.iter().filter(|input| self.claim.file(&input.path).is_some()).collect();
-        let data: Vec<_> = inputs.iter().map(|input| &input.data).collect();
+        let looked = selection.inputs.iter().map(|input| Opened::look(&input.data));
+        let opened = looked.collect::<Result<Vec<_>>>().map_err(unfit)?;
+        let inputs = || selection.inputs.iter().map(|input| (&input.path, self.claim.file(&input.path)));
+        // What takes memory by the length of a file must not begin before that is known to be what was signed.
+        let lengths = inputs().zip(&opened).filter_map(|((path, file), opened)| match file {
+            Some(SignedFile::Shards(length, _)) if *length != opened.length => {
+                Some((path.to_string(), Fault::Length { expected: *length, found: opened.length }))
+            }
+            _ => None,
+        });
+        refuse(lengths.collect())?;
         let shard = match self.claim.method {
             Method::Files => None,
             Method::Shards(size) => Some(size),
         };
-        let hashed = hash_all(&data, self.claim.algorithm, shard, threads, progress)?;
+        let hashed = hash_all(&opened, self.claim.algorithm, shard, threads, progress)?;
         let mut faults = Vec::new();
-        for (input, hashed) in inputs.iter().zip(&hashed) {
-            let fault = match self.claim.file(&input.path) {
+        for ((path, file), hashed) in inputs().zip(&hashed) {
+            let fault = match file {
                 Some(SignedFile::Whole(expected)) => self.difference(expected, &hashed.digests[0]),
-                Some(SignedFile::Shards(length, _)) if *length != hashed.length => {
-                    Some(Fault::Length { expected: *length, found: hashed.length })
-                }
                 Some(SignedFile::Shards(_, expected)) => {
                     expected.iter().zip(&hashed.digests).find_map(|(expected, found)| self.difference(expected, found))
                 }
-                None => None,
+                None => Some(Fault::Format("is not signed".into())),
             };
-            faults.extend(fault.map(|fault| (input.path.to_string(), fault)));
+            faults.extend(fault.map(|fault| (path.to_string(), fault)));
         }
         refuse(faults)?;
         let bytes = hashed.iter().map(|hashed| hashed.length).sum();
@@ -246,6 +269,14 @@ impl Signed {
     }
 }
 
+/// What a model is not to have, whoever made it.
+fn unfit(error: Error) -> Error {
+    match error {
+        Error::Misuse(rule) => Error::format("model", rule),
+        other => other,
+    }
+}
+
 /// An error about the first of these, which says how many more there are.
 fn refuse(mut faults: Vec<(String, Fault)>) -> Result<()> {
     faults.sort_by(|a, b| a.0.cmp(&b.0));
@@ -253,6 +284,35 @@ fn refuse(mut faults: Vec<(String, Fault)>) -> Result<()> {
     let Some((path, fault)) = faults.into_iter().next() else { return Ok(()) };
     let fault = if others == 0 { fault } else { Fault::Format(format!("{fault} (and {others} more)")) };
     Err(Error::Corrupt { place: Place::Object(path), fault })
+}
+
+/// Whether a path is, or is in, a folder that git takes for its own.
+fn is_git(path: &str) -> bool {
+    path.split('/').any(|segment| segment.eq_ignore_ascii_case(GIT))
+}
+
+/// The first path for git in a folder, which is `path` in the model, that the caller does not excuse. Nothing is opened, and no
+/// link is followed.
+fn git_below(model: &Path, path: String, excused: &dyn Fn(&str) -> bool) -> Result<Option<String>> {
+    let mut folders = vec![(model.join(&path), path)];
+    while let Some((folder, path)) = folders.pop() {
+        if !fs::symlink_metadata(&folder).map_err(Error::storage(folder.display()))?.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder).map_err(Error::storage(folder.display()))? {
+            let entry = entry.map_err(Error::storage(folder.display()))?;
+            let name = entry.file_name();
+            let path = format!("{path}/{}", name.to_string_lossy());
+            if excused(&path) {
+                continue;
+            }
+            if name.eq_ignore_ascii_case(GIT) {
+                return Ok(Some(path));
+            }
+            folders.push((entry.path(), path));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether one of these paths is `path` or a folder above it.

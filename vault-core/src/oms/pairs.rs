@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// One thread's part.
-pub(super) fn hash(lanes: &[Lane<'_>], queue: &Queue, stop: &Stop<'_>, progress: &dyn Progress) -> Result<()> {
+pub(super) fn hash(lanes: &[Lane<'_>], queue: &Queue<'_>, stop: &Stop<'_>, progress: &dyn Progress) -> Result<()> {
     let (mut one, mut other) = (None, None);
     while !stop.requested()? {
         let start = |task| Running::start(lanes, task);
@@ -40,7 +40,7 @@ pub(super) fn hash(lanes: &[Lane<'_>], queue: &Queue, stop: &Stop<'_>, progress:
 /// A range of a file on its way.
 struct Running<'a> {
     lane: &'a Lane<'a>,
-    task: &'a Task,
+    task: Task,
     file: Arc<SealedFile>,
     hasher: Sha256,
     /// How far it was read.
@@ -51,7 +51,7 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn start(lanes: &'a [Lane<'a>], task: &'a Task) -> Result<Self> {
+    fn start(lanes: &'a [Lane<'a>], task: Task) -> Result<Self> {
         let lane = &lanes[task.file];
         let (file, hasher) = (lane.open()?, Sha256::new());
         Ok(Self { lane, task, file, hasher, at: task.start, piece: Vec::new(), taken: 0 })
@@ -97,7 +97,7 @@ impl<'a> Running<'a> {
             return Ok(Some(self));
         }
         self.file.check_unchanged()?;
-        self.lane.found(self.task, self.hasher.finish(&self.piece[self.taken..]).to_vec());
+        self.lane.found(&self.task, self.hasher.finish(&self.piece[self.taken..]).to_vec());
         Ok(None)
     }
 }

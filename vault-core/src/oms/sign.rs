@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{
     Bundle, Certificate, Claim, EcPrivateKey, MAX_CERTIFICATES, Material,
     certificate::Moment,
-    hashing::{Algorithm, hash_all},
+    hashing::{Algorithm, Opened, hash_all},
     model::{LEFT_OUT, covers, relative_to},
 };
 use crate::{
@@ -100,9 +100,9 @@ impl Signer {
         let payload = claim.to_vec()?;
         let message = pae(PAYLOAD_TYPE, &payload);
         let signature = self.key.sign(&message)?;
-        // Also notices a key file whose halves do not belong together.
+        // Whatever is wrong with key or engine, nothing is published that does not verify.
         if !self.key.public().verify(&message, &signature) {
-            return Err(Error::Misuse("the public key in the key file does not belong to the private key".into()));
+            return Err(Error::Misuse("the key made a signature that does not verify".into()));
         }
         Bundle::new(&self.material(), &payload, &signature)
     }
@@ -111,8 +111,8 @@ impl Signer {
 /// Hashes and signs a model.
 ///
 /// # Errors
-/// [`Error::Misuse`] if it has no files, a link is in it that is not to be followed, leaves it or goes in circles, or a name
-/// is not portable; [`Error::InputChanged`] if a file changed meanwhile; [`Error::Storage`] if one cannot be read.
+/// [`Error::Misuse`] if it has no files, one is longer than 2 TiB, a link is in it that is not to be followed, leaves it, leads
+/// nowhere or goes in circles, or a name is not portable; [`Error::InputChanged`] if a file changed meanwhile; [`Error::Storage`] if one cannot be read.
 pub fn sign(request: &SignRequest<'_>, progress: &dyn Progress) -> Result<(Bundle, Receipt)> {
     let own =
         request.output.and_then(|output| relative_to(request.model, output)).and_then(|own| FilePath::new(&own).ok());
@@ -134,8 +134,8 @@ pub fn sign(request: &SignRequest<'_>, progress: &dyn Progress) -> Result<(Bundl
     if inputs.is_empty() {
         return Err(Error::Misuse(format!("{} holds no files to sign", request.model.display())));
     }
-    let data: Vec<_> = inputs.iter().map(|input| &input.data).collect();
-    let hashed = hash_all(&data, Algorithm::Sha256, None, request.threads, progress)?;
+    let opened = inputs.iter().map(|input| Opened::look(&input.data)).collect::<Result<Vec<_>>>()?;
+    let hashed = hash_all(&opened, Algorithm::Sha256, None, request.threads, progress)?;
 
     let bytes = hashed.iter().map(|hashed| hashed.length).sum();
     let digests = hashed.into_iter().flat_map(|hashed| hashed.digests);

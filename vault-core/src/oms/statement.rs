@@ -6,11 +6,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Algorithm, json, malformed};
-use crate::{canonical, error::Result, names::FilePath};
+use crate::{
+    canonical::{self, objects},
+    error::Result,
+    names::FilePath,
+};
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
 const OLD_PREDICATE_TYPE: &str = "https://model_signing/Digests/v0.1";
+/// The most values of JSON in a statement: four for each file of the longest that fits a bundle, and as many of others.
+const MAX_VALUES: usize = 1 << 21;
 /// What the reference implementation calls the only file of a model that is no folder.
 const ITSELF: &str = ".";
 
@@ -30,6 +36,8 @@ pub struct Claim {
     /// What the signer left out, relative to the model: a file, or a folder with all in it.
     pub ignored: Vec<FilePath>,
     pub(super) files: BTreeMap<FilePath, SignedFile>,
+    /// Whether the signer signed one file, whatever it is called, instead of a folder.
+    one_file: bool,
 }
 
 /// In what pieces files were hashed.
@@ -111,7 +119,7 @@ impl Claim {
     /// # Errors
     /// [`crate::Error::Corrupt`] if it breaks one.
     pub fn parse(payload: &[u8]) -> Result<Self> {
-        let wire: WireStatement = json::read(payload)?;
+        let wire: WireStatement = json::read(payload, MAX_VALUES)?;
         if wire.statement_type != STATEMENT_TYPE {
             return Err(malformed("is not an in-toto Statement v1"));
         }
@@ -126,15 +134,19 @@ impl Claim {
             return Err(malformed("has a subject without a name"));
         }
         let predicate: WirePredicate =
-            serde_json::from_value(wire.predicate).map_err(|e| malformed(format!("predicate: {e}")))?;
+            objects::from_value(wire.predicate).map_err(|e| malformed(format!("predicate: {e}")))?;
         let WirePredicate { mut resources, serialization } = predicate;
         let algorithm = Algorithm::from_name(&serialization.hash_type)
             .ok_or_else(|| malformed(format!("has files hashed with {:?}", serialization.hash_type)))?;
         let method = serialization.method()?;
+        let mut one_file = false;
         if let ([only], Method::Files) = (&mut resources[..], method)
             && only.name == ITSELF
         {
-            only.name.clone_from(&subject.name);
+            one_file = true;
+            // Only to call it something: the subject's name binds nothing (specification, section 6.5).
+            let name = FilePath::new(&subject.name).is_ok().then_some(subject.name.as_str());
+            name.unwrap_or("model").clone_into(&mut only.name);
         }
         let root = check_root(&resources, subject)?;
         let ignored = serialization
@@ -149,6 +161,7 @@ impl Claim {
             follow_symlinks: serialization.allow_symlinks,
             ignored: ignored.collect::<Result<_>>()?,
             files: check_resources(&resources, algorithm, method)?,
+            one_file,
         })
     }
 
@@ -167,7 +180,16 @@ impl Claim {
             }
         }
         let root = root.finalize().into();
-        Self { name, root, algorithm: Algorithm::Sha256, method: Method::Files, follow_symlinks, ignored, files }
+        Self {
+            name,
+            root,
+            algorithm: Algorithm::Sha256,
+            method: Method::Files,
+            follow_symlinks,
+            ignored,
+            files,
+            one_file: false,
+        }
     }
 
     /// The payload to sign. Only claims about whole files are ever made.
@@ -208,9 +230,14 @@ impl Claim {
         self.files.iter()
     }
 
-    /// A signed file.
+    /// A signed file. If the signer signed one file instead of a folder it is that one, whatever `path` is.
     pub fn file(&self, path: &FilePath) -> Option<&SignedFile> {
-        self.files.get(path)
+        if self.one_file { self.files.values().next() } else { self.files.get(path) }
+    }
+
+    /// Whether the signer signed one file, whatever it is called, instead of a folder.
+    pub fn is_one_file(&self) -> bool {
+        self.one_file
     }
 }
 

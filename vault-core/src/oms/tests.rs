@@ -77,6 +77,39 @@ fn a_certificate_of_an_authority_is_no_signers() {
 }
 
 #[test]
+fn what_is_too_long_is_not_read() {
+    let at = usize::try_from(MAX_BUNDLE).expect("small");
+    let mut long = BUNDLE.to_vec();
+    long.resize(at, b' ');
+    assert!(Bundle::parse(&long).is_ok(), "just short enough");
+    long.push(b' ');
+    let error = Bundle::parse(&long).expect_err("too long").to_string();
+    assert_eq!(error, "OMS bundle: length exceeds the limit of 33554432");
+    let error = Certificate::from_der(&vec![0x30; 64 * 1024 + 1]).expect_err("too long").to_string();
+    assert_eq!(error, "certificate: length exceeds the limit of 65536");
+}
+
+#[test]
+fn what_is_sealed_has_the_signed_names() {
+    let model = tempfile::tempdir().expect("folder");
+    fs::write(model.path().join("a"), "a").expect("written");
+    let key = EcPrivateKey::from_pem(SEC1).expect("a key");
+    let public = key.public().clone();
+    let (bundle, _) = sign_folder(model.path(), &Signer::key(key)).expect("signed");
+    let signed = bundle.verify(&trust(&public)).expect("signed");
+    let check = || {
+        let inputs = crate::source::files_below(model.path(), Symlinks::Refuse).expect("found");
+        signed.check_inputs(&inputs).map_err(|e| e.to_string())
+    };
+    assert_eq!(check(), Ok(()));
+    fs::write(model.path().join("b"), "b").expect("written");
+    assert_eq!(check(), Err("b: is not signed".into()));
+    fs::remove_file(model.path().join("b")).expect("removed");
+    fs::remove_file(model.path().join("a")).expect("removed");
+    assert_eq!(check(), Err("a: is missing".into()));
+}
+
+#[test]
 fn names_are_compared_before_anything_is_read() {
     let model = tempfile::tempdir().expect("folder");
     for name in ["a", "b"] {

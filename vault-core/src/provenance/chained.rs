@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Predicate;
 use crate::{
-    canonical::{Hex, Time},
+    canonical::{Hex, Time, objects},
     error::{Error, Result},
     keys::KeyId,
     names::{ChannelName, VersionName},
@@ -245,7 +245,7 @@ pub(crate) fn predicate_type(payload: &[u8]) -> Option<String> {
         #[serde(rename = "predicateType")]
         predicate_type: String,
     }
-    serde_json::from_slice::<Statement>(payload).ok().map(|statement| statement.predicate_type)
+    objects::from_slice::<Statement>(payload).ok().map(|statement| statement.predicate_type)
 }
 
 /// What a link of a chain says, read without judging who signed it.
@@ -259,7 +259,7 @@ pub(crate) fn peek(payload: &[u8]) -> Result<(u64, Option<blake3::Hash>)> {
         generation: u64,
         previous: Option<Hex<32>>,
     }
-    let peeked: Statement = serde_json::from_slice(payload).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
+    let peeked: Statement = objects::from_slice(payload).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
     Ok((peeked.predicate.generation, peeked.predicate.previous.map(Into::into)))
 }
 

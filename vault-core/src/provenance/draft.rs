@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Dependency, Object, Provenance, Role, slsa::OWN_BUILDER};
 use crate::{
+    canonical::objects,
     error::{Error, Result},
     names::{Reference, VersionName},
 };
@@ -79,7 +80,7 @@ impl Draft {
             return broken("says nothing");
         }
         let short = Value::Object(object.members().clone());
-        serde_json::from_value::<Short>(short).map_err(|e| Error::format(DOCUMENT, e.to_string()))?.draft()
+        objects::from_value::<Short>(short).map_err(|e| Error::format(DOCUMENT, e.to_string()))?.draft()
     }
 
     /// Reads the same in TOML 1.0 (<https://toml.io>). Dates become strings.
@@ -126,7 +127,7 @@ impl Short {
             match base {
                 Value::String(text) => bases.push(text.parse().or_else(|e: Error| broken(format!("`base`: {e}")))?),
                 other => {
-                    let resource = serde_json::from_value::<Resource>(other);
+                    let resource = objects::from_value::<Resource>(other);
                     let resource = resource.map_err(|e| Error::format(DOCUMENT, format!("`base`: {e}")))?;
                     dependencies.push(resource.dependency(Role::BaseModel)?);
                 }

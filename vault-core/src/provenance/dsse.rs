@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    canonical::{self, decode_base64, encode_base64},
+    canonical::{self, decode_base64, encode_base64, objects},
     error::{Error, Result},
     keys::{self, KeyId, Signer, VerifyingKey},
 };
@@ -145,7 +145,7 @@ impl Envelope {
         if bytes.len() as u64 > MAX_ENVELOPE {
             return Err(Error::limit(DOCUMENT, "length", MAX_ENVELOPE));
         }
-        let wire: WireEnvelope = serde_json::from_slice(bytes).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
+        let wire: WireEnvelope = objects::from_slice(bytes).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
         if wire.signatures.len() > MAX_SIGNATURES {
             return Err(Error::limit(DOCUMENT, "number of signatures", MAX_SIGNATURES as u64));
         }
@@ -267,6 +267,10 @@ mod tests {
         assert_eq!(read.signed_by(&[key.verifying_key()]).len(), 1);
         let twice = text.replacen(r#""x":1"#, r#""payload":"e30=""#, 1);
         assert!(Envelope::parse(twice.as_bytes()).is_err(), "a payload given twice");
+        let array = format!(r#"["e30=","{PAYLOAD_TYPE}",[{{"sig":"{sig}"}}]]"#);
+        assert!(Envelope::parse(array.as_bytes()).is_err(), "members without names");
+        let array = text.replacen(r#"{"sig":"","y":2}"#, r#"[null,""]"#, 1);
+        assert!(array != text && Envelope::parse(array.as_bytes()).is_err(), "members without names");
     }
 
     #[test]

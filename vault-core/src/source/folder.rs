@@ -1,7 +1,7 @@
 //! The files of a folder, as an artifact holds them.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 64;
 /// left out.
 ///
 /// # Errors
-/// [`Error::Misuse`] for a symbolic link (or one that leads outside or round in circles), anything that is neither file
+/// [`Error::Misuse`] for a symbolic link (or one that leads outside, nowhere or round in circles), anything that is neither file
 /// nor folder, and names that an artifact cannot hold; [`Error::Storage`] if something cannot be read.
 pub fn files_below(path: &Path, symlinks: Symlinks) -> Result<Vec<Input<'static>>> {
     files_below_where(path, symlinks, &mut |_| true)
@@ -106,7 +106,16 @@ impl Walk<'_> {
         if self.symlinks == Symlinks::Refuse {
             return Err(Error::Misuse(format!("{name} is a symbolic link")));
         }
-        let real = fs::canonicalize(path).map_err(Error::storage(name))?;
+        let real = match fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Misuse(format!("{name} is a symbolic link that leads nowhere")));
+            }
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return Err(Error::Misuse(format!("{name} is a symbolic link that leads in a circle")));
+            }
+            Err(e) => return Err(Error::storage(name)(e)),
+        };
         if !real.starts_with(self.root) {
             return Err(Error::Misuse(format!("{} is a symbolic link that leads outside", path.display())));
         }
@@ -123,9 +132,9 @@ fn input(relative: &str, real: PathBuf, metadata: &fs::Metadata) -> Result<Input
     Ok(Input { path, executable, data: Data::Found(real, FileId::of(metadata)) })
 }
 
-fn not_found_or_storage(what: &str, e: std::io::Error) -> Error {
+fn not_found_or_storage(what: &str, e: io::Error) -> Error {
     match e.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { what: what.to_owned() },
+        io::ErrorKind::NotFound => Error::NotFound { what: what.to_owned() },
         _ => Error::storage(what)(e),
     }
 }
@@ -171,6 +180,11 @@ mod tests {
         symlink("../secret", root.join("out")).expect("link");
         assert!(paths(&root, Symlinks::FollowInside).expect_err("outside").ends_with("leads outside"));
         fs::remove_file(root.join("out")).expect("removed");
+        for (target, message) in [("nowhere", "leads nowhere"), ("odd", "leads in a circle")] {
+            symlink(target, root.join("odd")).expect("link");
+            assert!(paths(&root, Symlinks::FollowInside).expect_err(message).ends_with(message));
+            fs::remove_file(root.join("odd")).expect("removed");
+        }
         symlink("..", root.join("sub/up")).expect("link");
         assert!(paths(&root, Symlinks::FollowInside).expect_err("circle").ends_with("leads in a circle"));
     }

@@ -15,7 +15,7 @@ use vault_core::{
 };
 
 use crate::{
-    documents::read,
+    documents::{read, read_start},
     failure::{Failure, Result},
     session::Session,
     ui::one_line,
@@ -96,9 +96,10 @@ fn load_certificates(path: &Path) -> Result<Vec<Certificate>> {
 
 /// Reads a bundle and checks its signature.
 pub fn load_signed(path: &Path, trust: &Trust) -> Result<Signed> {
-    let bytes = read(path, MAX_BUNDLE)?;
+    let bytes = read_start(path, MAX_BUNDLE)?;
     Bundle::parse(&bytes).and_then(|bundle| bundle.verify(trust)).map_err(|error| {
-        let failure = Failure::local(path, &error);
+        // It comes from somebody else: what is wrong with it is no mistake of the command.
+        let failure = Failure::new(error.kind(), format!("{}: {error}", path.display()));
         match error.kind() {
             Kind::Authenticity => failure.hint("do not use the model unless you know who signed it"),
             Kind::Stale => failure.hint("--at TIME judges certificates as of the time you know it was signed at"),

@@ -54,10 +54,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, session: &Session) -> Result {
+    check_output(&args.output)?;
     let signer = load_signer(args)?;
-    if std::fs::symlink_metadata(&args.output).is_ok() {
-        return Err(Error::Conflict { what: args.output.display().to_string() }.into());
-    }
     let bar = session.start("signing", None)?;
     let request = SignRequest {
         model: &args.model,
@@ -77,6 +75,10 @@ pub fn run(args: &Args, session: &Session) -> Result {
     for path in &receipt.left_out {
         session.ui.note(&format!("left out: {path}"));
     }
+    let matches = |path: &FilePath| receipt.left_out.iter().any(|left| Path::new(path.as_str()).starts_with(left));
+    for path in args.ignore_path.iter().filter(|path| !matches(path)) {
+        session.ui.warn(&format!("--ignore-path {path}: there is no such file or folder"));
+    }
     let summary = format!(
         "signed {}: {} of {}, by {}\n  {output}",
         receipt.name,
@@ -94,6 +96,19 @@ pub fn run(args: &Args, session: &Session) -> Result {
         "signer": super::signer_json(&by),
     });
     session.ui.result(&summary, &object)
+}
+
+/// Refuses an output that cannot be written before everything is hashed.
+fn check_output(output: &Path) -> Result {
+    if std::fs::symlink_metadata(output).is_ok() {
+        return Err(Error::Conflict { what: output.display().to_string() }.into());
+    }
+    match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Error::NotFound { what: format!("folder {}", folder.display()) }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn signer_of(signer: &Signer) -> vault_core::oms::SignedBy {

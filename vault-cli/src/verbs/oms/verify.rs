@@ -39,12 +39,13 @@ pub struct Args {
     /// Accept that nobody signed this, relative to DIR: a file, or a folder with all in it; repeat for several
     #[arg(long, value_name = "PATH", visible_alias = "ignore-paths", value_parser = parse_ignore)]
     ignore_path: Vec<FilePath>,
-    /// Look at signed files only, whatever else is there
+    /// Look at signed files only, whatever else is there; what is in .git is refused all the same
     #[arg(long)]
     ignore_unsigned_files: bool,
 }
 
-const UNSIGNED: &str = "remove it, or accept it with --ignore-path PATH or --ignore-unsigned-files";
+const UNSIGNED: &str =
+    "remove it, or accept it with --ignore-path PATH or, if it is not in .git, with --ignore-unsigned-files";
 
 pub fn run(args: &Args, session: &Session) -> Result {
     let trust = args.trust.load()?;

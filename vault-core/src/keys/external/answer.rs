@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::PROTOCOL;
 use crate::{
-    canonical::decode_base64,
+    canonical::{decode_base64, objects},
     error::{Error, Result},
     keys::PublicKey,
     secret::Secret,
@@ -100,7 +100,7 @@ fn read<'a>(keeper: &str, bytes: &'a [u8]) -> Result<Wire<'a>> {
     if bytes.is_empty() {
         return Err(misbehaves(keeper, "it gave no answer"));
     }
-    let wire: Wire<'a> = serde_json::from_slice(bytes).map_err(|error| {
+    let wire: Wire<'a> = objects::from_slice(bytes).map_err(|error| {
         use serde_json::error::Category;
         let what = match error.classify() {
             Category::Eof => "its answer ends in the middle",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PROTOCOL;
 use crate::{
+    canonical::objects,
     error::{Error, Result},
     keys::{DOCUMENT, MAX_KEY_FILE, PublicKey},
 };
@@ -102,7 +103,7 @@ impl Reference {
         if bytes.len() > MAX_KEY_FILE {
             return Err(Error::limit(DOCUMENT, "length", MAX_KEY_FILE as u64));
         }
-        let wire: Wire = serde_json::from_slice(bytes).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
+        let wire: Wire = objects::from_slice(bytes).map_err(|e| Error::format(DOCUMENT, e.to_string()))?;
         if wire.protocol != PROTOCOL {
             return Err(Error::format(DOCUMENT, format!("protocol {:?} is not {PROTOCOL:?}", wire.protocol)));
         }
