@@ -28,22 +28,29 @@ pub struct Authorities {
 
 impl Authorities {
     /// These authorities: those whose issuer has the name of their subject are the roots, the others help to get there. The
-    /// signature of a root is not looked at: whoever names it believes it.
+    /// signature of a root is not looked at: whoever names it believes it. Of several roots, those that are none for code signing
+    /// vouch for nothing.
     ///
     /// `at` is the time for which certificates are judged, as in RFC 3339; now if it is not given.
     ///
     /// # Errors
-    /// [`Error::Misuse`] if there is no root, `at` is no time, or a root may not issue certificates, is none for code
-    /// signing, or has a critical extension that is not known.
+    /// [`Error::Misuse`] if `at` is no time, or there is no root: none that may issue certificates, for code signing, without a
+    /// critical extension that is not known.
     pub fn new(certificates: Vec<Certificate>, at: Option<&str>) -> Result<Self> {
         let at = at.map_or_else(|| Ok(Moment::now()), Moment::parse)?;
-        let (roots, between): (Vec<_>, Vec<_>) = certificates.into_iter().partition(Certificate::is_self_issued);
-        if roots.is_empty() {
-            return Err(Error::Misuse("none of the certificates is that of a root authority".into()));
+        let (named, between): (Vec<_>, Vec<_>) = certificates.into_iter().partition(Certificate::is_self_issued);
+        // Of a list of authorities those count that are for this; one that is named alone and is not is the caller's mistake.
+        let (mut roots, mut refusal) = (Vec::with_capacity(named.len()), None);
+        for root in named {
+            match root.check_root() {
+                Ok(()) => roots.push(root),
+                Err(error) => refusal = Some(error.to_string()),
+            }
         }
-        // What is wrong with a certificate that the caller names is the caller's mistake.
-        let misuse = |error: Error| Error::Misuse(error.to_string());
-        roots.iter().try_for_each(Certificate::check_root).map_err(misuse)?;
+        if roots.is_empty() {
+            let none = || "none of the certificates is that of a root authority".to_owned();
+            return Err(Error::Misuse(refusal.unwrap_or_else(none)));
+        }
         Ok(Self { roots, between, at })
     }
 
