@@ -177,11 +177,15 @@ fn what_a_root_says_about_itself_is_heeded() {
         desk.key(&signer, "P-256");
         desk.certify(&signer, name, SIGNER, "365");
         desk.certified(&signer, &[]).ok();
-        let output = desk.believes(&format!("{signer}.sig"), &["--ca", "root.pem", "--ca", &ca]);
+        let bundle = format!("{signer}.sig");
+        let (alone, among) = (desk.believes(&bundle, &["--ca", &ca]), &["--ca", "root.pem", "--ca", &ca]);
         if message.is_empty() {
-            output.ok();
+            alone.ok();
+            desk.believes(&bundle, among).ok();
         } else {
-            refused(output, 2, "usage", message);
+            refused(alone, 2, "usage", message);
+            refused(desk.believes(&bundle, among), 4, "authenticity", "no valid path");
+            desk.believes("signer.sig", among).ok();
         }
     }
 }
