@@ -356,23 +356,18 @@ impl Gate<'_> {
         let own = signer.verifying_key();
         let mut keys = self.keys_of_holder(&own);
         keys.push(own.clone());
-        let taken = |key: &VerifyingKey, other: blake3::Hash| Error::Conflict {
+        let taken = |key: KeyId, other: blake3::Hash| Error::Conflict {
             what: format!(
-                "a signature by key {} of another record, b3:{other}, for generation {generation} of {chain}",
-                key.key_id()
+                "a signature by key {key} of another record, b3:{other}, for generation {generation} of {chain}"
             ),
         };
-        for key in &keys {
-            if let Some(other) = self.memory.approved(&key.key_id(), chain, generation).filter(|other| *other != id) {
+        for key in keys.iter().map(VerifyingKey::key_id) {
+            if let Some(other) = self.memory.approved(&key, chain, generation).filter(|other| *other != id) {
                 return Err(taken(key, other));
             }
         }
-        for other in self.vault.proposal_ids()?.into_iter().filter(|other| *other != id) {
-            for key in &keys {
-                if self.vault.is_proposal_signed(other, (chain, generation), key)? {
-                    return Err(taken(key, other));
-                }
-            }
+        if let Some((other, key)) = self.vault.proposal_signed(id, (chain, generation), &keys)? {
+            return Err(taken(key, other));
         }
         self.memory.approve(&own.key_id(), chain, generation, id);
         // Before the signature leaves this machine.

@@ -1,24 +1,30 @@
 //! Proposals as they lie in the vault: a record, and the signatures that are gathered for it.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Vault, chain::record_path, channel::channel_folder, revocations};
 use crate::{
     error::{Error, Fault, Place, Result},
-    keys::VerifyingKey,
+    keys::{KeyId, VerifyingKey},
     names::{ArtifactDigest, ChannelName, VersionName},
-    provenance::{Chained, Envelope, PAYLOAD_TYPE, Predicate, Promotion, Revocation, Statement, peek, predicate_type},
-    store::Created,
+    provenance::{
+        Chained, Envelope, MAX_ENVELOPE, PAYLOAD_TYPE, Predicate, Promotion, Revocation, Statement, peek,
+        predicate_type,
+    },
+    store::{Created, Soon},
     trust::{Approved, Rooted},
+    workers,
 };
 
 const FOLDER: &str = "proposals";
 /// The most signatures of one proposal; more are an error, because none may be passed over unseen.
 const MAX_APPROVALS: usize = 10_000;
-/// The most open proposals that are looked at.
-const MAX_PROPOSALS: usize = 10_000;
+/// The most files of proposals that are looked at: of all there ever were, because they are kept for auditors.
+const MAX_PROPOSALS: usize = 1_000_000;
+/// How many of them are read at once.
+const MAX_AHEAD: usize = 32;
 
 /// A proposal and how far it is.
 #[derive(Debug, Clone)]
@@ -145,21 +151,64 @@ impl Record {
 
 impl Vault {
     pub(super) fn proposal_ids(&self) -> Result<Vec<blake3::Hash>> {
-        let mut ids = HashSet::new();
-        self.store.list(FOLDER, &mut |entry| {
-            let id = entry.path.split('/').nth(1).and_then(|hex| ArtifactDigest::from_hex(hex).ok());
+        Ok(self.proposal_files()?.into_keys().map(blake3::Hash::from_bytes).collect())
+    }
+
+    /// The files of every proposal there ever was, by the BLAKE3 of the record.
+    fn proposal_files(&self) -> Result<BTreeMap<[u8; 32], Vec<String>>> {
+        let (mut found, mut files) = (BTreeMap::<_, Vec<_>>::new(), 0);
+        self.store.names(FOLDER, &mut |path| {
+            let id = path.split('/').nth(1).and_then(|hex| ArtifactDigest::from_hex(hex).ok());
             if let Some(id) = id {
-                ids.insert(id.hash());
+                found.entry(*id.hash().as_bytes()).or_default().push(path);
+                files += 1;
             }
-            if ids.len() > MAX_PROPOSALS {
+            if files > MAX_PROPOSALS {
                 let fault = Fault::Limit { what: "number of proposals", limit: MAX_PROPOSALS as u64 };
                 return Err(Error::Corrupt { place: Place::Object(FOLDER.to_owned()), fault });
             }
             Ok(())
         })?;
-        let mut ids: Vec<_> = ids.into_iter().collect();
-        ids.sort_unstable_by_key(|id| *id.as_bytes());
-        Ok(ids)
+        Ok(found)
+    }
+
+    /// Another proposal than `but` for this number of this chain that one of these keys signed, whatever else it is, and which key.
+    pub(super) fn proposal_signed(
+        &self,
+        but: blake3::Hash,
+        (chain, generation): (&str, u64),
+        keys: &[VerifyingKey],
+    ) -> Result<Option<(blake3::Hash, KeyId)>> {
+        let files: Vec<_> = self
+            .proposal_files()?
+            .into_iter()
+            .map(|(id, paths)| (blake3::Hash::from_bytes(id), paths))
+            .filter(|(id, _)| *id != but)
+            .flat_map(|(id, paths)| paths.into_iter().map(move |path| (id, path)))
+            .collect();
+        for some in files.chunks(MAX_AHEAD) {
+            self.store.soon(&some.iter().map(|(_, path)| Soon::Read { path, cap: MAX_ENVELOPE }).collect::<Vec<_>>());
+            let signed = workers::map(some, |(id, path)| {
+                let envelope = match self.record(path) {
+                    Ok(envelope) if blake3::hash(envelope.payload()) == *id => envelope,
+                    Err(error @ Error::Storage { .. }) => return Err(error),
+                    _ => return Ok(None),
+                };
+                let payload = envelope.payload();
+                if peek(payload).map_or(true, |(number, _)| number != generation)
+                    || place(payload).as_deref() != Some(chain)
+                {
+                    return Ok(None);
+                }
+                Ok(keys.iter().find(|key| envelope.is_signed_by(key)).map(|key| (*id, key.key_id())))
+            });
+            for one in signed {
+                if let Some(found) = one? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn proposal_paths(&self, id: blake3::Hash) -> Result<Vec<String>> {
@@ -174,30 +223,6 @@ impl Vault {
         })?;
         paths.sort();
         Ok(paths)
-    }
-
-    /// Whether a proposal is for this number of this chain and carries a signature by this key, whatever else it is.
-    pub(super) fn is_proposal_signed(
-        &self,
-        id: blake3::Hash,
-        (chain, generation): (&str, u64),
-        key: &VerifyingKey,
-    ) -> Result<bool> {
-        for path in self.proposal_paths(id)? {
-            let envelope = match self.record(&path) {
-                Ok(envelope) if blake3::hash(envelope.payload()) == id => envelope,
-                Err(error @ Error::Storage { .. }) => return Err(error),
-                _ => continue,
-            };
-            let payload = envelope.payload();
-            if peek(payload).map_or(true, |(number, _)| number != generation) {
-                return Ok(false);
-            }
-            if place(payload).as_deref() == Some(chain) && envelope.is_signed_by(key) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// A proposal with all signatures that count.

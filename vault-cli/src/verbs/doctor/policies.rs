@@ -125,6 +125,20 @@ impl Place<'_> {
                 "Sid": "KeepOlderVersions", "Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObjectVersion",
                 "Resource": self.arn("*"),
             },
+            // One object that nobody can read, put into a chain of records, would stop everybody who reads the chain.
+            {
+                "Sid": "NothingInAnArchive", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+                "Resource": self.arn("*"),
+                "Condition": {
+                    "Null": { "s3:x-amz-storage-class": "false" },
+                    "StringNotEquals": { "s3:x-amz-storage-class": "STANDARD" },
+                },
+            },
+            {
+                "Sid": "NothingUnderAKeyOfOnesOwn", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+                "Resource": self.arn("*"),
+                "Condition": { "Null": { "s3:x-amz-server-side-encryption-customer-algorithm": "false" } },
+            },
             {
                 "Sid": "OnlyTLS", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
                 "Resource": [format!("arn:aws:s3:::{}", self.bucket), self.arn("*")],
@@ -209,6 +223,10 @@ mod tests {
         assert!(["vault.json", "log/checkpoints/1.a", "server/x"].into_iter().all(covered));
         let delete = &policies["bucket"]["Statement"][1];
         assert_eq!(delete["Condition"]["ArnNotEquals"]["aws:PrincipalArn"], COLLECTOR);
+        // A negated condition is true of a request without the header; only one that has it is meant.
+        let archive = &policies["bucket"]["Statement"][3]["Condition"];
+        assert_eq!(archive["Null"]["s3:x-amz-storage-class"], "false");
+        assert_eq!(archive["StringNotEquals"]["s3:x-amz-storage-class"], "STANDARD");
     }
 
     #[test]

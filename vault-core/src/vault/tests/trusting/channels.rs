@@ -343,3 +343,16 @@ fn a_proposal_that_never_got_there_can_be_withdrawn_by_who_asked() {
     assert_eq!(world.promote("m:2", "production", "trainer").expect("the next number").generation, 2);
     assert!(world.gate().expect("gate").head(&channel).expect("read").is_none());
 }
+
+#[test]
+fn however_many_proposals_there_were_people_go_on() {
+    let world = World::new();
+    for number in 0..10_100_u32 {
+        let folder = world.path(&format!("proposals/{}", blake3::hash(&number.to_le_bytes()).to_hex()));
+        fs::create_dir_all(&folder).expect("folder");
+        fs::write(folder.join("x"), "").expect("written");
+    }
+    world.release("m:1");
+    let mut gate = world.gate().expect("gate");
+    gate.propose_revocation(&"m:1".parse().expect("a name"), "leaks", &world.keys["alice"]).expect("revoked");
+}
