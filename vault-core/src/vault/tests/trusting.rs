@@ -18,6 +18,7 @@ mod crashes;
 mod flipping;
 mod forging;
 mod freshness;
+mod judging;
 mod overreaching;
 mod retiring;
 mod roots;
