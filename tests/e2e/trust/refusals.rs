@@ -55,6 +55,9 @@ fn who_may_not_is_told_so() {
     for nobody in ["clock", "carol", "trainer"] {
         Office::refused(office.approve(&proposal, nobody), 4, "authenticity");
     }
+    let other = ["approve", &proposal, "--key", "alice.key", "--expect", &format!("b3:{}", "0".repeat(64))];
+    Office::refused(office.trusting(&other), 4, "authenticity");
+    assert_eq!(office.trusting(&["approve"]).ok().json()["proposals"][0]["approvers"], serde_json::json!([]));
     Office::refused(office.approve(&format!("b3:{}", "0".repeat(64)), "alice"), 8, "not-found");
     Office::refused(office.approve("b3:1", "alice"), 2, "usage");
     Office::refused(office.trusting(&["approve", &proposal]), 4, "authenticity");

@@ -120,3 +120,34 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, process::Command};
+
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().expect("folder");
+        for (mode, is_private) in [(0o770, false), (0o707, false), (0o755, true)] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).expect("mode");
+            let refusal = Kept::open(dir.path(), "state.json").err().map(|error| error.kind());
+            assert_eq!(refusal, (!is_private).then_some(Kind::Usage), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().expect("folder");
+        let pipe = dir.path().join("pipe");
+        assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().expect("mkfifo runs").success());
+        symlink(&pipe, dir.path().join("link")).expect("linked");
+        fs::DirBuilder::new().mode(0o700).create(dir.path().join("folder")).expect("made");
+        for name in ["pipe", "link", "folder"] {
+            let refused = Kept::open(dir.path(), name).expect_err(name);
+            assert_eq!(refused.kind(), Kind::Usage, "{name}: {refused}");
+        }
+    }
+}

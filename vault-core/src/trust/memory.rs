@@ -335,6 +335,15 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_revocation_that_was_seen_is_never_an_older_one() {
+        let mut memory = Memory::none(blake3::hash(b"root"));
+        for (number, newest) in [(5, 5), (2, 5), (6, 6)] {
+            memory.saw_revocations(seen(number));
+            assert_eq!(memory.revocations(), Some(seen(newest)));
+        }
+    }
+
+    #[test]
     fn two_who_remember_at_once_wait_for_each_other() {
         let dir = tempfile::tempdir().expect("folder");
         let origin = blake3::hash(b"root");
