@@ -21,7 +21,6 @@ mod freshness;
 mod judging;
 mod looking;
 mod overreaching;
-mod overreaching;
 mod retiring;
 mod roots;
 mod scaling;
