@@ -75,14 +75,7 @@ impl TrustRoot {
             facts.insert(format!("key {id} of {}: {status}{from}{until}", key.holder));
             facts.extend(key.keeps.iter().map(|kept| format!("key {id} keeps b3:{}", hex::encode(kept.0))));
         }
-        let plain = [
-            ("sealer", &roles.sealer),
-            ("share", &roles.share),
-            ("freshness", &roles.freshness),
-            ("scanner", &roles.scanner),
-            ("log", &roles.log),
-        ];
-        for (role, grants) in plain {
+        for (role, grants) in roles.plain() {
             facts.extend(grants.iter().map(|grant| self.grant(role, grant)));
         }
         // The first rule that fits a channel governs it, so its place is part of what it says.

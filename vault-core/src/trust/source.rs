@@ -337,14 +337,7 @@ pub fn to_toml(root: &TrustRoot, digest: blake3::Hash) -> String {
     let roles = &root.roles;
     let _ = writeln!(out, "[roles.root]\nkeys = {}\nthreshold = {}\n", list(&roles.root.keys), roles.root.threshold);
     let _ = writeln!(out, "[roles.revocation]\nthreshold = {}\n", roles.revocation.threshold);
-    let plain = [
-        ("sealer", &roles.sealer),
-        ("share", &roles.share),
-        ("freshness", &roles.freshness),
-        ("scanner", &roles.scanner),
-        ("log", &roles.log),
-    ];
-    for (role, grants) in plain {
+    for (role, grants) in roles.plain() {
         for grant in grants {
             let _ =
                 writeln!(out, "[[roles.{role}]]\nmodels = {}\nkeys = {}\n", patterns(&grant.models), list(&grant.keys));

@@ -73,6 +73,11 @@ fn gate<'a>(world: &World, vault: &'a Vault) -> Gate<'a> {
     vault.gate(&world.pinned, memory, clock(NOON)).expect("gate")
 }
 
+/// Asks for a third generation.
+fn ask(mut gate: Gate<'_>, world: &World) -> Result<Proposal> {
+    gate.propose_promotion(&channel("m@production"), &name("m:3"), ("because", None), &world.keys["trainer"])
+}
+
 /// Two generations, both seen; and a third that builds on the first, approved by people whom the store showed junk for the second.
 fn gone_around() -> World {
     let world = World::new();
@@ -84,8 +89,7 @@ fn gone_around() -> World {
     fs::write(&second, "junk").expect("swapped");
     fs::rename(world.path("proposals"), world.path("hidden")).expect("hidden");
     let stranger = || world.stranger().expect("gate");
-    let asked =
-        stranger().propose_promotion(&channel("m@production"), &name("m:3"), ("because", None), &world.keys["trainer"]);
+    let asked = ask(stranger(), &world);
     let proposal = asked.expect("proposed");
     for by in ["alice", "bob"] {
         stranger().approve(proposal.id, None, &world.keys[by]).expect("approved");
@@ -117,24 +121,14 @@ fn nobody_who_saw_a_promotion_signs_one_that_goes_around_it() {
     assert_eq!(world.open("m@production").expect("opens"), b"m:2");
     for lies in [|n| n % 2 == 0, |n| n < 1, |n| n < 3] as [fn(usize) -> bool; 3] {
         let vault = flipping(&world, SECOND, lies);
-        let asked = gate(&world, &vault).propose_promotion(
-            &channel("m@production"),
-            &name("m:3"),
-            ("because", None),
-            &world.keys["trainer"],
-        );
+        let asked = ask(gate(&world, &vault), &world);
         assert_eq!(kind(asked), Kind::Stale);
     }
     // Nor one that starts anew.
     let first = "models/m/channels/production/1.dsse.json";
     fs::remove_file(world.path(SECOND)).expect("hidden");
     let vault = flipping(&world, first, |n| n % 2 == 0);
-    let asked = gate(&world, &vault).propose_promotion(
-        &channel("m@production"),
-        &name("m:3"),
-        ("because", None),
-        &world.keys["trainer"],
-    );
+    let asked = ask(gate(&world, &vault), &world);
     assert_eq!(kind(asked), Kind::Stale);
 }
 
