@@ -43,7 +43,22 @@ impl Changes {
                 Some(_) => None,
             }
         };
-        before.keys.iter().filter_map(loss).collect()
+        before.keys.iter().filter_map(loss).chain(Self::narrowed(before, after)).collect()
+    }
+
+    /// Rules that demand more than before: what was promoted under them is judged by the new ones.
+    fn narrowed(before: &TrustRoot, after: &TrustRoot) -> Vec<String> {
+        let rules = before.roles.release.iter().zip(&after.roles.release).enumerate();
+        let narrower = |(at, (old, new)): (usize, (&Release, &Release))| {
+            let out = old.keys.iter().any(|id| !new.keys.contains(id));
+            (out || new.threshold > old.threshold || old.requester_counts && !new.requester_counts).then(|| {
+                format!(
+                    "release rule {} demands more: a promotion that has less counts no more, and looks like none; promote what is to stay in force first",
+                    at + 1
+                )
+            })
+        };
+        rules.filter_map(narrower).collect()
     }
 
     /// Whether both say the same.
@@ -226,6 +241,12 @@ keys = ["b"]
         assert!(losses("# a", &kept).is_empty());
         assert!(losses("# a", "status = \"retired\"")[0].contains("of a is retired and keeps nothing"));
         assert!(losses("# a", "status = \"compromised\"")[0].contains("of a is compromised"));
+        let narrower = losses("freshness", "requester_counts = false\nfreshness");
+        assert!(narrower.is_empty(), "that is what it was: {narrower:?}");
+        let rule = "channels = [\"production\"]\nkeys = [\"a\", \"b\"]\nthreshold = 1";
+        for more in [rule.replace("threshold = 1", "threshold = 2"), rule.replace("\"a\", \"b\"", "\"b\"")] {
+            assert!(losses(rule, &more)[0].contains("release rule 1 demands more"), "{more}");
+        }
         let alone = source().replace("[\"a\", \"b\"]", "[\"a\"]").replace("[\"b\"]", "[\"a\"]");
         let start = alone.find("[keys.b]").expect("there");
         let dropped = [&alone[..start], &alone[alone.find("# b\n").expect("there")..]].concat();

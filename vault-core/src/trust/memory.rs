@@ -41,7 +41,10 @@ struct Wire {
     asked: BTreeMap<String, String>,
     channels: BTreeMap<String, WireSeen>,
     format: String,
-    /// The trust root under which the revocations were judged last.
+    /// The BLAKE3 of the numbers of the revocations that were judged last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged_numbers: Option<Hex<32>>,
+    /// The trust root under which they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judged_under: Option<Hex<32>>,
     origin: Hex<32>,
@@ -183,21 +186,25 @@ impl Memory {
         self.changed |= self.wire.revoked.insert(format!("{} {model}", artifact.to_hex()));
     }
 
-    /// Whether the revocations remembered were judged under this trust root.
-    pub(crate) fn is_judged_under(&self, root: blake3::Hash) -> bool {
-        self.wire.judged_under == Some(root.into())
+    /// Whether revocations of just these numbers were judged, under this trust root.
+    pub(crate) fn is_judged(&self, root: blake3::Hash, numbers: &[u64]) -> bool {
+        self.wire.judged_under == Some(root.into()) && self.wire.judged_numbers == Some(hash_of(numbers))
     }
 
-    /// Forgets which artifacts were seen revoked: they are judged anew, under this trust root. The records stay known.
-    pub(crate) fn judge_under(&mut self, root: blake3::Hash) {
-        self.changed |= !self.is_judged_under(root) || !self.wire.revoked.is_empty();
-        self.wire.judged_under = Some(root.into());
-        self.wire.revoked.clear();
+    /// Revocations are judged, under this trust root. Under another one than before, what was revoked is forgotten first; not before
+    /// the records are known by number and digest, as memories of earlier versions do not.
+    pub(crate) fn judge(&mut self, root: blake3::Hash, numbers: &[u64]) {
+        let (under, numbers) = (Some(root.into()), Some(hash_of(numbers)));
+        if self.wire.judged_under != under && !self.wire.revocation_records.is_empty() {
+            self.wire.revoked.clear();
+        }
+        self.changed |= self.wire.judged_under != under || self.wire.judged_numbers != numbers;
+        (self.wire.judged_under, self.wire.judged_numbers) = (under, numbers);
     }
 
-    /// What was judged last was not whole.
-    pub(crate) fn judged_by_nobody(&mut self) {
-        self.changed |= self.wire.judged_under.take().is_some();
+    /// What was judged last was not whole: next time all of it is looked at again.
+    pub(crate) fn judged_in_part(&mut self) {
+        self.changed |= self.wire.judged_numbers.take().is_some();
     }
 
     /// The revocations that counted, by number and digest.
@@ -238,6 +245,7 @@ impl Wire {
             asked: BTreeMap::new(),
             channels: BTreeMap::new(),
             format: FORMAT.into(),
+            judged_numbers: None,
             judged_under: None,
             origin: origin.into(),
             revocation_records: BTreeMap::new(),
@@ -258,6 +266,14 @@ impl From<Seen> for WireSeen {
     fn from(seen: Seen) -> Self {
         Self { digest: seen.digest.into(), generation: seen.generation }
     }
+}
+
+fn hash_of(numbers: &[u64]) -> Hex<32> {
+    let mut hasher = blake3::Hasher::new();
+    for number in numbers {
+        hasher.update(&number.to_be_bytes());
+    }
+    hasher.finalize().into()
 }
 
 fn slot(key: &KeyId, chain: &str, generation: u64) -> String {
@@ -295,9 +311,13 @@ mod tests {
         memory.saw_root(3, blake3::hash(b"3"), b"envelope");
         memory.saw_channel(&channel, seen(5));
         memory.saw_revocations(seen(2));
-        memory.judge_under(blake3::hash(b"3"));
         memory.saw_revoked(artifact, &channel.model);
+        memory.judge(blake3::hash(b"2"), &[1, 2]);
+        assert_eq!(memory.revoked().len(), 1, "nothing says that its record is still shown");
         memory.saw_revocation(seen(2));
+        memory.judge(blake3::hash(b"3"), &[1, 2]);
+        assert!(memory.revoked().is_empty());
+        memory.saw_revoked(artifact, &channel.model);
         memory.approve(&key, "org/m@production", 6, blake3::hash(b"record"));
         memory.ask(&key, "org/m@production", b"record");
         memory.save().expect("saved");
@@ -310,7 +330,8 @@ mod tests {
         assert_eq!(memory.revocations(), Some(seen(2)));
         assert_eq!(memory.revoked().len(), 1);
         assert_eq!(memory.revocation_records().collect::<Vec<_>>(), [seen(2)]);
-        assert!(memory.is_judged_under(blake3::hash(b"3")) && !memory.is_judged_under(blake3::hash(b"4")));
+        assert!(memory.is_judged(blake3::hash(b"3"), &[1, 2]));
+        assert!(!memory.is_judged(blake3::hash(b"4"), &[1, 2]) && !memory.is_judged(blake3::hash(b"3"), &[1, 2, 3]));
         assert_eq!(memory.approved(&key, "org/m@production", 6), Some(blake3::hash(b"record")));
         assert_eq!(memory.approved(&key, "org/m@production", 7), None);
         assert_eq!(memory.asked(&key, "org/m@production").expect("legal"), Some(b"record".to_vec()));

@@ -97,6 +97,11 @@ impl Rooted {
         Error::Untrusted { what: format!("key {id} of {}", key.holder()), why }
     }
 
+    /// Whether a signature by this key of the payload with this BLAKE3 counts now.
+    pub(crate) fn counts(&self, id: &KeyId, payload: &blake3::Hash) -> bool {
+        self.root().counts(id, payload, self.clock)
+    }
+
     /// The keys that hold a role for any model and may sign now.
     pub fn keys_of(&self, role: Role) -> Vec<VerifyingKey> {
         let holds = |id: &KeyId| self.is_usable(id) && self.root().holds(role, id, None);

@@ -47,15 +47,17 @@ impl Gate<'_> {
         let root_version = self.rooted.root().version();
         let (created, expires) = (clock.time(), clock.after(seconds));
         let first = u64::try_from(created.seconds()).unwrap_or(0).max(1);
+        // The newest that is whole: a reader demands it with all that it leads to.
+        let revocation = self.all_of_revocations()?.base();
         let stated = Stated {
             generation: head.newest().generation,
-            revocation: self.revocations.newest().map(|newest| newest.generation),
+            revocation: revocation.map(|newest| newest.generation),
             root_version,
             expires: expires.as_str().to_owned(),
         };
         let predicate = Freshness::new(
             channel,
-            (head.newest(), self.revocations.newest()),
+            (head.newest(), revocation),
             (self.rooted.origin(), root_version),
             (created, expires),
         );
@@ -107,6 +109,10 @@ impl Gate<'_> {
                     return stale(what, "a newer one exists, and the store does not show it");
                 }
                 Compared::Other => return fork(format!("revocation {}", shown.generation)),
+                Compared::NotNewer if !self.revocations.is_whole(stated) => {
+                    let what = format!("revocation {}, or one that it leads to", stated.generation);
+                    return stale(what, "the statement of freshness knows it, and the store does not show it");
+                }
                 Compared::NotNewer => {}
             },
             (None, _) => {}

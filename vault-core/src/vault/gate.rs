@@ -161,9 +161,12 @@ impl Gate<'_> {
     /// # Errors
     /// As [`Vault::gate`].
     pub fn all_revocations(&mut self) -> Result<Vec<Revoked>> {
-        let mut notes = Vec::new();
-        let all = self.vault.load_revocations(&self.rooted, &mut self.memory, Extent::All, &mut notes)?;
-        Ok(all.all().to_vec())
+        Ok(self.all_of_revocations()?.all().to_vec())
+    }
+
+    /// The revocations, every one of them looked at.
+    pub(super) fn all_of_revocations(&mut self) -> Result<Revocations> {
+        self.vault.load_revocations(&self.rooted, &mut self.memory, Extent::All, &mut Vec::new())
     }
 
     /// What a careful reader should know: what was skipped, what was not remembered.

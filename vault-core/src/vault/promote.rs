@@ -10,7 +10,8 @@ use super::{
     channel::channel_folder,
     gc,
     proposals::{Proposal, Record, described},
-    revocations::{self, Extent},
+    revocations,
+    tip::Base,
     withdrawn,
 };
 use crate::{
@@ -55,9 +56,9 @@ impl Gate<'_> {
         let artifact = self.resolve(&Reference::Version(name.clone()))?;
         self.vault.refuse_retired(name, artifact.digest, &self.policy())?;
         self.check_attestations(channel, &artifact)?;
-        let head = self.base(channel)?.map(|head| head.newest());
+        let Base { head, above } = self.base(channel)?;
         let folder = channel_folder(channel);
-        let link = self.next_link(&folder, head, reason, id)?;
+        let link = self.next_link(&folder, (head.map(|head| head.newest()), above), reason, id)?;
         let clock = self.rooted.clock();
         let promotion = Promotion::new(channel, name, link, clock.time(), clock.after(lifetime))?;
         self.propose(&Statement { subject: artifact.subject, predicate: promotion }, &folder, signer)
@@ -77,15 +78,29 @@ impl Gate<'_> {
         if self.revocations.contains(artifact.digest, Some(&name.model)) {
             return Err(Error::Conflict { what: format!("a revocation of {name}") });
         }
-        let link = self.next_link(revocations::FOLDER, self.revocations.base(), reason, id)?;
+        let link = self.next_link(revocations::FOLDER, self.last_revocation(), reason, id)?;
         let revocation = Revocation::new(name, link, self.rooted.clock().time())?;
         self.propose(&Statement { subject: artifact.subject, predicate: revocation }, revocations::FOLDER, signer)
     }
 
+    /// The revocation that the next one follows, and the number that it is above: clients that saw that one look for what is new
+    /// behind it.
+    fn last_revocation(&self) -> (Option<Newest>, u64) {
+        let seen = [self.revocations.newest(), self.memory.revocations()];
+        let above = seen.into_iter().flatten().map(|newest| newest.generation).max();
+        (self.revocations.base(), above.unwrap_or(0))
+    }
+
     /// The first free number behind the newest record.
-    fn next_link(&self, folder: &str, head: Option<Newest>, reason: &str, requested_by: KeyId) -> Result<Link> {
+    fn next_link(
+        &self,
+        folder: &str,
+        (head, above): (Option<Newest>, u64),
+        reason: &str,
+        requested_by: KeyId,
+    ) -> Result<Link> {
         let taken = self.vault.numbers(folder)?;
-        let first = head.map_or(1, |head| head.generation + 1);
+        let first = above + 1;
         let last = first.saturating_add(taken.len() as u64);
         let generation = (first..=last).find(|n| taken.binary_search(n).is_err()).unwrap_or(last);
         let lower = taken.partition_point(|n| *n < generation);
@@ -257,8 +272,7 @@ impl Gate<'_> {
     }
 
     fn reload_revocations(&mut self) -> Result<()> {
-        let mut notes = Vec::new();
-        self.revocations = self.vault.load_revocations(&self.rooted, &mut self.memory, Extent::All, &mut notes)?;
+        self.revocations = self.all_of_revocations()?;
         Ok(())
     }
 
@@ -299,25 +313,25 @@ impl Gate<'_> {
         if record.expiry().is_some_and(|expiry| self.rooted.clock().is_past(expiry)) {
             return Err(Error::Stale { what: record.what(), why: "it has expired, and its approvals with it" });
         }
-        let newest = match record {
+        let (newest, above) = match record {
             Record::Promotion(channel, approved) => {
-                let base = self.base(channel)?;
+                let Base { head: base, above } = self.base(channel)?;
                 let made = |promotion: &Promotion| promotion.created_at().seconds();
                 let before = base.as_ref().map(|base| made(&base.approved.record.predicate));
                 if before.is_some_and(|before| made(&approved.record.predicate).saturating_add(TOLERANCE) < before) {
                     let why = "claims to be made before the promotion that it follows";
                     return Err(Error::Untrusted { what: record.what(), why });
                 }
-                base.map(|base| base.newest())
+                (base.map(|base| base.newest()), above)
             }
             Record::Revocation(_) => {
                 self.reload_revocations()?;
-                self.revocations.base()
+                self.last_revocation()
             }
         };
         let taken = || Err(Error::Conflict { what: record.what() });
         if record.previous() != newest.map(|newest| newest.digest)
-            || newest.is_some_and(|newest| newest.generation >= record.generation())
+            || above >= record.generation()
             || self.is_taken(record)?
         {
             return taken();
@@ -361,12 +375,15 @@ impl Gate<'_> {
                 "a signature by key {key} of another record, b3:{other}, for generation {generation} of {chain}"
             ),
         };
+        // What a key signed that is retired or stolen binds nobody, unless it still counts.
+        let binds = |key: &KeyId, other: &blake3::Hash| *key == own.key_id() || self.rooted.counts(key, other);
         for key in keys.iter().map(VerifyingKey::key_id) {
-            if let Some(other) = self.memory.approved(&key, chain, generation).filter(|other| *other != id) {
+            let other = self.memory.approved(&key, chain, generation);
+            if let Some(other) = other.filter(|other| *other != id && binds(&key, other)) {
                 return Err(taken(key, other));
             }
         }
-        if let Some((other, key)) = self.vault.proposal_signed(id, (chain, generation), &keys)? {
+        if let Some((other, key)) = self.vault.proposal_signed(id, (chain, generation), &keys, &binds)? {
             return Err(taken(key, other));
         }
         self.memory.approve(&own.key_id(), chain, generation, id);
@@ -374,12 +391,11 @@ impl Gate<'_> {
         self.memory.save()
     }
 
-    /// The other keys with which whoever holds this one can sign: what a key signed that is retired or stolen binds nobody.
+    /// The other keys of whoever holds this one.
     fn keys_of_holder(&self, key: &VerifyingKey) -> Vec<VerifyingKey> {
         let (root, id) = (self.rooted.root(), key.key_id());
         let Some(holder) = root.holder(&id) else { return Vec::new() };
         let others = root.keys().filter(|(other, key)| **other != id && key.holder() == holder);
-        let others = others.filter(|(other, _)| self.rooted.is_usable(other));
         others.map(|(_, key)| key.verifying_key().clone()).collect()
     }
 

@@ -172,12 +172,14 @@ impl Vault {
         Ok(found)
     }
 
-    /// Another proposal than `but` for this number of this chain that one of these keys signed, whatever else it is, and which key.
+    /// Another proposal than `but` for this number of this chain that one of these keys signed so
+    /// that it binds, whatever else it is, and which key.
     pub(super) fn proposal_signed(
         &self,
         but: blake3::Hash,
         (chain, generation): (&str, u64),
         keys: &[VerifyingKey],
+        binds: &(dyn Fn(&KeyId, &blake3::Hash) -> bool + Sync),
     ) -> Result<Option<(blake3::Hash, KeyId)>> {
         let files: Vec<_> = self
             .proposal_files()?
@@ -200,7 +202,8 @@ impl Vault {
                 {
                     return Ok(None);
                 }
-                Ok(keys.iter().find(|key| envelope.is_signed_by(key)).map(|key| (*id, key.key_id())))
+                let by = |key: &&VerifyingKey| binds(&key.key_id(), id) && envelope.is_signed_by(key);
+                Ok(keys.iter().find(by).map(|key| (*id, key.key_id())))
             });
             for one in signed {
                 if let Some(found) = one? {

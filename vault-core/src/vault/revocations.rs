@@ -33,8 +33,9 @@ pub struct Revocations {
     /// Artifact and model, as [`Memory`] keeps them.
     pairs: BTreeSet<String>,
     gaps: Vec<Gap>,
+    /// Those that lead, as far as their signers may revoke, to nothing but what counts.
+    whole: BTreeMap<u64, blake3::Hash>,
     newest: Option<Newest>,
-    base: Option<Newest>,
     remembered: bool,
 }
 
@@ -80,6 +81,8 @@ struct Candidate {
     approved: Option<Approved<Revocation>>,
     /// Whose signatures count, for whatever.
     signers: Vec<KeyId>,
+    /// Whether its own signatures would be enough whatever became of their keys.
+    once: bool,
 }
 
 impl Candidate {
@@ -116,7 +119,12 @@ impl Revocations {
     /// The newest record that the next one can name: it counts by its own signatures, and so does, for whoever signed it, all that it
     /// names. Whoever signs the next one vouches for all of that.
     pub(super) fn base(&self) -> Option<Newest> {
-        self.base
+        self.whole.last_key_value().map(|(generation, digest)| Newest { generation: *generation, digest: *digest })
+    }
+
+    /// Whether this record is there with all that it leads to. Of what was remembered, all was looked at before.
+    pub(super) fn is_whole(&self, record: Newest) -> bool {
+        self.remembered || self.whole.get(&record.generation) == Some(&record.digest)
     }
 
     /// The newest record that counts by its own signatures.
@@ -152,10 +160,11 @@ impl Vault {
         extent: Extent,
         notes: &mut Vec<String>,
     ) -> Result<Revocations> {
-        let judged = memory.is_judged_under(rooted.reached().digest());
-        let known = memory.revocations();
-        let start = known.filter(|_| extent == Extent::News && judged);
-        let candidates = self.candidates(rooted, start.map_or(1, |known| known.generation), notes)?;
+        let numbers = self.numbers(FOLDER)?;
+        let (root, known) = (rooted.reached().digest(), memory.revocations());
+        // Nothing is new if there are the same numbers, and what stands under the newest that counted is it.
+        let start = known.filter(|_| extent == Extent::News && memory.is_judged(root, &numbers));
+        let candidates = self.candidates(rooted, &numbers, start.map_or(1, |known| known.generation), notes)?;
         let shown = |seen: Newest| candidates.get(&seen.generation).is_some_and(|there| there.digest == seen.digest);
         let seen =
             memory.revocation_records().filter(|seen| start.is_none_or(|start| seen.generation >= start.generation));
@@ -164,29 +173,31 @@ impl Vault {
             return Err(Error::Stale { what, why: "it was seen before, and the store does not show it any more" });
         }
         if let Some(known) = start {
-            // Of what is new, it takes the whole chain to say what it vouches for.
-            let news = candidates.iter().any(|(number, c)| *number > known.generation && c.approved.is_some());
-            return if news {
-                self.load_revocations(rooted, memory, Extent::All, notes)
-            } else {
-                Ok(remembered(known, memory))
-            };
+            return Ok(remembered(known, memory));
         }
-        if !judged {
-            memory.judge_under(rooted.reached().digest());
-        }
+        memory.judge(root, &numbers);
         let found = found(candidates, rooted, memory)?;
+        for gap in &found.gaps {
+            if notes.len() < MAX_NOTES {
+                notes.push(format!("{} is not there: what its signers may revoke is refused", gap.what));
+            }
+        }
         if !found.gaps.is_empty() {
-            // Next time, too, all of it is looked at.
-            memory.judged_by_nobody();
+            memory.judged_in_part();
         }
         Ok(found)
     }
 
     /// The records from this number on that say, under this trust root, that they revoke something.
-    fn candidates(&self, rooted: &Rooted, from: u64, notes: &mut Vec<String>) -> Result<BTreeMap<u64, Candidate>> {
+    fn candidates(
+        &self,
+        rooted: &Rooted,
+        numbers: &[u64],
+        from: u64,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<u64, Candidate>> {
         let mut candidates = BTreeMap::new();
-        let all: Vec<_> = self.numbers(FOLDER)?.into_iter().enumerate().filter(|(_, n)| *n >= from).collect();
+        let all: Vec<_> = numbers.iter().copied().enumerate().filter(|(_, n)| *n >= from).collect();
         for some in all.chunks(MAX_AHEAD) {
             let paths: Vec<_> = some.iter().map(|(_, generation)| record_path(FOLDER, *generation)).collect();
             if paths.len() > 1 {
@@ -228,7 +239,9 @@ impl Vault {
         statement.predicate.check()?;
         let approved = rooted.revocation(&envelope).ok().filter(Approved::suffices);
         let signers = if approved.is_some() { rooted.counted_signers(&envelope) } else { Vec::new() };
-        Ok(Candidate { digest: blake3::hash(envelope.payload()), statement, approved, signers })
+        let once =
+            approved.is_some() || rooted.regardless().revocation(&envelope).is_ok_and(|approved| approved.suffices());
+        Ok(Candidate { digest: blake3::hash(envelope.payload()), statement, approved, signers, once })
     }
 }
 
@@ -245,16 +258,21 @@ fn found(candidates: BTreeMap<u64, Candidate>, rooted: &Arc<Rooted>, memory: &mu
         let newest = Newest { generation: *number, digest: candidate.digest };
         found.newest = Some(newest);
         if chains.follow(*number, candidate)? {
-            found.base = Some(newest);
+            found.whole.insert(newest.generation, newest.digest);
         }
     }
     let Chains { counting, gaps, .. } = chains;
     found.gaps = gaps;
-    for (generation, Candidate { digest, statement, approved, .. }) in candidates {
+    let seen: BTreeMap<_, _> = memory.revocation_records().map(|seen| (seen.generation, seen.digest)).collect();
+    for (generation, Candidate { digest, statement, approved, once, .. }) in candidates {
+        let (name, artifact) = (statement.predicate.version_name()?, statement.subject.blake3);
         if !counting.contains(&generation) {
+            // What counted, and is shown now without the signatures that it had, did not lapse.
+            if !once && seen.get(&generation) == Some(&digest) {
+                memory.saw_revoked(artifact, &name.model);
+            }
             continue;
         }
-        let (name, artifact) = (statement.predicate.version_name()?, statement.subject.blake3);
         memory.saw_revoked(artifact, &name.model);
         memory.saw_revocation(Newest { generation, digest });
         found.list.push(Revoked {
@@ -294,7 +312,7 @@ impl<'a> Chains<'a> {
     /// Follows what a record names, the lower ones having been followed before. Whether all of it counts.
     fn follow(&mut self, number: u64, candidate: &'a Candidate) -> Result<bool> {
         let by = candidate.signers.as_slice();
-        let (mut path, mut below, mut named, mut all) = (vec![number], number, candidate.previous(), true);
+        let (mut path, mut below, mut named, mut all) = (vec![(number, true)], number, candidate.previous(), true);
         while let Some(digest) = named {
             let Some(next) = self.numbers.get(&digest).copied().filter(|next| *next < below) else {
                 let what = format!("the revocation before number {below}, which it names");
@@ -303,7 +321,7 @@ impl<'a> Chains<'a> {
                 break;
             };
             if let Some(counts) = self.reached.get(by).and_then(|reached| reached.get(&next)) {
-                all &= counts;
+                all = *counts;
                 break;
             }
             let Some(there) = self.candidates.get(&next) else { break };
@@ -311,12 +329,14 @@ impl<'a> Chains<'a> {
             if self.rooted.suffice_to_revoke(by, &model) {
                 self.counting.insert(next);
             }
-            all &= self.counting.contains(&next);
-            path.push(next);
+            path.push((next, self.counting.contains(&next)));
             (below, named) = (next, there.previous());
         }
         let reached = self.reached.entry(by).or_default();
-        reached.extend(path.into_iter().map(|number| (number, all)));
+        for (number, counts) in path.into_iter().rev() {
+            all &= counts;
+            reached.insert(number, all);
+        }
         Ok(all)
     }
 }

@@ -33,6 +33,13 @@ pub(super) enum Tip {
     Nothing,
 }
 
+/// What the next promotion is built on.
+pub(super) struct Base {
+    pub(super) head: Option<Head>,
+    /// Its number is higher than this one.
+    pub(super) above: u64,
+}
+
 /// What stands under one number.
 struct Look {
     /// The promotion, if it counts now.
@@ -131,18 +138,24 @@ impl Looks<'_> {
         Ok(found)
     }
 
-    /// Whether everything from a lost record down is lost, too, as far as links are followed: a store that hides what still counts
-    /// must not make anybody start anew.
-    fn check_lost(&mut self, lost: Newest, numbers: &[u64]) -> Result<()> {
-        let previous = self.at(lost.generation)?.once.and_then(|(_, previous)| previous);
-        let followed = self.vault.follow(&self.folder, (lost.generation, previous), numbers, (1, FIRST_LINKS))?;
-        for link in followed {
-            if !self.at(link.generation)?.is_lost(link) {
-                let what = format!("generation {} of {}", link.generation, self.channel);
+    /// The first record that counts, following what a lost one that was seen follows by digest, down through lost ones: a store that
+    /// hides what still counts must not make anybody go around it. None if all of it is lost.
+    fn first_that_counts(&mut self, seen: Newest, numbers: &[u64]) -> Result<Option<Newest>> {
+        let mut from = seen;
+        loop {
+            let previous = self.at(from.generation)?.once.and_then(|(_, previous)| previous);
+            let next = self.vault.follow(&self.folder, (from.generation, previous), numbers, (1, 1))?;
+            let Some(next) = next.first().copied() else { return Ok(None) };
+            let look = self.at(next.generation)?;
+            if look.now.as_ref().is_ok_and(|approved| approved.digest == next.digest) {
+                return Ok(Some(next));
+            }
+            if !look.is_lost(next) {
+                let what = format!("generation {} of {}", next.generation, self.channel);
                 return Err(Error::Untrusted { what, why: "is shown as one thing and as another: a fork" });
             }
+            from = next;
         }
-        Ok(())
     }
 }
 
@@ -161,21 +174,25 @@ fn missing(skipped: &[Skipped], seen: u64) -> &'static str {
 }
 
 impl Gate<'_> {
-    /// The promotion that the next one of a channel is built on: the newest that counts. None if there is none, or none any more: whoever
-    /// approves the next one may have to replace all that a stolen key had approved.
+    /// What the next promotion of a channel is built on: the newest that counts, and the highest number that is taken by what counts or
+    /// did once. There is no head if there is none, or none any more: whoever approves the next one may have to replace all that a
+    /// stolen key had approved.
     ///
     /// # Errors
     /// As [`Gate::head`], but not if what counted once counts no more; [`Error::Corrupt`] if something is missing that might still count.
-    pub(super) fn base(&mut self, channel: &ChannelName) -> Result<Option<Head>> {
+    pub(super) fn base(&mut self, channel: &ChannelName) -> Result<Base> {
         Ok(match self.tip(channel)? {
-            Tip::Counts(head) => Some(*head),
+            Tip::Counts(head) => {
+                let above = head.lost.max(Some(head.newest().generation)).unwrap_or_default();
+                Base { head: Some(*head), above }
+            }
             Tip::Lost(Newest { generation, .. }) => {
                 self.note(format!(
                     "no promotion to {channel} counts any more, up to generation {generation}: the next one starts anew"
                 ));
-                None
+                Base { head: None, above: generation }
             }
-            Tip::Nothing => None,
+            Tip::Nothing => Base { head: None, above: 0 },
         })
     }
 
@@ -204,13 +221,23 @@ impl Gate<'_> {
             {
                 return stale(seen.generation, seen, &skipped);
             }
+            if let Some(seen) = known
+                && let Some(hidden) = looks.first_that_counts(seen, &numbers)?
+            {
+                // The search passed it over, so that it is out of reach, or was shown otherwise.
+                return stale(hidden.generation, hidden, &skipped);
+            }
             let last = [lost, known].into_iter().flatten().max_by_key(|last| last.generation);
-            let Some(last) = last else { return Ok(Tip::Nothing) };
-            looks.check_lost(last, &numbers)?;
-            return Ok(Tip::Lost(last));
+            return Ok(last.map_or(Tip::Nothing, Tip::Lost));
         };
         let above = match known.filter(|known| known.generation > newest) {
-            Some(seen) if looks.at(seen.generation)?.is_lost(seen) => Some(seen),
+            Some(seen) if looks.at(seen.generation)?.is_lost(seen) => {
+                if looks.first_that_counts(seen, &numbers)?.is_some_and(|first| first.generation != newest) {
+                    let what = format!("{channel} has two valid promotions that contradict each other");
+                    return Err(Error::Untrusted { what, why: "a fork" });
+                }
+                Some(seen)
+            }
             Some(seen) => {
                 self.note_skipped(channel, &skipped);
                 return stale(newest, seen, &skipped);
@@ -251,11 +278,18 @@ impl Gate<'_> {
         };
         let previous = head.approved.record.predicate.previous();
         let most = if known.is_some() { usize::MAX } else { FIRST_LINKS };
-        let followed = self.vault.follow(&looks.folder, (newest.generation, previous), numbers, (until, most))?;
-        let until = if followed.len() == most { followed[most - 1].generation } else { until };
+        let mut followed = self.vault.follow(&looks.folder, (newest.generation, previous), numbers, (until, most))?;
+        let mut until = if followed.len() == most { followed[most - 1].generation } else { until };
         if let Some(known) = known.filter(|known| !followed.contains(known)) {
-            // It may be that its keys were compromised since: then it counts no more, and the chain goes around it.
+            // It may be that its keys were compromised since: then it counts no more, and the chain goes around it, from the first
+            // record below it that does.
             if !looks.at(known.generation)?.is_lost(known) {
+                return fork();
+            }
+            let first = looks.first_that_counts(known, numbers)?;
+            until = first.map_or(1, |first| first.generation);
+            followed = self.vault.follow(&looks.folder, (newest.generation, previous), numbers, (until, most))?;
+            if first.is_some_and(|first| !followed.contains(&first)) {
                 return fork();
             }
             self.note(format!("generation {} of {channel}, seen before, counts no more", known.generation));

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{
-    forging::{channel, name},
+    forging::{at, channel, link, name, plant, subject},
     *,
 };
 use crate::{
     parts::{ReadAt, Staged},
+    provenance::Promotion,
     store::{Backend, Created, Directory, Durability, Entry, Store},
 };
 
@@ -144,4 +145,47 @@ fn a_hidden_promotion_that_still_counts_is_no_reason_to_start_anew() {
     assert_eq!(kind(world.promote("m:3", "production", "trainer")), Kind::Integrity);
     fs::rename(world.path("hidden"), world.path("models/m/channels/production/1.dsse.json")).expect("shown");
     assert_eq!(world.promote("m:3", "production", "trainer").expect("proposed").generation, 3);
+}
+
+#[test]
+fn what_counts_below_a_lost_promotion_is_not_gone_around() {
+    let world = World::new();
+    world.release("m:1");
+    world.release("m:2");
+    world.release_with("m:3", ["bob", "carol"]);
+    assert_eq!(world.open("m@production").expect("opens"), b"m:3");
+    world
+        .next_root(&world.pinned, &["alice", "bob"], with_key_line("carol", "status = \"compromised\""))
+        .expect("second");
+    // The third is lost, and the second still counts: junk in its place makes nobody build on the first.
+    for lies in [|_| true, |n| n < 1, |n| n % 2 == 0] as [fn(usize) -> bool; 3] {
+        let vault = flipping(&world, SECOND, lies);
+        let refused = ask(gate(&world, &vault), &world).expect_err("the second is hidden");
+        assert!(matches!(refused.kind(), Kind::Integrity | Kind::Authenticity), "{refused}");
+    }
+    // Nor does a forged lost record in front of it.
+    let forged = Promotion::new(
+        &channel("m@production"),
+        &name("m:1"),
+        link(&world, "trainer", 4, None),
+        at(NOON),
+        at("2026-12-20T12:00:00Z"),
+    );
+    plant(
+        &world,
+        "models/m/channels/production",
+        subject(&world, "m:1"),
+        forged.expect("legal"),
+        &["trainer", "carol", "bob"],
+    );
+    let vault = flipping(&world, SECOND, |_| true);
+    let refused = ask(gate(&world, &vault), &world).expect_err("the second is hidden");
+    assert!(matches!(refused.kind(), Kind::Integrity | Kind::Authenticity), "{refused}");
+    let honest = world.promote("m:3", "production", "trainer").expect("proposed");
+    assert_eq!(honest.generation, 5);
+    for by in ["alice", "bob"] {
+        world.approve(&honest, by).expect("signed");
+    }
+    assert_eq!(world.open("m@production").expect("opens"), b"m:3");
+    assert_eq!(world.open_with(world.stranger().expect("gate"), "m@production").expect("opens"), b"m:3");
 }

@@ -79,7 +79,7 @@ fn a_revocation_that_was_seen_cannot_be_hidden_by_a_new_trust_root() {
     plant(&world, "revocations", subject(&world, "m:3"), record, &["bob"]);
     assert_eq!(kind(world.open("m:2")), Kind::Authenticity);
     fs::rename(world.path("revocations/2.dsse.json"), world.path("hidden")).expect("hidden");
-    assert_eq!(kind(world.open("m:2")), Kind::Authenticity, "remembered");
+    assert_eq!(kind(world.open("m:1")), Kind::Stale, "noticed, whatever is opened");
     world.next_root(&world.pinned, &["alice", "bob"], |text| text).expect("second");
     let hidden = world.open("m:2").expect_err("the store shows it no more");
     assert!(matches!(&hidden, Error::Stale { .. }) && hidden.to_string().contains("revocation 2"), "{hidden}");
@@ -143,4 +143,81 @@ fn provenance_is_demanded_of_sealers_only() {
     for role in ["scanner", "release"] {
         assert_eq!(kind(by(role)), Kind::Usage, "{role}: a sealer's would do all the same");
     }
+}
+
+#[test]
+fn no_number_that_was_seen_hides_a_revocation_behind_it() {
+    let (world, _) = world_with_toy();
+    revoke(&world, "m:1");
+    // Far above, by who may revoke another model, and after something that nobody signed.
+    let stranger = Revocation::new(&name("m:3"), link(&world, "alice", 500, None), at(NOON)).expect("legal");
+    let unsigned = plant(&world, "revocations", subject(&world, "m:3"), stranger, &[]);
+    toy(&world, 501, Some(unsigned));
+    assert_eq!(world.open("m:2").expect("not revoked yet"), b"m:2");
+    let mut gate = world.stranger().expect("gate");
+    let revoked = gate.propose_revocation(&name("m:2"), "leaks", &world.keys["bob"]).expect("revoked");
+    assert_eq!(revoked.generation, 502, "where whoever saw the others looks");
+    assert_eq!(kind(world.open("m:2")), Kind::Authenticity);
+    // Also one under a low number, however it got there.
+    let low = Revocation::new(&name("m:3"), link(&world, "bob", 2, None), at(NOON)).expect("legal");
+    plant(&world, "revocations", subject(&world, "m:3"), low, &["bob"]);
+    assert_eq!(kind(world.open("m:3")), Kind::Authenticity);
+}
+
+#[test]
+fn a_revocation_that_was_seen_is_not_undone_by_taking_its_signatures() {
+    let world = World::new();
+    revoke(&world, "m:1");
+    assert_eq!(kind(world.open("m:1")), Kind::Authenticity);
+    strip(&world.path("revocations/1.dsse.json"));
+    world.next_root(&world.pinned, &["alice", "bob"], |text| text).expect("second");
+    assert_eq!(kind(world.open("m:1")), Kind::Authenticity, "it did not lapse");
+}
+
+#[test]
+fn a_statement_of_freshness_demands_the_revocations_before_the_one_it_names() {
+    let (world, _) = world_with_toy();
+    world.promote("m:2", "fresh", "alice").expect("in force");
+    let first = revoke(&world, "m:1").id;
+    toy(&world, 2, Some(first));
+    let mut clock = world.gate().expect("gate");
+    let stated = clock.state_freshness(&channel("m@fresh"), 3600, &world.keys["clock"]).expect("stated");
+    assert_eq!(stated.revocation, Some(2));
+    clock.close().expect("closed");
+    let newcomer = || world.open_with(world.stranger().expect("gate"), "m@fresh");
+    assert_eq!(newcomer().expect("opens"), b"m:2");
+    fs::remove_file(world.path("revocations/1.dsse.json")).expect("hidden");
+    let hidden = newcomer().expect_err("the first is hidden");
+    assert!(matches!(&hidden, Error::Stale { .. }) && hidden.to_string().contains("leads to"), "{hidden}");
+}
+
+#[test]
+fn a_record_by_a_stolen_key_is_in_the_way_of_one_promotion_and_no_more() {
+    let world = World::new();
+    world.release("m:1");
+    world
+        .next_root(&world.pinned, &["alice", "bob"], with_key_line("carol", "status = \"compromised\""))
+        .expect("second");
+    let production = channel("m@production");
+    // It takes two: the other is somebody who is past believing, too.
+    let stolen = |generation: u64| {
+        let asked = link(&world, "trainer", generation, None);
+        Promotion::new(&production, &name("m:1"), asked, at(NOON), at("2026-12-20T12:00:00Z")).expect("legal")
+    };
+    plant(&world, "models/m/channels/production", subject(&world, "m:1"), stolen(31), &["trainer", "carol", "bob"]);
+    assert_eq!(kind(world.open("m@production")), Kind::Stale);
+    let next = world.promote("m:2", "production", "trainer").expect("proposed");
+    assert_eq!(next.generation, 32);
+    world.approve(&next, "alice").expect("signed");
+    assert!(world.approve(&next, "bob").expect("signed").published);
+    assert_eq!(world.open("m@production").expect("opens"), b"m:2");
+}
+
+#[test]
+fn what_a_retired_key_signed_and_keeps_binds_its_holder() {
+    let world = World::new();
+    let first = world.promote("m:1", "production", "alice2").expect("asked");
+    let line = format!("status = \"retired\"\nkeeps = [\"b3:{}\"]", first.id);
+    world.next_root(&world.pinned, &["alice", "bob"], with_key_line("alice2", &line)).expect("second");
+    assert_eq!(kind(world.promote("m:2", "production", "alice")), Kind::Conflict, "it still counts");
 }
