@@ -221,3 +221,17 @@ fn what_a_retired_key_signed_and_keeps_binds_its_holder() {
     world.next_root(&world.pinned, &["alice", "bob"], with_key_line("alice2", &line)).expect("second");
     assert_eq!(kind(world.promote("m:2", "production", "alice")), Kind::Conflict, "it still counts");
 }
+
+#[test]
+fn a_revocation_that_was_shown_as_junk_for_a_while_is_seen_when_it_is_there() {
+    let world = World::new();
+    revoke(&world, "m:1");
+    let mut gate = world.stranger().expect("gate");
+    gate.propose_revocation(&name("m:2"), "leaks", &world.keys["alice"]).expect("revoked");
+    let second = world.path("revocations/2.dsse.json");
+    let kept = fs::read(&second).expect("read");
+    fs::write(&second, "junk").expect("swapped");
+    assert_eq!(world.open("m:2").expect("it cannot know"), b"m:2");
+    fs::write(&second, kept).expect("back");
+    assert_eq!(kind(world.open("m:2")), Kind::Authenticity);
+}
