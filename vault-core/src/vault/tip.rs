@@ -286,12 +286,9 @@ impl Gate<'_> {
             if !looks.at(known.generation)?.is_lost(known) {
                 return fork();
             }
-            let first = looks.first_that_counts(known, numbers)?;
-            until = first.map_or(1, |first| first.generation);
+            // That one is beside the chain, and a fork, unless the chain leads to it.
+            until = looks.first_that_counts(known, numbers)?.map_or(1, |first| first.generation);
             followed = self.vault.follow(&looks.folder, (newest.generation, previous), numbers, (until, most))?;
-            if first.is_some_and(|first| !followed.contains(&first)) {
-                return fork();
-            }
             self.note(format!("generation {} of {channel}, seen before, counts no more", known.generation));
         }
         // A record beside the chain burns its number; one that counts contradicts the chain.

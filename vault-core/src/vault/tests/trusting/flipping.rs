@@ -189,3 +189,28 @@ fn what_counts_below_a_lost_promotion_is_not_gone_around() {
     assert_eq!(world.open("m@production").expect("opens"), b"m:3");
     assert_eq!(world.open_with(world.stranger().expect("gate"), "m@production").expect("opens"), b"m:3");
 }
+
+#[test]
+fn whoever_saw_a_lost_promotion_refuses_one_that_goes_around_what_it_followed() {
+    let world = World::new();
+    world.release("m:1");
+    world.release("m:2");
+    world.release_with("m:3", ["bob", "carol"]);
+    assert_eq!(world.open("m@production").expect("opens"), b"m:3");
+    world
+        .next_root(&world.pinned, &["alice", "bob"], with_key_line("carol", "status = \"compromised\""))
+        .expect("second");
+    // People who remember nothing were shown junk for the second.
+    let second = world.path(SECOND);
+    let kept = fs::read(&second).expect("read");
+    fs::write(&second, "junk").expect("swapped");
+    let stranger = || world.stranger().expect("gate");
+    let proposal = ask(stranger(), &world).expect("proposed");
+    for by in ["alice", "bob"] {
+        stranger().approve(proposal.id, None, &world.keys[by]).expect("approved");
+    }
+    assert_eq!(kind(world.open("m@production")), Kind::Integrity, "what the third followed is not there");
+    fs::write(&second, kept).expect("back");
+    let fork = world.open("m@production").map(drop).expect_err("the second counts");
+    assert!(fork.to_string().contains("a fork"), "{fork}");
+}

@@ -204,8 +204,15 @@ fn a_record_by_a_stolen_key_is_in_the_way_of_one_promotion_and_no_more() {
         let asked = link(&world, "trainer", generation, None);
         Promotion::new(&production, &name("m:1"), asked, at(NOON), at("2026-12-20T12:00:00Z")).expect("legal")
     };
+    let before = world.promote("m:2", "production", "trainer").expect("proposed");
+    assert_eq!(before.generation, 2);
     plant(&world, "models/m/channels/production", subject(&world, "m:1"), stolen(31), &["trainer", "carol", "bob"]);
     assert_eq!(kind(world.open("m@production")), Kind::Stale);
+    assert_eq!(
+        kind(world.approve(&before, "alice")),
+        Kind::Conflict,
+        "it would stand below what makes the channel stale"
+    );
     let next = world.promote("m:2", "production", "trainer").expect("proposed");
     assert_eq!(next.generation, 32);
     world.approve(&next, "alice").expect("signed");
