@@ -22,6 +22,8 @@ pub struct Rooted {
     clock: Clock,
     /// Whether signatures count although their keys are retired, compromised or past their time.
     regardless: bool,
+    /// Whether every listed key counts as one of the rule.
+    listed: bool,
 }
 
 /// How many seconds behind its time a statement of freshness may stand, if others took the names before.
@@ -54,12 +56,18 @@ impl Rooted {
             let what = format!("trust root version {}", reached.root().version());
             return Err(Error::Stale { what, why: "it has expired, and no later one is there" });
         }
-        Ok(Self { reached, clock, regardless: false })
+        Ok(Self { reached, clock, regardless: false, listed: false })
     }
 
     /// Judges as if no key were retired, compromised or past its time: whether something counted once.
     pub(crate) fn regardless(&self) -> Self {
         Self { regardless: true, ..self.clone() }
+    }
+
+    /// The same, and as if every key that is listed had a place in every rule: for a record that is known to have counted under the
+    /// rules of its time, whether it is still shown with its signatures.
+    pub(crate) fn by_whoever_is_listed(&self) -> Self {
+        Self { listed: true, ..self.regardless() }
     }
 
     /// The root reached.
@@ -162,12 +170,19 @@ impl Rooted {
         let channel = record.predicate.channel_name().map_err(|_| not_a_name())?;
         let rule = self.release(&channel)?;
         let what = format!("generation {} of {channel}", record.predicate.generation());
-        let may_ask = |id: &KeyId| rule.keys.contains(id) || self.root().holds(Role::Sealer, id, Some(&channel.model));
+        let all: BTreeSet<KeyId>;
+        let keys = if self.listed {
+            all = self.root().keys().map(|(id, _)| *id).collect();
+            &all
+        } else {
+            &rule.keys
+        };
+        let may_ask = |id: &KeyId| keys.contains(id) || self.root().holds(Role::Sealer, id, Some(&channel.model));
         if !self.clock.has_begun(record.predicate.created_at()) {
             return Err(Error::Untrusted { what, why: "was made in the future" });
         }
         let lapses = record.predicate.lapses(rule.lifetime);
-        let mut approved = self.approved(record, envelope, &what, rule.threshold, &rule.keys, may_ask)?;
+        let mut approved = self.approved(record, envelope, &what, rule.threshold, keys, may_ask)?;
         if !rule.requester_counts {
             approved.approvers.remove(&approved.requester);
         }

@@ -44,14 +44,16 @@ pub(super) struct Base {
 struct Look {
     /// The promotion, if it counts now.
     now: Result<Approved<Promotion>>,
-    /// Its digest and what it follows, if it does not count now but did once.
+    /// Its digest and what it follows, if it does not count now but would regardless of the state of its keys.
     once: Option<(blake3::Hash, Option<blake3::Hash>)>,
+    /// The same, if it is shown with signatures enough by whoever is listed: rules may have been others when it counted.
+    signed: Option<(blake3::Hash, Option<blake3::Hash>)>,
 }
 
 impl Look {
-    /// Whether this is the record meant, which counts no more.
+    /// Whether this is the record meant, which is known to have counted, and counts no more.
     fn is_lost(&self, meant: Newest) -> bool {
-        self.now.is_err() && self.once.is_some_and(|(digest, _)| digest == meant.digest)
+        self.now.is_err() && self.signed.is_some_and(|(digest, _)| digest == meant.digest)
     }
 }
 
@@ -60,6 +62,7 @@ struct Looks<'a> {
     vault: &'a Vault,
     rooted: Arc<Rooted>,
     once: Rooted,
+    signed: Rooted,
     channel: &'a ChannelName,
     folder: String,
     looked: BTreeMap<u64, Look>,
@@ -95,16 +98,20 @@ impl Looks<'_> {
     fn look(&self, generation: u64) -> Result<Look> {
         let bytes = match self.vault.demand(&record_path(&self.folder, generation), MAX_ENVELOPE) {
             Err(error @ Error::Storage { .. }) => return Err(error),
-            Err(error) => return Ok(Look { now: Err(error), once: None }),
+            Err(error) => return Ok(Look { now: Err(error), once: None, signed: None }),
             Ok(bytes) => bytes,
         };
         let envelope = match parsed(&self.rooted, &bytes) {
-            Err(error) => return Ok(Look { now: Err(error), once: None }),
+            Err(error) => return Ok(Look { now: Err(error), once: None, signed: None }),
             Ok(envelope) => envelope,
         };
         let now = judged(&envelope, &self.rooted, self.channel, generation);
-        let once = now.is_err().then(|| judged(&envelope, &self.once, self.channel, generation).ok()).flatten();
-        Ok(Look { now, once: once.map(|approved| (approved.digest, approved.record.predicate.previous())) })
+        let by = |rooted: &Rooted| {
+            let approved = now.is_err().then(|| judged(&envelope, rooted, self.channel, generation).ok()).flatten();
+            approved.map(|approved| (approved.digest, approved.record.predicate.previous()))
+        };
+        let (once, signed) = (by(&self.once), by(&self.signed));
+        Ok(Look { now, once, signed })
     }
 
     /// From the highest number down to the first record that counts.
@@ -143,7 +150,7 @@ impl Looks<'_> {
     fn first_that_counts(&mut self, seen: Newest, numbers: &[u64]) -> Result<Option<Newest>> {
         let mut from = seen;
         loop {
-            let previous = self.at(from.generation)?.once.and_then(|(_, previous)| previous);
+            let previous = self.at(from.generation)?.signed.and_then(|(_, previous)| previous);
             let next = self.vault.follow(&self.folder, (from.generation, previous), numbers, (1, 1))?;
             let Some(next) = next.first().copied() else { return Ok(None) };
             let look = self.at(next.generation)?;
@@ -203,6 +210,7 @@ impl Gate<'_> {
             vault: self.vault,
             rooted: Arc::clone(&self.rooted),
             once: self.rooted.regardless(),
+            signed: self.rooted.by_whoever_is_listed(),
             channel,
             folder: channel_folder(channel),
             looked: BTreeMap::new(),

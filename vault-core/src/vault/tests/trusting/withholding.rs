@@ -252,3 +252,26 @@ fn a_withdrawal_is_told_as_one() {
     let told = history[1].fault.as_ref().expect("no promotion").to_string();
     assert!(told.contains(&format!("the withdrawal of proposal b3:{} by trainer", proposal.id)), "{told}");
 }
+
+#[test]
+fn a_channel_goes_on_when_whoever_lost_a_key_is_taken_out_of_its_rule() {
+    let world = World::new();
+    world.release("m:1");
+    world.release_with("m:2", ["alice", "carol"]);
+    assert_eq!(world.open("m@production").expect("opens"), b"m:2");
+    let without = |text: String| {
+        let text = with_key_line("alice", "status = \"retired\"")(text);
+        let text = text.replace("keys = [\"alice\", \"alice2\", \"bob\", \"carol\"]", "keys = [\"bob\", \"carol\"]");
+        text.replace("keys = [\"alice\", \"bob\"]\nthreshold = 2", "keys = [\"bob\", \"carol\"]\nthreshold = 2")
+    };
+    world.next_root(&world.pinned, &["alice", "bob", "carol"], without).expect("second");
+    assert_eq!(kind(world.open("m@production")), Kind::Stale, "nothing counts");
+    let stripped = generation(&world, 2);
+    let kept = fs::read(&stripped).expect("read");
+    forging::strip(&stripped);
+    assert_eq!(kind(world.promote("m:3", "production", "trainer")), Kind::Stale, "without its signatures it is not it");
+    fs::write(&stripped, kept).expect("back");
+    world.release_with("m:3", ["bob", "carol"]);
+    assert_eq!(world.open("m@production").expect("opens"), b"m:3");
+    assert_eq!(world.open_with(world.stranger().expect("gate"), "m@production").expect("opens"), b"m:3");
+}
